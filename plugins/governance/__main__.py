@@ -1,0 +1,32 @@
+"""The command line: `governance COMMAND`. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from governance.embedded import cli as embedded_cli
+from governance.errors import GovernanceError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command; each sets `run`, a function from the parsed arguments to an exit code."""
+    top = argparse.ArgumentParser(prog="governance", description="Wellbe's privacy policy, in operation.")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    embedded_cli.register(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; an error of ours is one clear message on stderr, and its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except GovernanceError as error:
+        print(f"governance: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Airflow's four components as processes of a site: migrated, started, watched until healthy, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import MappingProxyType
+
+import psutil
+import psycopg2
+
+from governance.embedded import airflow_config, processes
+from governance.embedded.site import ADDRESS, Site, write_private
+from governance.errors import SiteError
+
+COMPONENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # Without --skip-serve-logs these two listen on every address of the machine.
+        "scheduler": ("scheduler", "--skip-serve-logs"),
+        "dag-processor": ("dag-processor",),
+        "api-server": ("api-server",),
+        "triggerer": ("triggerer", "--skip-serve-logs"),
+    }
+)
+"""Component -> how `airflow` is called to run it."""
+
+_IN_HEALTH_REPORT = MappingProxyType(
+    {"scheduler": "scheduler", "dag_processor": "dag-processor", "triggerer": "triggerer", "metadatabase": "api-server"}
+)
+
+Say = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+def command(*arguments: str) -> list[str]:
+    """How to call Airflow's command line with this very Python."""
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def migrate(site: Site) -> None:
+    """Bring Airflow's metadata database to the installed version. Takes seconds, so it is skipped where it was done."""
+    stamp = airflow_config.home(site) / "migrated"
+    version = importlib.metadata.version("apache-airflow-core")
+    revision = _revision(site)
+    if revision and stamp.exists() and stamp.read_text() == f"{version} {revision}\n":
+        return
+    result = subprocess.run(
+        command("db", "migrate"),
+        env=airflow_config.environment(site),
+        cwd=airflow_config.home(site),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise SiteError(f"airflow db migrate failed:\n{(result.stdout + result.stderr)[-3000:]}")
+    write_private(stamp, f"{version} {_revision(site)}\n")
+
+
+def running(site: Site) -> dict[str, psutil.Process]:
+    """The components that run, by name."""
+    found = {name: processes.recall(_pid_file(site, name)) for name in COMPONENTS}
+    return {name: process for name, process in found.items() if process}
+
+
+def start(site: Site) -> list[str]:
+    """Start the components that do not run, each in a session of its own; their names are returned."""
+    missing = [name for name in COMPONENTS if name not in running(site)]
+    for name in missing:
+        process = processes.start_detached(
+            command(*COMPONENTS[name]),
+            environment=airflow_config.environment(site),
+            folder=airflow_config.home(site),
+            log=log_of(site, name),
+        )
+        processes.remember(_pid_file(site, name), process)
+    return missing
+
+
+def wait_healthy(site: Site, say: Say, patience_seconds: float = 240) -> None:
+    """Wait until the API reports every component healthy. Raises SiteError, with the end of its log, when one dies."""
+    waiting = set(COMPONENTS)
+    deadline = time.monotonic() + patience_seconds
+    while waiting:
+        for name in set(COMPONENTS) - set(running(site)):
+            raise SiteError(
+                f"Airflow's {name} ended; the end of {log_of(site, name)}:\n{processes.tail(log_of(site, name))}"
+            )
+        if time.monotonic() > deadline:
+            raise SiteError(
+                f"Airflow was not healthy after {patience_seconds:.0f} s, still waiting for "
+                f"{', '.join(sorted(waiting))}; see {log_of(site, sorted(waiting)[0])}"
+            )
+        healthy = health(site)
+        for name in sorted(waiting & healthy):
+            say(f"  {name} is healthy")
+        waiting -= healthy
+        if waiting:
+            time.sleep(0.3)
+
+
+def health(site: Site) -> set[str]:
+    """The components that the API calls healthy now; none while it does not answer."""
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        with closing(http.client.HTTPConnection(ADDRESS, site.api_port, timeout=5)) as connection:
+            connection.request("GET", "/api/v2/monitor/health")
+            report = json.load(connection.getresponse())
+        return {ours for theirs, ours in _IN_HEALTH_REPORT.items() if report.get(theirs, {}).get("status") == "healthy"}
+    return set()
+
+
+def stop(site: Site, patience_seconds: float = 15) -> None:
+    """End the components and whatever they left behind, tasks included."""
+    processes.end(_members(site), patience_seconds)
+    end_orphans(site)
+    for name in COMPONENTS:
+        _pid_file(site, name).unlink(missing_ok=True)
+
+
+def end_orphans(site: Site) -> None:
+    """End what a component that died left behind; it would work against its successor."""
+    known = {process.pid for process in _members(site)}
+    in_home = processes.runs_in(airflow_config.home(site), "python")
+    processes.end([process for process in in_home if process.pid not in known], 5)
+
+
+def log_of(site: Site, component: str) -> Path:
+    """The log of a component's own output (tasks log below AIRFLOW_HOME/logs)."""
+    return site.data_dir / "log" / f"{component}.log"
+
+
+def _members(site: Site) -> list[psutil.Process]:
+    return [process for leader in running(site).values() for process in processes.session_of(leader)]
+
+
+def _pid_file(site: Site, component: str) -> Path:
+    return site.data_dir / "run" / f"{component}.json"
+
+
+def _revision(site: Site) -> str | None:
+    """The metadata database's schema revision, None when it has no schema yet."""
+    with closing(psycopg2.connect(site.dsn("airflow"))) as connection, connection, connection.cursor() as c:
+        c.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+        if c.fetchone() != (True,):
+            return None
+        c.execute("SELECT version_num FROM alembic_version")
+        row = c.fetchone()
+        return str(row[0]) if row else None

@@ -1,0 +1,118 @@
+"""How Airflow is set up on a site: one airflow.cfg (0600), connections, the UI login, the environment of its processes.
+
+Everything is in the file, so that no process carries a secret in its environment and `airflow` behaves the same
+wherever it is called from.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import json
+import os
+from pathlib import Path
+
+from governance.embedded.processes import MARKER
+from governance.embedded.site import ADDRESS, CHECKOUT, LOGINS, UI_USER, Site, private_folder, write_private
+
+_CONNECTIONS = {
+    "wellbe_source": "puller",
+    "wellbe_warehouse_loader": "loader",
+    "wellbe_warehouse_validator": "validator",
+    "wellbe_warehouse_publisher": "publisher",
+}
+"""Airflow connection -> the role that it logs in as."""
+
+
+def home(site: Site) -> Path:
+    """AIRFLOW_HOME of the site; also the working directory by which its processes are known."""
+    return site.data_dir / "airflow"
+
+
+def environment(site: Site) -> dict[str, str]:
+    """The environment for a process of Airflow: the caller's, less what would steer Airflow or libpq elsewhere."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG", "_AIRFLOW"))}
+    return {
+        **own,
+        "AIRFLOW_HOME": str(home(site)),
+        MARKER: str(site.data_dir),
+        "PYTHONUNBUFFERED": "1",  # otherwise the end of a crashed component's output is lost
+        "SCARF_ANALYTICS": "false",
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+
+
+def write(site: Site) -> bool:
+    """Write configuration, connections and the UI's password file; True when any of them changed."""
+    folder = private_folder(home(site))
+    private_folder(folder / "logs")
+    changed = [
+        write_private(folder / "airflow.cfg", _as_text(_settings(site))),
+        write_private(folder / "connections.json", json.dumps(_connections(site), indent=2) + "\n"),
+        write_private(folder / "ui_passwords.json", json.dumps({UI_USER: site.ui_password}) + "\n"),
+    ]
+    return any(changed)
+
+
+def _settings(site: Site) -> dict[str, dict[str, str]]:
+    folder = home(site)
+    return {
+        "core": {
+            "dags_folder": str(CHECKOUT / "dags"),
+            "plugins_folder": str(CHECKOUT / "plugins"),
+            "executor": "LocalExecutor",
+            "parallelism": "4",
+            "load_examples": "False",
+            "fernet_key": site.fernet_key,
+            "execution_api_server_url": f"{site.api_url}/execution/",
+            # The default asks the name service, which on a machine without one takes seconds.
+            "hostname_callable": "socket.gethostname",
+            "simple_auth_manager_users": f"{UI_USER}:admin",
+            "simple_auth_manager_passwords_file": str(folder / "ui_passwords.json"),
+        },
+        "database": {"sql_alchemy_conn": site.dsn("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)},
+        "secrets": {
+            "backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+            "backend_kwargs": json.dumps({"connections_file_path": str(folder / "connections.json")}),
+        },
+        "api": {
+            "host": ADDRESS,
+            "port": str(site.api_port),
+            "base_url": site.api_url,
+            "workers": "1",
+            "secret_key": site.api_secret,
+            "expose_config": "False",
+        },
+        "api_auth": {"jwt_secret": site.jwt_secret},
+        # A trivial task takes 0.9 s instead of 1.9 s when the scheduler naps shorter.
+        "scheduler": {"scheduler_idle_sleep_time": "0.2", "enable_health_check": "False"},
+        "dag_processor": {"refresh_interval": "15", "min_file_process_interval": "15", "parsing_processes": "1"},
+        "logging": {"base_log_folder": str(folder / "logs"), "colored_console_log": "False"},
+        "usage_data_collection": {"enabled": "False"},
+    }
+
+
+def _connections(site: Site) -> dict[str, dict[str, object]]:
+    connections: dict[str, dict[str, object]] = {
+        "wellbe_keyring": {"conn_type": "generic", "extra": {"path": str(site.keyring_path)}}
+    }
+    for name, role in _CONNECTIONS.items():
+        login = LOGINS[role]
+        connections[name] = {
+            "conn_type": "postgres",
+            "host": ADDRESS,
+            "port": site.port(login.cluster),
+            "schema": login.database,
+            "login": login.user,
+            "password": site.passwords[role],
+        }
+    return connections
+
+
+def _as_text(settings: dict[str, dict[str, str]]) -> str:
+    parser = configparser.ConfigParser(interpolation=None)
+    # Airflow interpolates what it reads, so a percent sign is written twice.
+    parser.read_dict({s: {k: v.replace("%", "%%") for k, v in values.items()} for s, values in settings.items()})
+    text = io.StringIO()
+    parser.write(text)
+    return "# Written by governance at every start; do not edit.\n" + text.getvalue()

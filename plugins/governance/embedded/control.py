@@ -1,0 +1,170 @@
+"""The site as a whole: up, down, status."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from governance.embedded import airflow, airflow_config, postgres, processes, provision
+from governance.embedded import site as sites
+from governance.embedded.airflow import Say
+from governance.embedded.site import ADDRESS, ClusterName, Site
+from governance.errors import SiteError
+
+CLUSTERS: tuple[ClusterName, ...] = ("source", "warehouse")
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One line of the status: a cluster or a component, with all the processes that belong to it."""
+
+    name: str
+    is_running: bool
+    pid: int | None
+    address: str
+    memory: processes.Memory
+    uptime_seconds: float
+
+
+def up(data_dir: Path | None = None, say: Say = lambda _: None) -> Site:
+    """Bring everything up and return when it is healthy; what runs already is left alone. Raises SiteError."""
+    folder = data_dir or sites.default_data_dir()
+    with processes.only_here(folder / "lock"):
+        site = _start_clusters(folder, say)
+        _migrate(site, say)
+        site = _start_airflow(site, say)
+    say(f"everything is up; Airflow's UI: {site.api_url}  user {sites.UI_USER}  password {site.ui_password}")
+    return site
+
+
+def clusters_up(data_dir: Path | None = None, say: Say = lambda _: None) -> Site:
+    """Bring up both clusters with databases, roles and our migrations, without Airflow. Raises SiteError."""
+    folder = data_dir or sites.default_data_dir()
+    with processes.only_here(folder / "lock"):
+        site = _start_clusters(folder, say)
+        _migrate(site, say)
+    return site
+
+
+def down(data_dir: Path | None = None, say: Say = lambda _: None) -> None:
+    """Stop everything and leave no process, also what a crash orphaned. Nothing to do where there is no site."""
+    folder = data_dir or sites.default_data_dir()
+    if folder.exists():
+        with processes.only_here(folder / "lock"):
+            _stop_in_order(folder, say)
+    # Also when the folder or its site.json was removed under what runs.
+    processes.end(processes.of_site(folder), 5)
+    say("everything is down")
+
+
+def status(site: Site) -> list[Part]:
+    """What runs, what it uses, in the order in which it was started."""
+    parts = []
+    for name in CLUSTERS:
+        cluster = postgres.Cluster(site, name)
+        members = processes.runs_in(cluster.folder, "postgres")
+        parts.append(_part(f"postgres {name}", postgres.postmaster(cluster), members, f"{ADDRESS}:{cluster.port}"))
+    components = airflow.running(site)
+    for component in airflow.COMPONENTS:
+        leader = components.get(component)
+        members = processes.session_of(leader) if leader else []
+        parts.append(_part(component, leader, members, site.api_url if component == "api-server" else ""))
+    return parts
+
+
+def total_memory(site: Site) -> processes.Memory:
+    """Memory of every process of the site, tasks included."""
+    return processes.memory(processes.of_site(site.data_dir))
+
+
+def _stop_in_order(folder: Path, say: Say) -> None:
+    try:
+        site = sites.load(folder)
+    except SiteError:
+        return
+    say("stopping Airflow")
+    airflow.stop(site)
+    # Orphans before the clusters, so that they do not fill the logs with complaints about lost connections.
+    clusters = {process.pid for name in CLUSTERS for process in processes.runs_in(folder / name, "postgres")}
+    processes.end([process for process in processes.of_site(folder) if process.pid not in clusters], 5)
+    say("stopping Postgres")
+    for name in CLUSTERS:
+        postgres.stop(postgres.Cluster(site, name))
+
+
+def _part(name: str, leader: psutil.Process | None, members: list[psutil.Process], address: str) -> Part:
+    uptime = max(0.0, time.time() - leader.create_time()) if leader else 0.0
+    return Part(name, leader is not None, leader.pid if leader else None, address, processes.memory(members), uptime)
+
+
+def _start_clusters(folder: Path, say: Say) -> Site:
+    sites.private_folder(folder)
+    site = sites.load_or_create(folder)
+    for attempt in range(1, _TRIES + 1):
+        site = _with_free_ports(site)
+        try:
+            with ThreadPoolExecutor(len(CLUSTERS)) as pool:
+                list(pool.map(partial(_start_cluster, site, say=say), CLUSTERS))
+            return site
+        except SiteError:
+            # Between the look at a port and its use somebody else may take it; nothing else is mended by trying again.
+            if attempt == _TRIES or _with_free_ports(site) == site:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _start_cluster(site: Site, name: ClusterName, say: Say) -> None:
+    cluster = postgres.Cluster(site, name)
+    if not postgres.postmaster(cluster):
+        say(f"starting Postgres for the {name} on {ADDRESS}:{cluster.port}")
+        postgres.create(cluster)
+        postgres.start(cluster)
+    provision.provision(site, name)
+
+
+def _with_free_ports(site: Site) -> Site:
+    """The site, with new ports (saved) for what does not run and whose port somebody else has taken meanwhile."""
+    idle = {f"{name}_port" for name in CLUSTERS if not postgres.postmaster(postgres.Cluster(site, name))}
+    if "api-server" not in airflow.running(site):
+        idle.add("api_port")
+    ports = {field: getattr(site, field) for field in ("source_port", "warehouse_port", "api_port")}
+    taken = [field for field in ports if field in idle and not sites.is_free(ports[field])]
+    if not taken:
+        return site
+    changes: dict[str, int] = dict(zip(taken, sites.free_ports(len(taken), avoid=ports.values()), strict=True))
+    site = dataclasses.replace(site, **changes)  # type: ignore[arg-type]
+    sites.save(site)
+    return site
+
+
+def _migrate(site: Site, say: Say) -> None:
+    say("bringing the schemas of source and warehouse up to date")
+    for module, owner in (("governance.sources", "wellbe_owner"), ("governance.warehouse", "governance_owner")):
+        if importlib.util.find_spec(module):
+            migrate: Callable[[str], object] = importlib.import_module(module).migrate
+            migrate(site.dsn(owner))
+
+
+def _start_airflow(site: Site, say: Say) -> Site:
+    site = _with_free_ports(site)
+    if airflow_config.write(site) and airflow.running(site):
+        say("Airflow's configuration has changed: starting it again")
+        airflow.stop(site)
+    if len(airflow.running(site)) < len(airflow.COMPONENTS):
+        say("bringing Airflow's metadata up to date")
+        airflow.migrate(site)
+        airflow.end_orphans(site)
+        say(f"starting Airflow on {site.api_url}")
+        airflow.start(site)
+    airflow.wait_healthy(site, say)
+    return site

@@ -1,0 +1,63 @@
+"""Databases, roles, who may connect where. Grants inside a database belong to its migrations, which its owner runs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import cursor
+
+from governance.embedded.site import LOGINS, ClusterName, Site
+
+_SUPERUSER: dict[ClusterName, str] = {"source": "source_postgres", "warehouse": "postgres"}
+_OWNER = {"wellbe": "wellbe_owner", "governance": "governance_owner", "airflow": "airflow"}
+
+
+def provision(site: Site, cluster: ClusterName) -> None:
+    """Make what is missing of a running cluster's databases and roles, and set all passwords to the site's.
+
+    Idempotent.
+    """
+    roles = [role for role, login in LOGINS.items() if login.cluster == cluster and login.user != "postgres"]
+    databases = sorted({LOGINS[role].database for role in roles})
+    admin_dsn = site.dsn(_SUPERUSER[cluster])
+    with closing(psycopg2.connect(admin_dsn)) as connection:
+        connection.autocommit = True  # CREATE DATABASE knows no transaction
+        with connection.cursor() as c:
+            for role in roles:
+                _make_role(c, role, site.passwords[role])
+            for database in databases:
+                _make_database(c, database)
+            for database in ("postgres", "template1"):
+                _close_to_everybody(c, database)
+            for role in roles:
+                _run(c, "GRANT CONNECT ON DATABASE {} TO {}", LOGINS[role].database, role)
+    for database in databases:
+        with closing(psycopg2.connect(admin_dsn, dbname=database)) as connection, connection, connection.cursor() as c:
+            c.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+            _run(c, "ALTER SCHEMA public OWNER TO {}", _OWNER[database])
+
+
+def _make_role(c: cursor, role: str, password: str) -> None:
+    c.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+    if not c.fetchone():
+        _run(c, "CREATE ROLE {}", role)
+    options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
+    c.execute(sql.SQL("ALTER ROLE {} " + options).format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _make_database(c: cursor, database: str) -> None:
+    c.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+    if not c.fetchone():
+        _run(c, "CREATE DATABASE {} OWNER {}", database, _OWNER[database])
+    _close_to_everybody(c, database)
+
+
+def _close_to_everybody(c: cursor, database: str) -> None:
+    # Postgres lets PUBLIC connect and make temporary tables unless told otherwise.
+    _run(c, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+
+
+def _run(c: cursor, statement: str, *names: str) -> None:
+    c.execute(sql.SQL(statement).format(*(sql.Identifier(name) for name in names)))

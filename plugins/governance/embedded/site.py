@@ -1,0 +1,217 @@
+"""What one checkout's embedded site is: its folder, ports, roles and secrets, kept in `.data/site.json` (0600)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from governance.errors import SiteError
+
+ADDRESS = "127.0.0.1"
+CHECKOUT = Path(__file__).resolve().parents[3]
+UI_USER = "admin"
+
+ClusterName = Literal["source", "warehouse"]
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where a role logs in: cluster, database, and its name there."""
+
+    cluster: ClusterName
+    database: str
+    user: str
+
+
+LOGINS: Mapping[str, Login] = MappingProxyType(
+    {
+        "source_postgres": Login("source", "postgres", "postgres"),
+        "wellbe_owner": Login("source", "wellbe", "wellbe_owner"),
+        "puller": Login("source", "wellbe", "puller"),
+        "postgres": Login("warehouse", "postgres", "postgres"),
+        "airflow": Login("warehouse", "airflow", "airflow"),
+        **{
+            role: Login("warehouse", "governance", role)
+            for role in ("governance_owner", "loader", "validator", "publisher", "sharer", "analyst", "auditor")
+        },
+    }
+)
+"""Every role of both clusters by the name that `Site.dsn` knows it by; the two superusers differ only here."""
+
+ROLES_FOR_PEOPLE = ("analyst", "auditor", "puller", "sharer", "airflow")
+"""The roles that the command line hands out."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Addresses and secrets of one site. Its `repr` shows no secret."""
+
+    data_dir: Path
+    source_port: int
+    warehouse_port: int
+    api_port: int
+    passwords: Mapping[str, str] = dataclasses.field(repr=False)
+    ui_password: str = dataclasses.field(repr=False)
+    fernet_key: str = dataclasses.field(repr=False)
+    jwt_secret: str = dataclasses.field(repr=False)
+    api_secret: str = dataclasses.field(repr=False)
+
+    def port(self, cluster: ClusterName) -> int:
+        """TCP port of a cluster on 127.0.0.1."""
+        return self.source_port if cluster == "source" else self.warehouse_port
+
+    def dsn(self, role: str) -> str:
+        """The libpq URI, password included, with which a role of `LOGINS` connects. Raises SiteError for any other."""
+        login = _login(role)
+        # Passwords are hex digits, so nothing in the URI needs quoting.
+        return f"postgresql://{login.user}:{self.passwords[role]}@{ADDRESS}:{self.port(login.cluster)}/{login.database}"
+
+    def libpq_environment(self, role: str) -> dict[str, str]:
+        """The same as environment variables, for programs whose arguments everybody can read in the process list."""
+        login = _login(role)
+        return {
+            "PGHOST": ADDRESS,
+            "PGPORT": str(self.port(login.cluster)),
+            "PGUSER": login.user,
+            "PGPASSWORD": self.passwords[role],
+            "PGDATABASE": login.database,
+        }
+
+    @property
+    def api_url(self) -> str:
+        """Base address of Airflow's UI and API."""
+        return f"http://{ADDRESS}:{self.api_port}"
+
+    @property
+    def keyring_path(self) -> Path:
+        """Where the keyring lies: outside both clusters."""
+        return self.data_dir / "keyring.json"
+
+
+def default_data_dir() -> Path:
+    """The `.data/` of the checkout that this code belongs to, whatever the working directory."""
+    return CHECKOUT / ".data"
+
+
+def load(data_dir: Path | None = None) -> Site:
+    """The site in `data_dir` (default: this checkout's). Raises SiteError when it was never made or cannot be read."""
+    folder = data_dir or default_data_dir()
+    try:
+        raw: dict[str, Any] = json.loads((folder / "site.json").read_text())
+        return Site(data_dir=folder, **raw)
+    except FileNotFoundError:
+        raise SiteError(f"no site in {folder} yet: run `make up` or `make demo` first") from None
+    except (ValueError, TypeError):
+        raise SiteError(
+            f"{folder / 'site.json'} is not readable as a site: restore it, or run `make clean` to start anew"
+        ) from None
+
+
+def load_or_create(data_dir: Path | None = None) -> Site:
+    """The site in `data_dir`, made with fresh ports and secrets when there is none. Writes `site.json`.
+
+    Raises SiteError when clusters exist without the passwords that open them.
+    """
+    folder = data_dir or default_data_dir()
+    if (folder / "site.json").exists():
+        site = load(folder)
+        missing = {role: secrets.token_hex(24) for role in LOGINS if role not in site.passwords}
+        if not missing:
+            return site
+        # A role that a later version of this project added.
+        site = dataclasses.replace(site, passwords={**site.passwords, **missing})
+    elif any((folder / name / "PG_VERSION").exists() for name in ("source", "warehouse")):
+        raise SiteError(
+            f"{folder} holds clusters but no site.json with their passwords: run `make clean` to start anew"
+        )
+    else:
+        site = _new(folder)
+    save(site)
+    return site
+
+
+def save(site: Site) -> None:
+    """Write `site.json` whole or not at all, readable by its owner only."""
+    private_folder(site.data_dir)
+    values = dataclasses.asdict(site)
+    del values["data_dir"]
+    write_private(site.data_dir / "site.json", json.dumps(values, indent=2) + "\n")
+
+
+def write_private(path: Path, text: str) -> bool:
+    """Replace a file by one with mode 0600, whole or not at all; True when its content changed."""
+    if path.exists() and path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text:
+        return False
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return True
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder with mode 0700 (those above it, when missing, get the usual mode)."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # As Postgres and uvicorn do it: a port whose last connections are still timing out counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+            probe.listen()  # bind alone succeeds beside a listener that also set SO_REUSEADDR
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, avoid: Iterable[int] = ()) -> list[int]:
+    """`count` different free ports, below the range that the kernel gives to outgoing connections, so they stay free."""
+    taken = set(avoid)
+    found: list[int] = []
+    for _ in range(10_000):
+        if len(found) == count:
+            return found
+        port = 20_000 + secrets.randbelow(10_000)
+        if port not in taken and is_free(port):
+            taken.add(port)
+            found.append(port)
+    raise SiteError(f"no free port on {ADDRESS} between 20000 and 29999")
+
+
+def _login(role: str) -> Login:
+    try:
+        return LOGINS[role]
+    except KeyError:
+        raise SiteError(f"there is no role {role!r}; roles: {', '.join(sorted(LOGINS))}") from None
+
+
+def _new(folder: Path) -> Site:
+    source_port, warehouse_port, api_port = free_ports(3)
+    return Site(
+        data_dir=folder,
+        source_port=source_port,
+        warehouse_port=warehouse_port,
+        api_port=api_port,
+        passwords={role: secrets.token_hex(24) for role in LOGINS},
+        ui_password=secrets.token_hex(8),
+        fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        jwt_secret=secrets.token_hex(32),
+        api_secret=secrets.token_hex(32),
+    )
