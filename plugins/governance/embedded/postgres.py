@@ -167,7 +167,7 @@ def stop(cluster: Cluster, patience_seconds: float = 20) -> None:
 
 
 def _clear_after_crash(cluster: Cluster) -> None:
-    """Remove a killed server's postmaster.pid: its number may be somebody else's by now, whom Postgres would respect."""
+    """Remove a killed server's postmaster.pid: its number may be a stranger's by now, whom Postgres would respect."""
     leftovers = processes.runs_in(cluster.folder, "postgres")
     if processes.end(processes.wait_gone(leftovers, 5), 5):
         time.sleep(0.1)  # the kernel lets go of their shared memory

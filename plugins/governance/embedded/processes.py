@@ -74,7 +74,7 @@ def memory(processes: Iterable[psutil.Process]) -> Memory:
 def start_detached(
     command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
 ) -> psutil.Process:
-    """Start a command as the leader of a session of its own that outlives the terminal; its output is appended to `log`."""
+    """Start a command as the leader of a session of its own that outlives the terminal. Its output goes to `log`."""
     private_folder(log.parent)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:

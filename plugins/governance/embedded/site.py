@@ -182,7 +182,7 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, avoid: Iterable[int] = ()) -> list[int]:
-    """`count` different free ports, below the range that the kernel gives to outgoing connections, so they stay free."""
+    """`count` different free ports, below the range of outgoing connections, so that they stay free."""
     taken = set(avoid)
     found: list[int] = []
     for _ in range(10_000):
