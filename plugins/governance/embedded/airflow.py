@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -114,7 +115,12 @@ def health(site: Site) -> set[str]:
         with closing(http.client.HTTPConnection(ADDRESS, site.api_port, timeout=5)) as connection:
             connection.request("GET", "/api/v2/monitor/health")
             report = json.load(connection.getresponse())
-        return {ours for theirs, ours in _IN_HEALTH_REPORT.items() if report.get(theirs, {}).get("status") == "healthy"}
+        processes_of = running(site)
+        return {
+            component
+            for part, component in _IN_HEALTH_REPORT.items()
+            if component in processes_of and _is_healthy(report.get(part, {}), part, processes_of[component])
+        }
     return set()
 
 
@@ -129,13 +135,26 @@ def stop(site: Site, patience_seconds: float = 15) -> None:
 def end_orphans(site: Site) -> None:
     """End what a component that died left behind; it would work against its successor."""
     known = {process.pid for process in _members(site)}
-    in_home = processes.runs_in(airflow_config.home(site), "python")
-    processes.end([process for process in in_home if process.pid not in known], 5)
+    noted = {processes.noted_pid(_pid_file(site, name)) for name in COMPONENTS}
+    orphans = [
+        process
+        for process in processes.of_site(site.data_dir)
+        # Not what a person runs on this site from a terminal, and not Postgres.
+        if process.pid not in known and processes.session_id(process) in noted
+    ]
+    processes.end(orphans, 5)
 
 
 def log_of(site: Site, component: str) -> Path:
     """The log of a component's own output (tasks log below AIRFLOW_HOME/logs)."""
     return site.data_dir / "log" / f"{component}.log"
+
+
+def _is_healthy(report: dict[str, str | None], part: str, process: psutil.Process) -> bool:
+    # The report takes the last sign of life of a predecessor that was killed for one of this process.
+    seen = report.get(f"latest_{part}_heartbeat")
+    is_fresh = part == "metadatabase" or (seen and datetime.fromisoformat(seen).timestamp() > process.create_time())
+    return report.get("status") == "healthy" and bool(is_fresh)
 
 
 def _members(site: Site) -> list[psutil.Process]:

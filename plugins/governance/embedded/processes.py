@@ -110,9 +110,24 @@ def recall(pid_file: Path) -> psutil.Process | None:
     return None
 
 
+def noted_pid(pid_file: Path) -> int | None:
+    """The number that `remember` wrote down, whether or not that process is still alive."""
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+        return int(json.loads(pid_file.read_text())["pid"])
+    return None
+
+
 def session_of(leader: psutil.Process) -> list[psutil.Process]:
     """The living processes of the session that `leader` leads, itself included."""
-    return [process for process in psutil.process_iter() if _session(process.pid) == leader.pid and is_alive(process)]
+    return [process for process in psutil.process_iter() if session_id(process) == leader.pid and is_alive(process)]
+
+
+def session_id(process: psutil.Process) -> int:
+    """The number of the session's leader, which stays when the leader has died; -1 when the process is gone."""
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
 
 
 def end(processes: Sequence[psutil.Process], patience_seconds: float) -> list[psutil.Process]:
@@ -184,10 +199,3 @@ def _start_mark(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         raise psutil.NoSuchProcess(pid) from None
     return f"{boot}/{after_name[19]}"
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except (ProcessLookupError, PermissionError):
-        return -1
