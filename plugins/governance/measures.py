@@ -37,11 +37,16 @@ SHORTEST, LONGEST = 13, 19
 
 # The kinds of bytes that may stand between two digits of one number, and their allowed sequences.
 SPACE, MARK, CR, LF, OTHER = 1, 2, 3, 4, 5
+LINE_BREAKS = ((LF,), (CR,), (CR, LF))
 SEPARATORS = (
     *((), (SPACE,), (MARK,), (SPACE, MARK, SPACE)),  # 4111 1111, 4111-1111, 4111.1111, 4111 - 1111
-    *((LF,), (CR,), (CR, LF)),  # a number across a line break, with a separator left on either side of it
-    *((SPACE, LF), (MARK, LF), (LF, SPACE), (SPACE, LF, SPACE)),
-    *((SPACE, CR, LF), (MARK, CR, LF), (CR, LF, SPACE), (SPACE, CR, LF, SPACE)),
+    # a number across a line break, with a separator left before it and an indent after it
+    *(
+        (*before, *newline, *after)
+        for newline in LINE_BREAKS
+        for before in ((), (SPACE,), (MARK,))
+        for after in ((), (SPACE,))
+    ),
 )
 WIDEST = max(map(len, SEPARATORS))
 

@@ -53,7 +53,7 @@ ASSIGNED = """
 """
 REGIONS = frozenset(ASSIGNED.split())
 # language, up to three extended languages, script, region; POSIX writes '_' for '-' and an encoding behind a dot.
-REGION = re.compile(r"[a-z]{2,8}(?:[-_][a-z]{3}){0,3}(?:[-_][a-z]{4})?[-_]([a-z]{2})(?:[-_.@].*)?", re.I | re.S)
+REGION = re.compile(r"[a-z]{2,8}(?:[-_][a-z]{3}){0,3}(?:[-_][a-z]{4})?[-_]([a-z]{2})(?:[-_.@].*)?", re.I | re.S | re.A)
 
 
 def device_classes(user_agents: pa.Array) -> pa.Array:

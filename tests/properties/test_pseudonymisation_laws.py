@@ -1,0 +1,65 @@
+"""Laws of tokens: equal values and only those have equal tokens."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from governance.key import Key
+from governance.pseudonymisation import DOMAINS, tokens, visitor_tokens
+
+KEY = Key("pseudonyms", 1, bytes(range(32)))
+FORM = re.compile(r"v1:[a-z2-7]{26}")
+
+
+@pytest.mark.clause("B2")
+@given(st.lists(st.none() | st.text(max_size=8), max_size=10), st.sampled_from(sorted(DOMAINS)))
+def test_tokens_are_equal_exactly_where_the_values_are(values: list[str | None], domain: str) -> None:
+    found = tokens(pa.array(values, pa.string()), key=KEY, domain=domain).to_pylist()
+    assert all((token is None) == (value is None) for token, value in zip(found, values, strict=True))
+    assert all(FORM.fullmatch(token) for token in found if token is not None)
+    canonical = {unicodedata.normalize("NFC", value) for value in values if value is not None}
+    assert len(canonical) == len(set(found) - {None})
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=10))
+def test_integers_have_tokens_of_their_own(values: list[int]) -> None:
+    found = tokens(pa.array(values, pa.int64()), key=KEY, domain="client").to_pylist()
+    assert len(set(found)) == len(set(values))
+    as_text = tokens(pa.array(map(str, values), pa.string()), key=KEY, domain="client").to_pylist()
+    assert not set(found) & set(as_text)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.text(max_size=5))
+def test_two_keys_never_give_one_token(one: bytes, other: bytes, value: str) -> None:
+    first, second = (tokens(pa.array([value]), key=Key("k", 1, k), domain="client")[0].as_py() for k in (one, other))
+    assert (first == second) == (one == other)
+
+
+PARTS = st.none() | st.text("a|1 ", max_size=4)
+VISITS = st.tuples(PARTS, PARTS, PARTS, PARTS)
+
+
+def identity(visit: tuple[str | None, str | None, str | None, str | None]) -> tuple[str, ...] | None:
+    """Who the visitor is, said slowly."""
+    device, session, ip, agent = (part if part and part.strip() else None for part in visit)
+    if device:
+        return ("device", device)
+    if session:
+        return ("session", session)
+    return ("address", ip, agent) if ip and agent else None
+
+
+@pytest.mark.clause("B2")
+@given(st.lists(VISITS, max_size=8))
+def test_visitors_have_equal_tokens_exactly_where_their_identities_are_equal(visits: list) -> None:
+    columns = (pa.array([visit[i] for visit in visits], pa.string()) for i in range(4))
+    found = visitor_tokens(*columns, key=KEY).to_pylist()
+    identities = [identity(visit) for visit in visits]
+    assert [token is None for token in found] == [who is None for who in identities]
+    assert len(set(found)) == len(set(identities))

@@ -1,0 +1,113 @@
+"""Keyed tokens (policy clauses B2, E1)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+import pyarrow as pa
+import pytest
+
+from governance.errors import GovernanceError
+from governance.key import Key
+from governance.pseudonymisation import DOMAINS, tokens, visitor_tokens
+
+KEY = Key("pseudonyms", 1, bytes(range(32)))
+
+
+def texts(*values: str | None) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def token(value: object, key: Key = KEY, domain: str = "client") -> str:
+    return tokens(pa.array([value]), key=key, domain=domain)[0].as_py()
+
+
+def visitor(device: str | None, session: str | None, ip: str | None, agent: str | None) -> str | None:
+    return visitor_tokens(texts(device), texts(session), texts(ip), texts(agent), key=KEY)[0].as_py()
+
+
+@pytest.mark.clause("B2")
+def test_a_token_is_what_the_format_says_computed_by_hand() -> None:
+    digest = hmac.new(KEY.secret, b"governance token 1\0device\0sabc", hashlib.sha256).digest()
+    assert token("abc", domain="device") == "v1:" + base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+
+
+@pytest.mark.clause("B2")
+def test_key_version_domain_and_type_each_make_another_token() -> None:
+    others = [
+        token("7"),
+        token(7),
+        token(8),
+        token("7", key=Key("pseudonyms", 1, bytes(32))),
+        token("7", key=Key("pseudonyms", 2, KEY.secret)),
+        *(token("7", domain=domain) for domain in DOMAINS - {"client"}),
+    ]
+    assert len(set(others)) == len(others)
+    assert token("7", key=Key("pseudonyms", 2, KEY.secret)).startswith("v2:")
+
+
+def test_the_same_text_in_two_spellings_of_unicode_is_one_person() -> None:
+    assert token("A\u030asa") == token("\u00c5sa")
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.int64(), pa.uint64()])
+def test_integers_of_every_width_have_one_token(kind: pa.DataType) -> None:
+    assert tokens(pa.array([7], kind), key=KEY, domain="client")[0].as_py() == token(7)
+
+
+def test_strings_of_every_width_have_one_token() -> None:
+    assert tokens(pa.array(["7"], pa.large_string()), key=KEY, domain="client")[0].as_py() == token("7")
+
+
+def test_null_stays_null_and_rows_keep_their_place() -> None:
+    found = tokens(pa.chunked_array([["a", None], ["b", "a"]]), key=KEY, domain="session")
+    assert found.type == pa.string()
+    first, none, second, third = found.to_pylist()
+    assert none is None
+    assert first == third != second
+    assert tokens(texts(), key=KEY, domain="client").to_pylist() == []
+    assert tokens(texts(None), key=KEY, domain="client").to_pylist() == [None]
+
+
+def test_an_unknown_domain_is_refused() -> None:
+    with pytest.raises(GovernanceError, match="no domain clients"):
+        tokens(texts("a"), key=KEY, domain="clients")
+
+
+@pytest.mark.parametrize("values", [[1.5], [True], [b"x"]])
+def test_a_type_without_canonical_form_is_refused_without_its_value(values: list[object]) -> None:
+    with pytest.raises(GovernanceError, match="no canonical form") as refusal:
+        tokens(pa.array(values), key=KEY, domain="client")
+    assert str(values[0]) not in str(refusal.value)
+
+
+@pytest.mark.clause("B2")
+def test_a_visitor_is_the_device_else_the_session_else_address_and_browser() -> None:
+    device = visitor("d", "s", "192.0.2.1", "Firefox")
+    session = visitor(None, "s", "192.0.2.1", "Firefox")
+    address = visitor(None, None, "192.0.2.1", "Firefox")
+    assert None not in {device, session, address}
+    assert len({device, session, address}) == 3
+    assert device == visitor("d", None, None, None)
+    assert session == visitor(" ", "s", None, None)  # a blank is no device
+    assert address == visitor("", "", "192.0.2.1", "Firefox")
+
+
+@pytest.mark.parametrize(("ip", "agent"), [("192.0.2.1", None), (None, "Firefox"), ("192.0.2.1", " "), (None, None)])
+def test_half_an_address_is_no_visitor(ip: str | None, agent: str | None) -> None:
+    assert visitor(None, None, ip, agent) is None
+
+
+def test_a_device_never_has_the_token_of_a_session_or_of_another_split() -> None:
+    assert visitor("x", None, None, None) != visitor(None, "x", None, None)
+    assert visitor(None, None, "a|b", "c") != visitor(None, None, "a", "b|c")
+
+
+def test_visitors_of_chunked_columns_keep_their_place() -> None:
+    chunked = pa.chunked_array([["d", None], [None]], pa.string())
+    none = texts(None, None, None)
+    session = texts("s", "s", None)
+    found = visitor_tokens(chunked, session, none, none, key=KEY).to_pylist()
+    assert found == [visitor("d", None, None, None), visitor(None, "s", None, None), None]
