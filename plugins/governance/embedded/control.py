@@ -150,8 +150,10 @@ def _with_free_ports(site: Site) -> Site:
 def _migrate(site: Site, say: Say) -> None:
     say("bringing the schemas of source and warehouse up to date")
     for module, owner in (("governance.sources", "wellbe_owner"), ("governance.warehouse", "governance_owner")):
+        migrate: Callable[[str], object] | None = None
         if importlib.util.find_spec(module):
-            migrate: Callable[[str], object] = importlib.import_module(module).migrate
+            migrate = getattr(importlib.import_module(module), "migrate", None)
+        if migrate:
             migrate(site.dsn(owner))
 
 

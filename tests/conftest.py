@@ -1,0 +1,44 @@
+"""What the tests share: the embedded clusters, once per session, and a home for Airflow that is not the developer's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from governance.embedded import control
+from governance.embedded.site import Site
+
+# Before anything imports Airflow, which otherwise makes itself a home in the user's. A test that starts a whole site
+# sets its own.
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "PG", "GOVERNANCE_SITE"))]:
+    del os.environ[_name]
+_airflow_home = tempfile.TemporaryDirectory(prefix="governance-airflow-")
+os.environ["AIRFLOW_HOME"] = _airflow_home.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
+os.environ["SCARF_ANALYTICS"] = "false"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Both clusters, with databases, roles and migrations, in a folder of their own; no Airflow."""
+    folder = tmp_path_factory.mktemp("site")
+    try:
+        yield control.clusters_up(folder)
+    finally:
+        control.down(folder)
+
+
+@pytest.fixture(scope="session")
+def source_dsn(site: Site) -> str:
+    """The source as `wellbe_owner`, who writes it."""
+    return site.dsn("wellbe_owner")
+
+
+@pytest.fixture(scope="session")
+def warehouse_dsn(site: Site) -> str:
+    """The warehouse as `governance_owner`, who migrates it."""
+    return site.dsn("governance_owner")
