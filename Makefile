@@ -20,7 +20,7 @@ up: $(INSTALLED) ## start the clusters and Airflow, and wait until they are heal
 	@$(GOVERNANCE) up
 
 down: ## stop everything that belongs to this checkout
-	@if [ -d .data ] || [ -x $(GOVERNANCE) ]; then $(MAKE) --no-print-directory $(INSTALLED) && $(GOVERNANCE) down; \
+	@if [ -d .data ] || [ -x $(GOVERNANCE) ]; then $(MAKE) -s --no-print-directory $(INSTALLED) && $(GOVERNANCE) down; \
 	else echo "nothing was started here"; fi
 
 status: $(INSTALLED) ## what runs, where, and how much memory it uses
