@@ -1,7 +1,7 @@
 """Keyed tokens in the place of identifiers: the same value gives the same token under one key, and none without it.
 Pure.
 
-A token is `v<version of the key>:` and 26 characters of base32: the first 128 bits of HMAC-SHA256 over
+A token is `v<version of the key>:` and 32 hexadecimal digits: the first 128 bits of HMAC-SHA256 over
 
     'governance token 1' 00 domain 00 type value
 
@@ -17,9 +17,9 @@ clauses B2, E1.
 
 from __future__ import annotations
 
-import base64
-import hmac
+import hashlib
 import unicodedata
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,13 +38,14 @@ def tokens(values: pa.Array, *, key: Key, domain: str) -> pa.Array:
     '7'. Raises `GovernanceError` for another type or an unknown domain.
 
     >>> tokens(pa.array([7, None, 7]), key=Key("pseudonyms", 1, bytes(32)), domain="client").to_pylist()
-    ['v1:fttewacqhhdtoaj3cy6nx6j5zu', None, 'v1:fttewacqhhdtoaj3cy6nx6j5zu']
+    ['v1:2ce64b005039c737013b163cdbf93dcd', None, 'v1:2ce64b005039c737013b163cdbf93dcd']
     """
     if domain not in DOMAINS:
         raise GovernanceError(f"tokens: no domain {domain}; there are {', '.join(sorted(DOMAINS))}")
     encoded = pc.dictionary_encode(_flat(values))
     head = b"governance token 1\0" + domain.encode() + b"\0"
-    distinct = [_token(key, head + form) for form in _canonical(encoded.dictionary)]
+    keyed, version = _hmac_sha256(key.secret, head), f"v{key.version}:"
+    distinct = [version + keyed(form)[:TOKEN_BYTES].hex() for form in _canonical(encoded.dictionary)]
     return pa.array(distinct, pa.string()).take(encoded.indices)
 
 
@@ -83,9 +84,20 @@ def _canonical(distinct: pa.Array) -> list[bytes]:
     raise GovernanceError(f"tokens: values of type {kind} have no canonical form; pass text or integers")
 
 
-def _token(key: Key, message: bytes) -> str:
-    digest = hmac.digest(key.secret, message, "sha256")
-    return f"v{key.version}:{base64.b32encode(digest[:TOKEN_BYTES]).decode().rstrip('=').lower()}"
+def _hmac_sha256(secret: bytes, head: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA256 of `head` and what follows it, with the key and the head hashed once: half the time of
+    `hmac.digest`."""
+    block = secret.ljust(hashlib.sha256().block_size, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block) + head)
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(rest: bytes) -> bytes:
+        started, finished = inner.copy(), outer.copy()
+        started.update(rest)
+        finished.update(started.digest())
+        return finished.digest()
+
+    return digest
 
 
 def _present(values: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from governance.key import Key
 from governance.pseudonymisation import DOMAINS, tokens, visitor_tokens
 
 KEY = Key("pseudonyms", 1, bytes(range(32)))
-FORM = re.compile(r"v1:[a-z2-7]{26}")
+FORM = re.compile(r"v1:[0-9a-f]{32}")
 
 
 @pytest.mark.clause("B2")

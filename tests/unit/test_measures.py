@@ -75,6 +75,13 @@ def test_a_number_of_every_scheme_is_found(number: str) -> None:
         "4111 1111 1111 1111 12/27",  # and after
         "4111111111111111 123",
         "åäö 4111111111111111",
+        "12 4111 1111 1111 1111 34",
+        "12 41111111 11111111 34",  # in halves
+        "12 3782 822463 10005 34",
+        "12 3056 930902 5904 34",
+        "41 11111111111 1-11",  # grouped in no usual way, but all that stands there
+        "+4111111111111111",  # too long for a telephone number
+        "tel +4111 1111 1111 1111 12",
     ],
 )
 def test_a_number_is_found_however_it_is_written(text: str) -> None:
@@ -102,6 +109,10 @@ def test_a_number_is_found_however_it_is_written(text: str) -> None:
         "4111,1111,1111,1111",
         "2026-11-23 2026-11-30",
         "+46 70 123 45 67, 08-123 456 78",
+        "+4222222222222",  # 13 digits behind a '+': a telephone number
+        "+4222 22222 2222",
+        "12 41 1111 1111 1111 11 34",  # among other digits, and not grouped as on a card
+        "12 411111 1111 111111 34",
         "4111111x11111111",
         "ååå ½ 12",
     ],
@@ -129,6 +140,7 @@ def test_each_number_is_counted_once_and_two_are_two() -> None:
 
 
 def test_numbers_never_reach_from_one_row_into_the_next() -> None:
+    assert card_numbers(pa.array(["a +", VISA_13])).to_pylist() == [0, 1]
     halves = pa.array(["4111 1111", "1111 1111", "4111111111111", "111 4111 1111 1111 11", "11"])
     assert card_numbers(halves).to_pylist() == [0, 0, 0, 0, 0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 
@@ -31,7 +30,7 @@ def visitor(device: str | None, session: str | None, ip: str | None, agent: str 
 @pytest.mark.clause("B2")
 def test_a_token_is_what_the_format_says_computed_by_hand() -> None:
     digest = hmac.new(KEY.secret, b"governance token 1\0device\0sabc", hashlib.sha256).digest()
-    assert token("abc", domain="device") == "v1:" + base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+    assert token("abc", domain="device") == "v1:" + digest[:16].hex()
 
 
 @pytest.mark.clause("B2")
