@@ -6,9 +6,9 @@ Format, version 1. A stored value is
 
 and the associated data, which is not stored but must be the same to decrypt, is
 
-    01 | key id (4) | length of table (2) | table | length of column (2) | column | row id (8)
+    01 | key id (4) | length of table (2) | table | length of column (2) | column | length of row key (2) | row key
 
-with lengths unsigned and the row id signed, both big-endian, and names in UTF-8. The plaintext is the value's text in
+with lengths unsigned, big-endian, and names and row key in UTF-8 (an integer row key in decimal). The plaintext is the value's text in
 UTF-8 (a date as YYYY-MM-DD, an integer in decimal), or the bytes themselves. The key id is the beginning of SHA-256 of
 'name/version' of the key (`key.py`). The table is a logical name ('bookings'), the same in every zone, so that a row
 can move from landing to vault inside the database and still be read there; put into another row, column or table, it
@@ -53,22 +53,22 @@ class Column:
     name: str
 
     def bound_to(self, header: bytes) -> bytes:
-        """The associated data of this column up to the row id."""
+        """The associated data of this column up to the row key."""
         table, name = self.table.encode(), self.name.encode()
         return header + struct.pack(">H", len(table)) + table + struct.pack(">H", len(name)) + name
 
 
 def encrypt(
-    values: pa.Array, row_ids: pa.Array, *, key: Key, column: Column, nonces: Callable[[int], bytes]
+    values: pa.Array, row_keys: pa.Array, *, key: Key, column: Column, nonces: Callable[[int], bytes]
 ) -> pa.Array:
     """Each value encrypted for its row: a binary array of length n; NULL stays NULL.
 
-    `values`: string, binary, integer or date32 array of length n; `row_ids`: int64 array of length n without NULL;
+    `values`: string, binary, integer or date32 array of length n; `row_keys`: string or integer array of length n without NULL;
     `nonces(m)` returns m fresh random nonces of 12 bytes in one piece (`keys.fresh_nonces`) and is called once. Raises
-    `GovernanceError` for another type or missing row ids, `KeyringError` for a source that returns too few bytes.
+    `GovernanceError` for another type or missing row keys, `KeyringError` for a source that returns too few bytes.
     Format and source: see the module.
     """
-    texts, rows = _texts(values, column), _rows(row_ids, len(values), column)
+    texts, rows = _texts(values, column), _rows(row_keys, len(values), column)
     known = _known(texts)
     fresh = nonces(len(known))
     if len(fresh) != NONCE_BYTES * len(known):
@@ -85,7 +85,7 @@ def encrypt(
 
 def decrypt(
     values: pa.Array,
-    row_ids: pa.Array,
+    row_keys: pa.Array,
     *,
     key_of: Callable[[bytes], Key],
     column: Column,
@@ -93,11 +93,11 @@ def decrypt(
 ) -> pa.Array:
     """Each value decrypted, as an array of `as_type` (string unless given) and length n; NULL stays NULL.
 
-    `values` and `row_ids` as `encrypt` made and took them; `key_of` finds a key by its id (`Keyring.by_id`). Raises
+    `values` and `row_keys` as `encrypt` made and took them; `key_of` finds a key by its id (`Keyring.by_id`). Raises
     `KeyringError`, which counts them and shows none, when values were altered or moved, or are of no known format.
     """
     sealed = _flat(values).cast(pa.large_binary())
-    rows, known = _rows(row_ids, len(values), column), _known(sealed)
+    rows, known = _rows(row_keys, len(values), column), _known(sealed)
     doors: dict[bytes, tuple[AESGCM, bytes]] = {}
     opened, refused = [], 0
     for value, row in zip(sealed.take(known).to_pylist(), rows[known], strict=True):
@@ -134,12 +134,13 @@ def _texts(values: pa.Array, column: Column) -> pa.Array:
     return pc.cast(_flat(values), pa.large_string()).cast(pa.large_binary())
 
 
-def _rows(row_ids: pa.Array, count: int, column: Column) -> np.ndarray:
-    """Each row id as its 8 bytes."""
-    if len(row_ids) != count or row_ids.null_count:
-        raise GovernanceError(f"{column.table}.{column.name}: every value needs the id of its row")
-    packed = pc.cast(_flat(row_ids), pa.int64()).to_numpy(zero_copy_only=False).astype(">i8").tobytes()
-    rows: np.ndarray = np.array([packed[at : at + 8] for at in range(0, len(packed), 8)], object)
+def _rows(row_keys: pa.Array, count: int, column: Column) -> np.ndarray:
+    """Each row key as its length and UTF-8 bytes."""
+    if len(row_keys) != count or row_keys.null_count:
+        raise GovernanceError(f"{column.table}.{column.name}: every value needs the key of its row")
+    texts = [key.encode() for key in pc.cast(_flat(row_keys), pa.string()).to_pylist()]
+    rows: np.ndarray = np.empty(count, object)
+    rows[:] = [struct.pack(">H", len(text)) + text for text in texts]
     return rows
 
 

@@ -46,7 +46,7 @@ def test_a_ciphertext_opens_with_the_documented_format_and_nothing_of_ours() -> 
     key_id = hashlib.sha256(b"at_rest/1").digest()[:4]
     assert value[:1] == b"\x01"
     assert value[1:5] == key_id
-    associated = b"\x01" + key_id + b"\x00\x07clients" + b"\x00\x0bfamily_name" + struct.pack(">q", -7)
+    associated = b"\x01" + key_id + b"\x00\x07clients" + b"\x00\x0bfamily_name" + b"\x00\x02-7"
     assert AESGCM(bytes(range(32))).decrypt(value[5:17], value[17:], associated) == "Åsa".encode()
 
 
@@ -160,10 +160,10 @@ def test_a_type_without_text_form_is_refused(kind: pa.DataType) -> None:
 
 
 @pytest.mark.parametrize("rows", [pa.array([1, 2], pa.int64()), pa.array([1, 2, None], pa.int64())])
-def test_every_value_needs_a_row_id_in_both_directions(rows: pa.Array) -> None:
-    with pytest.raises(GovernanceError, match="the id of its row"):
+def test_every_value_needs_a_row_key_in_both_directions(rows: pa.Array) -> None:
+    with pytest.raises(GovernanceError, match="the key of its row"):
         sealed(rows=rows)
-    with pytest.raises(GovernanceError, match="the id of its row"):
+    with pytest.raises(GovernanceError, match="the key of its row"):
         opened(sealed(), rows)
 
 

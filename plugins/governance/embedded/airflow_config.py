@@ -94,7 +94,8 @@ def _settings(site: Site) -> dict[str, dict[str, str]]:
 
 def _connections(site: Site) -> dict[str, dict[str, object]]:
     connections: dict[str, dict[str, object]] = {
-        "wellbe_keyring": {"conn_type": "generic", "extra": {"path": str(site.keyring_path)}}
+        "wellbe_keyring": {"conn_type": "generic", "extra": {"path": str(site.keyring_path)}},
+        "wellbe_policy": {"conn_type": "generic", "extra": {"path": str(site.policy_path)}},
     }
     for name, role in _CONNECTIONS.items():
         login = LOGINS[role]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +11,14 @@ from pathlib import Path
 
 import psutil
 
+from governance import policy as policies
+from governance import schema, sources
 from governance.embedded import airflow, airflow_config, postgres, processes, provision
 from governance.embedded import site as sites
 from governance.embedded.airflow import Say
 from governance.embedded.site import ADDRESS, ClusterName, Site
 from governance.errors import SiteError
+from governance.keys import Keyring
 
 CLUSTERS: tuple[ClusterName, ...] = ("source", "warehouse")
 _TRIES = 3
@@ -149,12 +149,14 @@ def _with_free_ports(site: Site) -> Site:
 
 def _migrate(site: Site, say: Say) -> None:
     say("bringing the schemas of source and warehouse up to date")
-    for module, owner in (("governance.sources", "wellbe_owner"), ("governance.warehouse", "governance_owner")):
-        migrate: Callable[[str], object] | None = None
-        if importlib.util.find_spec(module):
-            migrate = getattr(importlib.import_module(module), "migrate", None)
-        if migrate:
-            migrate(site.dsn(owner))
+    policy = policies.load(site=site.policy_path)
+    sources.migrate(site.dsn("wellbe_owner"))
+    sources.grant(site.dsn("wellbe_owner"), policy)
+    schema.migrate(site.dsn("governance_owner"), policy)
+    if not site.keyring_path.exists() and schema.is_empty(site.dsn("governance_owner")):
+        # Only where nothing has been encrypted yet: a new keyring could read nothing of what a lost one wrote.
+        Keyring.create(site.keyring_path)
+    Keyring.load(site.keyring_path)
 
 
 def _start_airflow(site: Site, say: Say) -> Site:

@@ -96,6 +96,11 @@ class Site:
         """Where the keyring lies: outside both clusters."""
         return self.data_dir / "keyring.json"
 
+    @property
+    def policy_path(self) -> Path:
+        """The site's own part of the policy: from which partition on its datasets are processed."""
+        return self.data_dir / "policy.yaml"
+
 
 def default_data_dir() -> Path:
     """The `.data/` of the checkout that this code belongs to, whatever the working directory."""

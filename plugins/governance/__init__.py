@@ -1,0 +1,1 @@
+"""Wellbe's privacy policy, in operation."""

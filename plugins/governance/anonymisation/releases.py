@@ -1,0 +1,114 @@
+"""A release: what is published of one partition, and what was decided about each accepted row (clause E1). Pure.
+
+What a release protects against: singling out by the published quasi-identifiers (every class holds at least k distinct people),
+and learning the one sensitive value of a class (at least l distinct ones). What it does not protect against: skewed classes, what
+several releases together tell about a person who is in more than one of them, and whoever knows the sensitive value of all others in a class.
+It is therefore called anonymised only within one release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import pandas as pd
+
+from governance.anonymisation.levels import lead_time, party_size, price_band, specialty, subregion, value
+from governance.anonymisation.risk import Risk, class_measures, risk
+from governance.errors import DisclosureError
+from governance.policy import Release as Specification
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that holds its measures: rows as published, one decision per accepted row, and the measures."""
+
+    rows: pd.DataFrame  # the columns of the published table, in policy's order
+    decisions: pd.DataFrame  # row_key, accepted_partition, decision
+    risk: Risk
+
+    def decided(self, decision: str) -> int:
+        """How many accepted rows had this decision."""
+        return int((self.decisions["decision"] == decision).sum())
+
+
+def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
+    """A release of booking events: one row per booking, its last event of those accepted, in classes of k people and l values.
+
+    `accepted`: row_key, partition_key, booking_id, version, client_token, status, client_country_code, travellers_count, lead_days,
+    price_amount_minor, currency_code, procedure_code (in clear, only here). Raises DisclosureError when the rows to be published do not hold k and l.
+    """
+    newest = accepted.groupby("booking_id")["version"].transform("max") == accepted["version"]
+    last = accepted[newest]
+    rows = pd.DataFrame(
+        {
+            "recorded_date": pd.Series(day.isoformat(), index=last.index, dtype="str"),
+            "booking_event": value(last["status"]),
+            "origin_region": subregion(last["client_country_code"]),
+            "party_size": party_size(last["travellers_count"]),
+            "lead_time": lead_time(last["lead_days"]),
+            "service_specialty": specialty(last["procedure_code"]),
+            "price_band": price_band(last["price_amount_minor"], last["currency_code"]),
+        }
+    )[list(specification.columns)]
+    people = last[specification.person]
+    quasi, sensitive = specification.of_kind("quasi_identifier"), specification.of_kind("sensitive")
+    safe = in_classes(rows, quasi, sensitive, people, k=k, l=l)
+    published = rows[safe]
+    measured = require(published, quasi, sensitive, people[safe], k=k, l=l)
+    decision = pd.Series("superseded", index=accepted.index).where(~newest, "suppressed")
+    decision[published.index] = "published"
+    # The order of rows would tell who came first; sorted by what is published it tells nothing.
+    return Release(published.sort_values(list(specification.columns), ignore_index=True), _decisions(accepted, decision), measured)
+
+
+def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, limit: int) -> Release:
+    """A release of page view counts: cells of at least k visitors, each visitor counted for at most `limit` views.
+
+    `accepted`: row_key, partition_key, visitor_token, country_code, device_class, page_category. Which views of a visitor count does not
+    depend on when they were made: they are taken in the order of their row keys. Raises DisclosureError when a published cell does not hold k.
+    """
+    cells = list(specification.of_kind("quasi_identifier"))[1:]
+    views = accepted.sort_values("row_key")
+    bounded = views[views.groupby("visitor_token").cumcount() < limit]
+    labelled = bounded.assign(**{column: value(bounded[column]) for column in cells})
+    grouped = labelled.groupby(cells, sort=True, observed=True)
+    counts = grouped.agg(views_count=("row_key", "size"), visitors_count=("visitor_token", "nunique")).reset_index()
+    published = counts[counts["visitors_count"] >= k].assign(recorded_date=day.isoformat())
+    safe = grouped["visitor_token"].transform("nunique") >= k
+    decision = pd.Series("suppressed", index=accepted.index)
+    decision[labelled.index[safe]] = "published"
+    measured = require(labelled[safe], cells, (), labelled.loc[safe, "visitor_token"], k=k, l=1)
+    if int(published["views_count"].sum()) != int(safe.sum()):
+        raise DisclosureError("the published counts do not add up to the views that were to be published; nothing was published")
+    rows = published[list(specification.columns)].reset_index(drop=True)
+    return Release(rows, _decisions(accepted, decision), Risk(measured.k, None))
+
+
+def in_classes(
+    rows: pd.DataFrame, quasi: Sequence[str], sensitive: Sequence[str], people: pd.Series, *, k: int, l: int  # noqa: E741
+) -> pd.Series:
+    """Which rows may be published: those whose class holds k people and l values of every sensitive column."""
+    if rows.empty:
+        return pd.Series(False, index=rows.index, dtype=bool)
+    measured = class_measures(rows, quasi, sensitive, people)
+    return (measured["k"] >= k) & (measured["l"] >= l)
+
+
+def require(
+    rows: pd.DataFrame, quasi: Sequence[str], sensitive: Sequence[str], people: pd.Series, *, k: int, l: int  # noqa: E741
+) -> Risk:
+    """Measure the very rows that would be published. Raises DisclosureError when they do not hold k and l."""
+    measured = risk(rows, quasi, sensitive, people)
+    if measured.k is not None and measured.k < k:
+        raise DisclosureError(f"a class of {measured.k} people was about to be published, policy asks for {k}; nothing was published")
+    if measured.l is not None and measured.l < l:
+        raise DisclosureError(f"a class with {measured.l} sensitive values was about to be published, policy asks for {l}; nothing was published")
+    return measured
+
+
+def _decisions(accepted: pd.DataFrame, decision: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"row_key": accepted["row_key"], "accepted_partition": accepted["partition_key"], "decision": decision}
+    )

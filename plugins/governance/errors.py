@@ -1,0 +1,71 @@
+"""The errors of this project: one small tree.
+
+A message names dataset, batch, rule, count and the next step, and never a value from a row. Orchestration maps the two
+branches onto Airflow: a `TransientError` is retried, everything else fails at once.
+"""
+
+from __future__ import annotations
+
+
+class GovernanceError(Exception):
+    """Root of every error that this project raises on purpose; permanent unless it is a `TransientError`."""
+
+    exit_code = 1
+
+
+class TransientError(GovernanceError):
+    """Something that a later try may find mended: a source that is down, a lock that another run holds."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class PolicyError(GovernanceError):
+    """The policy files are not valid, or ask for what cannot be."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class GapError(PolicyError):
+    """The source and the policy disagree: a column that no policy declares, or a declared one that is missing."""
+
+
+class InputError(GovernanceError):
+    """A file or an argument that a person gave cannot be used."""
+
+    exit_code = 65  # EX_DATAERR
+
+
+class KeyringError(GovernanceError):
+    """A key is missing, unreadable, or not meant for this purpose; or a ciphertext was moved or altered."""
+
+
+class SiteError(GovernanceError):
+    """The embedded site of this checkout (clusters, ports, Airflow) is not in the state that a command needs."""
+
+
+class SourceUnavailableError(TransientError):
+    """The source cannot be reached, or the connection was lost in the middle of a read."""
+
+
+class WarehouseUnavailableError(TransientError):
+    """Our database cannot be reached, or the connection was lost; nothing of the step was kept."""
+
+
+class ContendedError(TransientError):
+    """Another run is working on the same partition."""
+
+
+class PartitionError(GovernanceError):
+    """A partition is missing, malformed, not closed yet, or before the dataset's first one."""
+
+
+class ValidationStoppedError(GovernanceError):
+    """A critical table-level rule failed: the batch stops and the last good state stays."""
+
+
+class DisclosureError(GovernanceError):
+    """What was about to be published does not hold the measures that policy asks for."""
+
+
+class ConservationError(GovernanceError):
+    """Rows went missing or appeared between two hops."""

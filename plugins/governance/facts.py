@@ -1,0 +1,118 @@
+"""Measured facts, by the name that policy gives each measure. Pure.
+
+A measure turns a batch of source rows into one landed column. It measures and never judges: thresholds stand in the suites.
+The columns of a batch are named `table.column` as policy names them, or by the landed column that the query computed itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from governance import age, measures, web
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What measures need beside the rows: from policy."""
+
+    grid_degrees: float
+    tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+Measure = Callable[[pa.RecordBatch, Parameters, str], pa.Array]
+"""(batch, parameters, name of the first origin) -> array of the batch's length."""
+
+
+def _of_origin(measure: Callable[[pa.Array], pa.Array]) -> Measure:
+    return lambda batch, _parameters, origin: measure(batch[origin])
+
+
+def _age_at_booking(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return age.whole_years(batch["booking_travellers.birth_date"], batch["booked_date"])
+
+
+def _age_at_service(batch: pa.RecordBatch) -> pa.Array:
+    return age.whole_years(batch["booking_travellers.birth_date"], batch["bookings.service_date"])
+
+
+def _has_consent(batch: pa.RecordBatch) -> pa.Array:
+    return pc.is_valid(batch["guardian_consents.consent_id"])
+
+
+def _is_verified(batch: pa.RecordBatch) -> pa.Array:
+    """Given and verified, at instants that are known."""
+    return pc.and_(pc.is_valid(batch["guardian_consents.given_at"]), pc.is_valid(batch["guardian_consents.verified_at"]))
+
+
+def _where(condition: pa.Array, values: pa.Array) -> pa.Array:
+    return pc.if_else(condition, values, pa.scalar(None, values.type))
+
+
+def _age_at_booking_without_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    return _where(pc.invert(_has_consent(batch)), _age_at_booking(batch, parameters, origin))
+
+
+def _age_at_service_without_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return _where(pc.invert(_has_consent(batch)), _age_at_service(batch))
+
+
+def _age_under_unverified_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    unverified = pc.and_(_has_consent(batch), pc.invert(_is_verified(batch)))
+    return _where(unverified, _age_at_booking(batch, parameters, origin))
+
+
+def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    given, verified = batch["guardian_consents.given_at"], batch["guardian_consents.verified_at"]
+    effective = pc.max_element_wise(given, verified)
+    # "From before the booking": an instant equal to the booking's is not before it; an unknown booking instant is no proof.
+    in_time = pc.fill_null(pc.less(effective, batch["bookings.booked_at"]), False)
+    late = pc.and_(pc.and_(_has_consent(batch), _is_verified(batch)), pc.invert(in_time))
+    return _where(late, _age_at_booking(batch, parameters, origin))
+
+
+def _path_characters(urls: pa.Array) -> pa.Array:
+    return pc.utf8_length(web.paths(urls)).cast(pa.int32())
+
+
+def _path_card_numbers(urls: pa.Array) -> pa.Array:
+    return measures.card_numbers(web.paths(urls))
+
+
+def _page_categories(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    return web.page_categories(web.paths(batch[origin]), parameters.tables["page_categories"])
+
+
+def _grid(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    return web.grid(batch[origin], parameters.grid_degrees)
+
+
+def _coordinate_pairs(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return web.coordinate_pairs(batch["page_views.latitude"], batch["page_views.longitude"])
+
+
+MEASURES: dict[str, Measure] = {
+    "age_at_booking": _age_at_booking,
+    "age_at_booking_without_consent": _age_at_booking_without_consent,
+    "age_at_service_without_consent": _age_at_service_without_consent,
+    "age_under_unverified_consent": _age_under_unverified_consent,
+    "age_under_late_consent": _age_under_late_consent,
+    "card_numbers": _of_origin(measures.card_numbers),
+    "cvv_mentions": _of_origin(measures.cvv_mentions),
+    "email_defects": _of_origin(measures.email_defects),
+    "ip_versions": _of_origin(web.ip_versions),
+    "browsers": _of_origin(web.browsers),
+    "operating_systems": _of_origin(web.operating_systems),
+    "device_classes": _of_origin(web.device_classes),
+    "language_regions": _of_origin(web.language_regions),
+    "paths": _of_origin(web.paths),
+    "path_characters": _of_origin(_path_characters),
+    "path_card_numbers": _of_origin(_path_card_numbers),
+    "page_categories": _page_categories,
+    "latitude_grid": _grid,
+    "longitude_grid": _grid,
+    "coordinate_pairs": _coordinate_pairs,
+}

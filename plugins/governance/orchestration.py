@@ -1,0 +1,152 @@
+"""Airflow's side of the steps: tasks, schedule, defaults, connections. The only module that imports Airflow.
+
+Tasks are defined here once and wired in `dags/`. Between them travels a `Batch` (names and counts), never a row. A permanent error fails
+the task at once, a transient one is retried: that translation is `_translated`, in this place alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, Connection, CronPartitionTimetable, get_current_context, task
+from airflow.sdk.bases.sensor import PokeReturnValue
+from airflow.sdk.exceptions import AirflowFailException
+
+from governance.errors import GovernanceError, TransientError
+from governance.run_log import Batch, Run
+
+TIME_ZONE = "Europe/Stockholm"
+
+DAILY = CronPartitionTimetable(
+    "0 0 * * *",
+    timezone=TIME_ZONE,
+    run_offset=-1,  # the run at midnight names the day that has just ended
+    run_immediately=True,
+    key_format="%Y-%m-%d",
+)
+"""At midnight in Stockholm, for the day that has just ended there; the partition key is that day."""
+
+START = pendulum.datetime(2026, 1, 1, tz=TIME_ZONE)
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-engineering",
+    "retries": 5,
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+}
+
+CLEARED = ("pull", "validate", "publish")
+
+
+def asset(zone: str, dataset: str) -> Asset:
+    """The asset that a task of a pipeline updates, such as `wellbe://analytics/bookings`."""
+    return Asset(name=f"{zone}.{dataset}", uri=f"wellbe://{zone}/{dataset}")
+
+
+@task(task_id="pull")
+def pull(dataset: str) -> dict[str, Any]:
+    """Bring the partition from the source into landing."""
+    from governance import steps
+
+    with _translated():
+        context = get_current_context()
+        return asdict(steps.pull(_workspace(), dataset, context.get("partition_key"), _run()))
+
+
+@task(task_id="validate")
+def validate(batch: dict[str, Any]) -> dict[str, Any]:
+    """Run the suite, then settle the partition into vault and quarantine."""
+    from governance import steps
+
+    with _translated():
+        return asdict(steps.validate(_workspace(), Batch(**batch), _run()))
+
+
+@task.sensor(task_id="predecessor_published", mode="reschedule", poke_interval=5, timeout=7 * 24 * 3600)
+def predecessor_published(batch: dict[str, Any]) -> PokeReturnValue:
+    """Wait, without holding a worker slot, until the partition before this one is published."""
+    from governance import steps
+
+    with _translated():
+        missing = steps.missing_predecessor(_workspace(), Batch(**batch))
+    if missing:
+        _say(f"{Batch(**batch).label} waits: partition {missing} has to be published first; run or backfill that one")
+    return PokeReturnValue(is_done=missing is None)
+
+
+@task(task_id="publish")
+def publish(batch: dict[str, Any]) -> dict[str, Any]:
+    """Publish the partition's release."""
+    from governance import steps
+
+    with _translated():
+        return asdict(steps.publish(_workspace(), Batch(**batch), _run()))
+
+
+def pipeline(dataset: str) -> None:
+    """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
+    accepted = validate.override(outlets=[asset("vault", dataset)])(pull(dataset))
+    predecessor_published(accepted) >> publish.override(outlets=[asset("analytics", dataset)])(accepted)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Our errors as Airflow's: permanent ones fail at once, transient ones rise and are retried."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except GovernanceError as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from None
+
+
+def _run() -> Run:
+    """Who and what is behind this task."""
+    context = get_current_context()
+    dag_run, instance = context["dag_run"], context["ti"]
+    return Run(
+        dag_id=instance.dag_id,
+        run_id=instance.run_id,
+        task_id=instance.task_id,
+        try_number=instance.try_number,
+        trigger=str(getattr(dag_run.run_type, "value", dag_run.run_type)),
+        triggered_by=dag_run.triggering_user_name,
+    )
+
+
+def _workspace() -> Any:
+    from governance import policy, steps
+    from governance.keys import Keyring
+
+    site = Path(_extra("wellbe_policy", "path"))
+    return steps.Workspace(
+        policy=policy.load(site=site),
+        source_uri=lambda: _uri("wellbe_source"),
+        warehouse_dsn=lambda role: _uri(f"wellbe_warehouse_{role}"),
+        keys=lambda: Keyring.load(Path(_extra("wellbe_keyring", "path"))),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def _uri(connection: str) -> str:
+    return Connection.get(connection).get_uri().replace("postgres://", "postgresql://", 1)
+
+
+def _extra(connection: str, key: str) -> str:
+    value = Connection.get(connection).extra_dejson.get(key)
+    if not value:
+        raise GovernanceError(f"connection {connection} has no extra {key!r}; set it in Airflow's connections")
+    return str(value)
+
+
+def _say(text: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).info("%s", text)

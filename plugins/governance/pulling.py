@@ -1,0 +1,116 @@
+"""From a batch of source rows to a batch for landing: encrypt, tokenise, measure, keep (clauses B1, B2, J1). Pure.
+
+What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token; the columns that come out are exactly those
+that policy lands. The one verdict of pull is here too: which cards are past their term (K1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from governance.encryption import Column, encrypt
+from governance.errors import GapError
+from governance.facts import MEASURES, Parameters
+from governance.key import Key
+from governance.policy import LandedColumn, LandedTable, Treatment
+from governance.pseudonymisation import tokens, visitor_tokens
+
+ARROW_TYPES = {
+    "text": pa.string(),
+    "bigint": pa.int64(),
+    "integer": pa.int32(),
+    "smallint": pa.int16(),
+    "boolean": pa.bool_(),
+    "double precision": pa.float64(),
+    "date": pa.date32(),
+    "timestamp with time zone": pa.timestamp("us", "UTC"),
+    "bytea": pa.binary(),
+}
+
+VISITOR = ("page_views.device_id", "page_views.session_id", "page_views.ip", "page_views.user_agent")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The keys that a pull may use: at rest, for tokens that last, and for tokens of the partition's day."""
+
+    at_rest: Key
+    client_tokens: Key
+    day_tokens: Key
+    nonces: Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class CardTerms:
+    """Cards apart: those that may land, and the keys of those that may not, per rule."""
+
+    kept: pa.RecordBatch
+    refused: dict[str, list[str]]
+
+
+def landed(
+    batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, *, secrets: Secrets, parameters: Parameters
+) -> pa.RecordBatch:
+    """The landing rows of a batch of source rows, in the same order, with a column `partition_key` in front.
+
+    Raises GapError when the query does not bring what policy lands.
+    """
+    columns = {"partition_key": pa.array([day] * batch.num_rows, pa.date32())}
+    for name, column in spec.columns.items():
+        values = _column(batch, table, name, column, secrets, parameters)
+        columns[name] = values.cast(ARROW_TYPES[column.type])
+    return pa.record_batch(columns)
+
+
+def _column(
+    batch: pa.RecordBatch, table: str, name: str, column: LandedColumn, secrets: Secrets, parameters: Parameters
+) -> pa.Array:
+    if column.treatment is Treatment.TOKENISE:
+        return _tokens(batch, column, secrets)
+    if column.treatment is Treatment.ENCRYPT:
+        values = _origin(batch, table, column.origin[0])
+        if column.measure:
+            values = MEASURES[column.measure](batch, parameters, column.origin[0])
+        return encrypt(
+            values, batch["row_key"], key=secrets.at_rest, column=Column(table, name), nonces=secrets.nonces
+        )
+    if column.treatment is Treatment.GENERALISE and column.measure != "sql":
+        return MEASURES[column.measure](batch, parameters, column.origin[0])
+    return _origin(batch, table, name if name in batch.schema.names else column.origin[0])
+
+
+def _tokens(batch: pa.RecordBatch, column: LandedColumn, secrets: Secrets) -> pa.Array:
+    if column.domain == "visitor":
+        return visitor_tokens(*(batch[name] for name in VISITOR), key=secrets.day_tokens)
+    key = secrets.client_tokens if column.domain == "client" else secrets.day_tokens
+    return tokens(batch[column.origin[0]], key=key, domain=column.domain)
+
+
+def _origin(batch: pa.RecordBatch, table: str, name: str) -> pa.Array:
+    if name not in batch.schema.names:
+        raise GapError(f"query pull_{table} brings no column {name!r}, which policy lands")
+    return batch[name]
+
+
+def within_terms(cards: pa.RecordBatch, *, now: datetime, days: int) -> CardTerms:
+    """Split cards by the age of their capture against the real now, never a logical date (K1, E06, E07).
+
+    Exactly `days` times 24 hours is still within the term. An unknown instant of capture, and one in the future, is refused
+    like one that is too old.
+    """
+    captured = cards["payment_cards.captured_at"]
+    instant = pa.scalar(now, captured.type)
+    oldest = pa.scalar(now - timedelta(days=days), captured.type)
+    verdicts = {
+        "K1.card_age.unknown_time": pc.is_null(captured),
+        "K1.card_age.future": pc.fill_null(pc.greater(captured, instant), False),
+        "K1.card_age.over_age": pc.fill_null(pc.less(captured, oldest), False),
+    }
+    refused = {rule: cards["row_key"].filter(verdict).to_pylist() for rule, verdict in verdicts.items()}
+    kept = pc.and_(pc.is_valid(captured), pc.and_(pc.less_equal(captured, instant), pc.greater_equal(captured, oldest)))
+    return CardTerms(cards.filter(pc.fill_null(kept, False)), {rule: keys for rule, keys in refused.items() if keys})

@@ -1,0 +1,96 @@
+"""Every hop writes that it is about to happen, and how it ended (clause R1).
+
+The outcome of a success is appended by the warehouse in the transaction of its effect. What is here writes the intent before, and the
+outcome of a failure after; an intent that stays without an outcome was interrupted, and `governance runs` shows it as such.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from governance import warehouse
+from governance.errors import GovernanceError, WarehouseUnavailableError
+from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
+
+PACKAGE = Path(__file__).parent
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the package's Python and SQL files, by path."""
+    digest = hashlib.sha256()
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def new_id() -> str:
+    """A fresh identifier of an attempt or an entry."""
+    return str(uuid.uuid4())
+
+
+class Recorded:
+    """The try of one hop, as a context: intent at entry, and an outcome `failed` when it is left by an error.
+
+    An error that is not ours leaves as a GovernanceError without its text, which may quote rows: only its type and place remain.
+    """
+
+    def __init__(
+        self,
+        event: str,
+        batch: Batch,
+        run: Run,
+        *,
+        dsn: str,
+        clock: Callable[[], datetime],
+        digests: Digests,
+        clauses: tuple[str, ...],
+    ) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self.attempt = Attempt(new_id(), event, batch, run, digests, clauses)
+        self.facts: dict[str, Any] = {}
+        """What a failed outcome should say beside its error, such as the rules that stopped the batch."""
+
+    def outcome(self, outcome: Outcome, **facts: Any) -> Entry:
+        """The outcome entry of this try; `facts` are Entry's own keywords."""
+        return self.attempt.outcome(outcome, entry_id=new_id(), at=self._clock(), **facts)
+
+    def __enter__(self) -> Recorded:
+        with warehouse.connect(self._dsn) as connection:
+            connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not isinstance(error, Exception):
+            return  # success has its entry; a kill or an interrupt leaves the intent alone, which is the truth
+        ours = error if isinstance(error, GovernanceError) else self._without_text(error, trace)
+        failed = self.outcome(
+            Outcome.FAILED, error={"type": type(ours).__name__, "message": str(ours)}, **self.facts
+        )
+        try:
+            with warehouse.connect(self._dsn) as connection:
+                connection.append(failed)
+        except WarehouseUnavailableError:
+            pass  # the intent stays without an outcome, and shows as interrupted
+        if ours is not error:
+            raise ours from None
+
+    def _without_text(self, error: Exception, trace: TracebackType | None) -> GovernanceError:
+        frames = traceback.extract_tb(trace)
+        own = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
+        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "an unknown place"
+        return GovernanceError(
+            f"{self.attempt.batch.label}: {self.attempt.event} met an unexpected {type(error).__name__} at {place}; nothing of this "
+            f"step was kept; its text is withheld because it may quote a row"
+        )

@@ -1,0 +1,183 @@
+"""The run log: what an entry says, and its canonical bytes (clause R1).
+
+An entry is written for every intent and every outcome of a hop. It holds counts, digests, rule outcomes and who started the run;
+never personal data of clients, travellers or visitors. Bytes are canonical JSON (RFC 8785), so that a digest of an entry is the
+same everywhere. Order, tree and proofs are not here yet: this first version is append-only in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import rfc8785
+
+FORMAT = "wellbe-run-log/1"
+
+
+class Outcome(StrEnum):
+    """How a hop ended; `no_data` is not a pass, `replayed` means that its effect was already there."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NO_DATA = "no_data"
+    REPLAYED = "replayed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run, try and person or schedule is behind an entry."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    try_number: int
+    trigger: str  # scheduled, backfill, manual, asset ... or 'command line'
+    triggered_by: str | None = None  # staff account, where a person started it
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 of what decided: policy files, suite, code."""
+
+    policy: str
+    suite: str | None
+    code: str
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """One rule of a suite on one batch: how many rows it saw and how many failed; ids and values stay in the data plane."""
+
+    rule: str
+    clause: str
+    severity: str
+    table: str
+    evaluated: int
+    failed: int
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What travels between tasks: names and counts, never a row."""
+
+    dataset: str
+    partition_key: str
+    run_id: str
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """`dataset bookings, partition 2026-11-16`, for messages."""
+        return f"dataset {self.dataset}, partition {self.partition_key}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of one hop: what its intent and its outcome have in common."""
+
+    attempt_id: str
+    event: str
+    batch: Batch
+    run: Run
+    digests: Digests
+    clauses: tuple[str, ...]
+
+    def intent(self, *, entry_id: str, at: datetime) -> Entry:
+        """The entry that says what is about to be done."""
+        return Entry(entry_id, "intent", at, self)
+
+    def outcome(self, outcome: Outcome, *, entry_id: str, at: datetime, **facts: Any) -> Entry:
+        """The entry that says how it ended; `facts` are Entry's own keywords."""
+        return Entry(entry_id, "outcome", at, self, outcome=outcome, **facts)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the run log."""
+
+    entry_id: str
+    phase: str
+    at: datetime
+    attempt: Attempt
+    outcome: Outcome | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    conservation: Mapping[str, int] = field(default_factory=dict)
+    rules: Sequence[RuleOutcome] = ()
+    measures: Mapping[str, int | float | None] = field(default_factory=dict)
+    alarms: Sequence[str] = ()
+    error: Mapping[str, str] | None = None
+
+    def canonical(self) -> str:
+        """The entry as canonical JSON text (RFC 8785)."""
+        run, batch = self.attempt.run, self.attempt.batch
+        document = {
+            "format": FORMAT,
+            "entry_id": self.entry_id,
+            "attempt_id": self.attempt.attempt_id,
+            "event": self.attempt.event,
+            "phase": self.phase,
+            "at": self.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "dataset": batch.dataset,
+            "partition_key": batch.partition_key,
+            "run": asdict(run),
+            "digests": asdict(self.attempt.digests),
+            "clauses": sorted(self.attempt.clauses),
+            "outcome": self.outcome.value if self.outcome else None,
+            "counts": dict(self.counts),
+            "conservation": dict(self.conservation),
+            "rules": [asdict(rule) for rule in self.rules],
+            "measures": dict(self.measures),
+            "alarms": list(self.alarms),
+            "error": dict(self.error) if self.error else None,
+        }
+        return rfc8785.dumps(document).decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Conservation:
+    """The equation of one batch, term by term (rows of the root table).
+
+    at source = dropped by tombstone + pulled; pulled = accepted + quarantined;
+    accepted + carried in = published + carried out + suppressed + superseded + erased.
+    Terms whose mechanism does not exist yet are zero, and present. Rows that were accepted
+    after their own partition had been published are carried in by the next publication.
+    """
+
+    at_source: int = 0
+    dropped_by_tombstone: int = 0
+    pulled: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    carried_in: int = 0
+    published: int = 0
+    carried_out: int = 0
+    suppressed: int = 0
+    superseded: int = 0
+    erased: int = 0
+
+    def imbalances(self) -> list[str]:
+        """The equations that do not hold, in words; empty when rows are conserved."""
+        found = []
+        if self.at_source != self.dropped_by_tombstone + self.pulled:
+            found.append(
+                f"at source {self.at_source} is not dropped by tombstone {self.dropped_by_tombstone} + pulled {self.pulled}"
+            )
+        if self.pulled != self.accepted + self.quarantined:
+            found.append(f"pulled {self.pulled} is not accepted {self.accepted} + quarantined {self.quarantined}")
+        left = self.accepted + self.carried_in
+        right = self.published + self.carried_out + self.suppressed + self.superseded + self.erased
+        if left != right:
+            found.append(
+                f"accepted {self.accepted} + carried in {self.carried_in} is not published {self.published} + carried out "
+                f"{self.carried_out} + suppressed {self.suppressed} + superseded {self.superseded} + erased {self.erased}"
+            )
+        return found
+
+    def terms(self) -> dict[str, int]:
+        """Every term by name."""
+        return asdict(self)

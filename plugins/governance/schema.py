@@ -1,0 +1,198 @@
+"""Our database's schema: numbered migrations, then views and grants generated from policy.
+
+Run by `make up` and `make demo` as the owner; idempotent. A migration never changes once it has been released.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from governance.errors import GovernanceError
+from governance.policy import Policy
+from governance.warehouse import translated
+
+MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+
+# What each role may do besides the columns that policy grants it in the vault: object -> privileges. Functions end in ().
+RIGHTS: dict[str, dict[str, str]] = {
+    "loader": {
+        "landing.batches": "SELECT, INSERT, UPDATE",
+        "landing.*": "INSERT, DELETE, SELECT (partition_key)",
+        "quarantine.refusals": "INSERT, DELETE, SELECT (dataset, partition_key)",
+        "audit.append(text)": "EXECUTE",
+    },
+    "validator": {
+        "landing.batches": "SELECT, UPDATE",
+        "landing.settle(text, date, text)": "EXECUTE",
+        "quarantine.findings": "SELECT, INSERT, DELETE",
+        "audit.append(text)": "EXECUTE",
+    },
+    "publisher": {
+        "landing.batches": "SELECT",
+        "vault.release_ledger": "SELECT, INSERT",
+        "analytics.releases": "SELECT, INSERT",
+        "analytics.bookings": "SELECT, INSERT",
+        "analytics.visits_daily": "SELECT, INSERT",
+        "audit.append(text)": "EXECUTE",
+    },
+    "sharer": {"sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
+    "analyst": {
+        "analytics.releases": "SELECT",
+        "analytics.bookings": "SELECT",
+        "analytics.visits_daily": "SELECT",
+    },
+    "auditor": {"audit.run_log": "SELECT"},
+}
+
+STRUCTURE = ("partition_key", "row_key", "root_key")
+"""Columns that every purpose needs to find and join rows: keys, no content."""
+
+
+def migrate(owner_dsn: str, policy: Policy) -> list[str]:
+    """Bring our database to the newest version, then regenerate views, grants and comments from policy.
+
+    Returns the names of the migrations applied. Raises GovernanceError when the database is newer than this code.
+    """
+    with translated():
+        connection = psycopg2.connect(owner_dsn)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('governance migrations', 0))")
+                applied = _apply_migrations(cursor)
+                _generate_views(cursor, policy)
+                _generate_grants(cursor, policy)
+                _generate_comments(cursor, policy)
+        finally:
+            connection.close()
+    return applied
+
+
+def is_empty(owner_dsn: str) -> bool:
+    """Whether nothing was ever pulled into this database, so that no key can have been used."""
+    with translated():
+        connection = psycopg2.connect(owner_dsn)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT NOT EXISTS (SELECT FROM landing.batches)")
+                (empty,) = cursor.fetchone() or (False,)
+                return bool(empty)
+        finally:
+            connection.close()
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Every migration as (name, SQL), in order."""
+    folder = resources.files("governance").joinpath("sql", "migrations")
+    names = sorted(item.name for item in folder.iterdir() if MIGRATION.fullmatch(item.name))
+    return [(name, folder.joinpath(name).read_text("utf-8")) for name in names]
+
+
+def _apply_migrations(cursor: psycopg2.extensions.cursor) -> list[str]:
+    cursor.execute(
+        "CREATE TABLE IF NOT EXISTS public.schema_migrations "
+        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    cursor.execute("SELECT name FROM public.schema_migrations")
+    done = {row[0] for row in cursor.fetchall()}
+    known = migrations()
+    unknown = sorted(done - {name for name, _ in known})
+    if unknown:
+        raise GovernanceError(f"the database has migrations that this code does not know: {', '.join(unknown)}; update the code")
+    applied = []
+    for name, text in known:
+        if name not in done:
+            cursor.execute(text)
+            cursor.execute("INSERT INTO public.schema_migrations (name) VALUES (%s)", (name,))
+            applied.append(name)
+    return applied
+
+
+def _generate_views(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    """One view per landed table: the measured facts of one partition, which is all that validation may see."""
+    for dataset in policy.datasets.values():
+        for name, table in dataset.landed.items():
+            view = sql.Identifier("landing", f"current_{name}")
+            root_key = sql.Identifier("root_key" if "root_key" in table.columns else "row_key")
+            facts = [c for c in table.columns_for("validation") if c not in STRUCTURE]
+            columns = sql.SQL(", ").join(map(sql.Identifier, facts))
+            cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+            cursor.execute(
+                sql.SQL(
+                    "CREATE VIEW {view} AS SELECT row_id, row_key, {root_key} AS root_key{comma}{columns} FROM {table} "
+                    "WHERE partition_key = current_setting('governance.partition_key')::date"
+                ).format(
+                    view=view,
+                    root_key=root_key,
+                    comma=sql.SQL(", " if facts else ""),
+                    columns=columns,
+                    table=sql.Identifier("landing", name),
+                )
+            )
+
+
+def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    for schema in policy.zones:
+        cursor.execute(sql.SQL("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {} FROM PUBLIC").format(sql.Identifier(schema)))
+    for name, role in policy.roles.items():
+        if role.cluster != "warehouse":
+            continue
+        _revoke_everything(cursor, policy, name)
+        for schema in role.can_use:
+            cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name)))
+        for target, privileges in RIGHTS[name].items():
+            _grant(cursor, policy, name, target, privileges)
+        if "vault" in role.can_use:
+            _grant_vault_columns(cursor, policy, name)
+    for dataset in policy.datasets.values():
+        for table in dataset.landed:
+            cursor.execute(sql.SQL("GRANT SELECT ON {} TO validator").format(sql.Identifier("landing", f"current_{table}")))
+
+
+def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
+    """Table privileges, and through them column privileges, so that what policy no longer grants is gone."""
+    for schema in policy.zones:
+        for statement in (
+            "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
+            "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {} FROM {}",
+            "REVOKE ALL ON SCHEMA {} FROM {}",
+        ):
+            cursor.execute(sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role)))
+
+
+def _grant(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, target: str, privileges: str) -> None:
+    schema, _, name = target.partition(".")
+    if name == "*":
+        for dataset in policy.datasets.values():
+            for table in dataset.landed:
+                _grant(cursor, policy, role, f"{schema}.{table}", privileges)
+        return
+    kind = "FUNCTION " if target.endswith(")") else ""
+    # Targets and privileges are the literals of RIGHTS above, never input.
+    cursor.execute(sql.SQL("GRANT {} ON {}{} TO {}").format(sql.SQL(privileges), sql.SQL(kind), sql.SQL(target), sql.Identifier(role)))
+
+
+def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
+    """SELECT on the columns of the role's purposes, and on the keys of the tables that have any."""
+    by_table: dict[str, set[str]] = {}
+    for table, column in policy.readable_columns(role):
+        by_table.setdefault(table, {"partition_key"}).add(column)
+    for table, columns in by_table.items():
+        listed = sql.SQL(", ").join(map(sql.Identifier, sorted(columns)))
+        cursor.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, sql.Identifier("vault", table), sql.Identifier(role)))
+
+
+def _generate_comments(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    for dataset in policy.datasets.values():
+        release = dataset.release
+        table = sql.Identifier("analytics", release.table)
+        cursor.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(release.description)))
+        for name, column in release.columns.items():
+            kind = column.kind.replace("_", "-")
+            cursor.execute(
+                sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})"))
+            )

@@ -1,0 +1,180 @@
+"""The source, read as role `puller`: schema checks, counts and streamed Arrow batches, in one snapshot.
+
+ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounded whatever the size of a partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+from psycopg2 import sql
+
+from governance.errors import GapError, SourceUnavailableError
+from governance.partitions import Partition
+from governance.policy import Policy, Treatment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Size of one streamed batch; some 10,000 page views."""
+
+CONNECT_SECONDS = 10
+
+Columns = dict[str, dict[str, str]]
+"""table -> column -> PostgreSQL type."""
+
+
+def named_query(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+class Snapshot:
+    """An open read-only repeatable-read transaction on the source."""
+
+    def __init__(self, connection: Any, label: str) -> None:
+        self._connection = connection
+        self._label = label
+
+    def columns(self) -> Columns:
+        """Every column of schema `wellbe`, read from pg_catalog, so that missing grants hide nothing."""
+        rows = self._table(named_query("source_columns")).to_pylist()
+        columns: Columns = {}
+        for row in rows:
+            columns.setdefault(row["table_name"], {})[row["column_name"]] = row["column_type"]
+        return columns
+
+    def counts(self, dataset: str, partition: Partition) -> dict[str, int]:
+        """Rows per landed table that the source holds for the partition."""
+        table = self._table(named_query(f"count_{dataset}"), partition)
+        return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
+
+    def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
+        """The rows of the partition for a landed table, streamed.
+
+        Raises SourceUnavailableError when the connection is lost on the way.
+        """
+        with self._guarded(), self._connection.cursor() as cursor:
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            cursor.execute(*self._bound(named_query(f"pull_{table}"), partition))
+            yield from cursor.fetch_record_batch()
+
+    def _table(self, query: str, partition: Partition | None = None) -> pa.Table:
+        with self._guarded(), self._connection.cursor() as cursor:
+            cursor.execute(*self._bound(query, partition))
+            return cursor.fetch_arrow_table()
+
+    @staticmethod
+    def _bound(query: str, partition: Partition | None) -> tuple[str, tuple[Any, ...]]:
+        if partition is None:
+            return query, ()
+        values = (partition.start, partition.end, partition.time_zone)
+        return query, values if "$3" in query else values[:2]
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        import adbc_driver_manager
+        import pyarrow as pa
+
+        try:
+            yield
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+            # The driver's own text may quote a row, so only the state and what to do leave.
+            state = getattr(error, "sqlstate", None) or "none"
+            raise SourceUnavailableError(
+                f"{self._label}: reading the source failed (SQLSTATE {state}); nothing was kept; "
+                f"check connection wellbe_source and its server, the task retries"
+            ) from None
+
+
+@contextmanager
+def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
+    """A read-only snapshot of the source, closed at the end.
+
+    `label` names dataset and partition in messages. Raises SourceUnavailableError when the source cannot be reached.
+    """
+    import adbc_driver_manager
+    import adbc_driver_postgresql.dbapi as adbc
+
+    try:
+        connection = adbc.connect(f"{uri}{'&' if '?' in uri else '?'}connect_timeout={CONNECT_SECONDS}")
+    except adbc_driver_manager.Error as error:
+        raise SourceUnavailableError(
+            f"{label}: the source cannot be reached (SQLSTATE {error.sqlstate or 'none'}); nothing was changed; "
+            f"check connection wellbe_source and its server, the task retries"
+        ) from None
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield Snapshot(connection, label)
+    finally:
+        try:
+            connection.close()
+        except adbc_driver_manager.Error:
+            # A connection that the server has cut cannot be closed politely; there is nothing left to release.
+            pass
+
+
+def check_schema(found: Columns, policy: Policy) -> None:
+    """Compare the source's live columns with those that policy declares.
+
+    Raises GapError naming every undeclared, missing or retyped column: an unknown column is never ignored (E15, E16).
+    """
+    declared = {
+        table: {name: column.type for name, column in columns.items()} for table, columns in policy.source_tables.items()
+    }
+    problems = []
+    for table in sorted(found.keys() | declared.keys()):
+        live, known = found.get(table, {}), declared.get(table, {})
+        for name in sorted(live.keys() | known.keys()):
+            if name not in known:
+                problems.append(f"{table}.{name} is not declared")
+            elif name not in live:
+                problems.append(f"{table}.{name} is declared but missing")
+            elif live[name] != known[name]:
+                problems.append(f"{table}.{name} is {live[name]}, declared {known[name]}")
+    if problems:
+        raise GapError(
+            f"the source and the policy disagree about {len(problems)} columns: {'; '.join(problems[:10])}"
+            f"{' ...' if len(problems) > 10 else ''}; declare category, purpose and treatment in policies/, or mend the source"
+        )
+
+
+def migrate(owner_dsn: str) -> None:
+    """Create schema `wellbe` in an empty source (the embedded one; a real source brings its own)."""
+    with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('wellbe.bookings') IS NOT NULL")
+        (exists,) = cursor.fetchone() or (False,)
+        if not exists:
+            cursor.execute(named_query("source/0001_wellbe"))
+    connection.close()
+
+
+def grant(owner_dsn: str, policy: Policy) -> None:
+    """Give `puller` SELECT on exactly the columns that policy lets land; idempotent.
+
+    Read is refused by the database itself for every column whose treatment is *refuse*.
+    """
+    with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
+        role = sql.Identifier("puller")
+        cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
+        cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
+        for table, columns in policy.source_tables.items():
+            name = sql.Identifier("wellbe", table)
+            cursor.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+                (f"wellbe.{table}",),
+            )
+            live = {row[0] for row in cursor.fetchall()}
+            every = sql.SQL(", ").join(sql.Identifier(column) for column in sorted(live))
+            cursor.execute(sql.SQL("REVOKE SELECT ({}) ON {} FROM {}").format(every, name, role))
+            readable = [c for c, spec in columns.items() if spec.treatment is not Treatment.REFUSE and c in live]
+            if readable:
+                listed = sql.SQL(", ").join(map(sql.Identifier, readable))
+                cursor.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, name, role))
+    connection.close()

@@ -1,0 +1,54 @@
+-- One row per booking version recorded in [$1, $2). What is joined is as it was known at $2, so that the partition is the same
+-- whenever it is pulled again. $3 is the policy's time zone.
+SELECT
+    b.booking_id AS "bookings.booking_id",
+    b.version AS "bookings.version",
+    b.booking_id || '/' || b.version AS row_key,
+    b.client_id AS "bookings.client_id",
+    b.purpose_code AS "bookings.purpose_code",
+    b.status AS "bookings.status",
+    b.booked_at AS "bookings.booked_at",
+    b.changed_at AS "bookings.changed_at",
+    b.recorded_at AS "bookings.recorded_at",
+    b.service_date AS "bookings.service_date",
+    b.nights_count AS "bookings.nights_count",
+    b.price_amount_minor AS "bookings.price_amount_minor",
+    b.currency_code AS "bookings.currency_code",
+    b.locale AS "bookings.locale",
+    b.notes AS "bookings.notes",
+    c.version AS client_version,
+    c.given_name AS "clients.given_name",
+    c.family_name AS "clients.family_name",
+    c.email AS "clients.email",
+    c.phone AS "clients.phone",
+    c.skype AS "clients.skype",
+    c.birth_date AS "clients.birth_date",
+    c.country_code AS "clients.country_code",
+    c.postcode AS "clients.postcode",
+    a.terms_version AS "terms_acceptances.terms_version",
+    a.channel AS "terms_acceptances.channel",
+    a.accepted_at AS "terms_acceptances.accepted_at",
+    extract(epoch FROM b.booked_at - a.accepted_at)::double precision AS terms_lead_seconds,
+    b.service_date - (b.booked_at AT TIME ZONE $3)::date AS lead_days,
+    extract(epoch FROM b.recorded_at - b.booked_at)::double precision AS recording_lag_seconds,
+    (SELECT count(*) FROM wellbe.booking_travellers t WHERE t.booking_id = b.booking_id AND t.version = b.version)::integer AS travellers_count,
+    (SELECT count(*) FROM wellbe.booking_services s WHERE s.booking_id = b.booking_id AND s.version = b.version)::integer AS services_count,
+    b.version - 1 - (
+        SELECT count(DISTINCT p.version) FROM wellbe.bookings p
+        WHERE p.booking_id = b.booking_id AND p.version < b.version AND p.recorded_at < $2
+    )::integer AS versions_missing_count,
+    (SELECT count(*) FROM wellbe.bookings d WHERE d.booking_id = b.booking_id AND d.version = b.version AND d.recorded_at < $2)::integer AS copies_count
+FROM wellbe.bookings b
+LEFT JOIN LATERAL (
+    SELECT c.version, c.given_name, c.family_name, c.email, c.phone, c.skype, c.birth_date, c.country_code, c.postcode
+    FROM wellbe.clients c
+    WHERE c.client_id = b.client_id AND c.recorded_at < $2
+    ORDER BY c.version DESC LIMIT 1
+) c ON true
+LEFT JOIN LATERAL (
+    SELECT a.terms_version, a.channel, a.accepted_at
+    FROM wellbe.terms_acceptances a
+    WHERE a.client_id = b.client_id AND a.recorded_at < $2
+    ORDER BY a.accepted_at LIMIT 1
+) a ON true
+WHERE b.recorded_at >= $1 AND b.recorded_at < $2

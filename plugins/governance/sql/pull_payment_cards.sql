@@ -1,0 +1,17 @@
+-- Cards recorded in [$1, $2), each with the booking version recorded last in the partition.
+SELECT
+    c.card_id::text AS row_key,
+    (
+        SELECT b.booking_id || '/' || b.version FROM wellbe.bookings b
+        WHERE b.booking_id = c.booking_id AND b.recorded_at >= $1 AND b.recorded_at < $2
+        ORDER BY b.version DESC LIMIT 1
+    ) AS root_key,
+    c.client_id AS "payment_cards.client_id",
+    c.booking_id AS "payment_cards.booking_id",
+    c.card_number AS "payment_cards.card_number",
+    c.card_holder AS "payment_cards.card_holder",
+    c.card_expiry AS "payment_cards.card_expiry",
+    c.captured_at AS "payment_cards.captured_at",
+    c.save_to_profile AS "payment_cards.save_to_profile"
+FROM wellbe.payment_cards c
+WHERE c.recorded_at >= $1 AND c.recorded_at < $2

@@ -1,0 +1,384 @@
+"""Our database: one connection as one role, one transaction per effect, and no change without its run-log entry.
+
+Every changing method takes the entry that records it and appends it in the same transaction; a method returns only after commit.
+Errors of the driver may quote rows, so only their SQLSTATE leaves this module.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+from psycopg2.extras import execute_values
+
+from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError
+from governance.run_log import Batch, Entry
+from governance.sources import named_query
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class LandedBatch:
+    """State of a partition's batch in landing: counts only."""
+
+    state: str
+    run_id: str
+    source_counts: dict[str, int]
+    landed_counts: dict[str, int]
+    refused: dict[str, int]
+    accepted: int | None
+    quarantined: int | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Rows of one landed table that failed one rule, as the query of Great Expectations that names them."""
+
+    table: str
+    rule: str
+    clause: str
+    severity: str
+    failed: int
+    rows_query: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Rows per landed table that went to the vault, and that did not."""
+
+    accepted: dict[str, int]
+    quarantined: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published partition of a dataset, as analysts see it."""
+
+    rows: int
+    suppressed: int
+    k: int | None
+    l: int | None  # noqa: E741 -- the name of the measure
+
+
+class LandingSummary(Protocol):
+    """What a landing knows once its last batch has been copied."""
+
+    source_counts: dict[str, int]
+    landed_counts: dict[str, int]
+    refusals: list[tuple[str, str, str]]  # table, row_key, rule
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Refusals per rule."""
+
+    def entry(self) -> Entry:
+        """The outcome entry. Raises when the counts do not agree with the source's; then nothing is landed."""
+
+
+SettlementEntry = Callable[[Settled], Entry]
+"""Makes the outcome entry from what was settled; raising undoes the settlement."""
+
+
+class Warehouse:
+    """A connection to our database as one role, for one hop of one batch."""
+
+    def __init__(self, connection: psycopg2.extensions.connection, dsn: str) -> None:
+        self._connection = connection
+        self._dsn = dsn
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def landed_batch(self, dataset: str, day: date) -> LandedBatch | None:
+        """State of the partition's batch, or None when it was never pulled."""
+        rows = self._rows(
+            "SELECT state, run_id, source_counts, landed_counts, refused, accepted, quarantined FROM landing.batches "
+            "WHERE dataset = %s AND partition_key = %s",
+            (dataset, day),
+        )
+        return LandedBatch(*rows[0]) if rows else None
+
+    def release(self, dataset: str, day: date) -> Published | None:
+        """What was published of a partition, or None."""
+        rows = self._rows(
+            "SELECT rows, suppressed, k, l FROM analytics.releases WHERE dataset = %s AND partition_key = %s",
+            (dataset, day),
+        )
+        return Published(*rows[0]) if rows else None
+
+    def is_published(self, dataset: str, day: date) -> bool:
+        """Whether the partition has been released."""
+        return self.release(dataset, day) is not None
+
+    def undecided(self, dataset: str, up_to: date) -> pa.Table:
+        """Accepted rows of the dataset, up to a partition, that no release has decided yet; the publisher's columns only."""
+        import adbc_driver_manager
+        import adbc_driver_postgresql.dbapi as adbc
+
+        try:
+            with adbc.connect(self._dsn) as connection, connection.cursor() as cursor:
+                cursor.execute(named_query(f"undecided_{dataset}"), (up_to,))
+                return cursor.fetch_arrow_table()
+        except adbc_driver_manager.Error as error:
+            raise WarehouseUnavailableError(
+                f"dataset {dataset}: reading accepted rows failed (SQLSTATE {error.sqlstate or 'none'}); nothing was published; the task retries"
+            ) from None
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    def append(self, entry: Entry) -> None:
+        """Append an entry that has no effect of its own: an intent, a failure, a replay."""
+        with self._transaction() as cursor:
+            self._append(cursor, entry)
+
+    def land(
+        self,
+        batch: Batch,
+        day: date,
+        tables: Iterable[tuple[str, Iterator[pa.RecordBatch]]],
+        *,
+        summary: LandingSummary,
+    ) -> None:
+        """Replace a partition in landing by streamed Arrow batches, in one transaction with its entry.
+
+        `summary` is asked for state and entry after the last batch has been copied, because the counts are known only then.
+        """
+        tables = list(tables)
+        with self._transaction() as cursor:
+            for table, _ in tables:
+                cursor.execute(
+                    sql.SQL("DELETE FROM {} WHERE partition_key = %s").format(sql.Identifier("landing", table)), (day,)
+                )
+            cursor.execute(
+                "DELETE FROM quarantine.refusals WHERE dataset = %s AND partition_key = %s", (batch.dataset, day)
+            )
+            for table, batches in tables:
+                self._copy(cursor, table, batches)
+            entry = summary.entry()
+            execute_values(
+                cursor,
+                "INSERT INTO quarantine.refusals (dataset, partition_key, table_name, row_key, rule) VALUES %s",
+                [(batch.dataset, day, *refusal) for refusal in summary.refusals],
+            )
+            cursor.execute(
+                "INSERT INTO landing.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts, refused) "
+                "VALUES (%s, %s, 'landed', %s, %s, %s, %s, %s) "
+                "ON CONFLICT (dataset, partition_key) DO UPDATE SET state = 'landed', run_id = EXCLUDED.run_id, "
+                "pull_attempt = EXCLUDED.pull_attempt, source_counts = EXCLUDED.source_counts, landed_counts = EXCLUDED.landed_counts, "
+                "refused = EXCLUDED.refused, accepted = NULL, quarantined = NULL, changed_at = clock_timestamp()",
+                (
+                    batch.dataset,
+                    day,
+                    batch.run_id,
+                    entry.attempt.attempt_id,
+                    json.dumps(summary.source_counts),
+                    json.dumps(summary.landed_counts),
+                    json.dumps(summary.refused),
+                ),
+            )
+            self._append(cursor, entry)
+
+    def settle(self, batch: Batch, day: date, findings: Sequence[Finding], entry: SettlementEntry) -> Settled:
+        """Move a validated batch from landing to vault and quarantine, in one transaction with its entry.
+
+        Each finding's query must name exactly as many rows as Great Expectations counted. Raises GovernanceError when it
+        does not: a query that has lost its condition would quarantine, or let pass, the wrong rows.
+        """
+        with self._transaction() as cursor:
+            cursor.execute("SELECT set_config('governance.partition_key', %s, true)", (batch.partition_key,))
+            cursor.execute(
+                "DELETE FROM quarantine.findings WHERE dataset = %s AND partition_key = %s", (batch.dataset, day)
+            )
+            for finding in findings:
+                self._record_finding(cursor, batch, day, finding)
+            cursor.execute("SELECT * FROM landing.settle(%s, %s, %s)", (batch.dataset, day, batch.run_id))
+            counts = cursor.fetchall()
+            settled = Settled({t: a for t, a, _ in counts}, {t: q for t, _, q in counts})
+            root = counts[0][0]
+            cursor.execute(
+                "UPDATE landing.batches SET state = 'settled', accepted = %s, quarantined = %s, changed_at = clock_timestamp() "
+                "WHERE dataset = %s AND partition_key = %s",
+                (settled.accepted[root], settled.quarantined[root], batch.dataset, day),
+            )
+            self._append(cursor, entry(settled))
+        return settled
+
+    def publish(
+        self, batch: Batch, day: date, table: str, rows: pd.DataFrame, decisions: pd.DataFrame, published: Published, entry: Entry
+    ) -> None:
+        """Append a release: its rows, what was decided about each accepted row, and the entry, in one transaction.
+
+        `rows` has the columns of analytics.<table>; `decisions` has row_key, accepted_partition, decision.
+        """
+        with self._transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                (
+                    batch.dataset,
+                    day,
+                    published.k,
+                    published.l,
+                    published.rows,
+                    published.suppressed,
+                    entry.attempt.digests.policy,
+                ),
+            )
+            self._copy_frame(cursor, ("analytics", table), rows)
+            self._copy_frame(
+                cursor,
+                ("vault", "release_ledger"),
+                decisions.assign(dataset=batch.dataset, release_partition=batch.partition_key),
+            )
+            self._append(cursor, entry)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def exclusive(self, batch: Batch) -> Iterator[None]:
+        """Hold the partition for this session. Raises ContendedError when another run holds it."""
+        key = f"{batch.dataset}/{batch.partition_key}"
+        ((locked,),) = self._rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,))
+        if not locked:
+            raise ContendedError(f"{batch.label}: another run is working on this partition; the task retries")
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                self._connection.rollback()
+                self._rows("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
+        with translated():
+            try:
+                with self._connection.cursor() as cursor:
+                    yield cursor
+                self._connection.commit()
+            except BaseException:
+                if not self._connection.closed:
+                    self._connection.rollback()
+                raise
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._transaction() as cursor:
+            cursor.execute(query, values)
+            return list(cursor.fetchall())
+
+    @staticmethod
+    def _append(cursor: psycopg2.extensions.cursor, entry: Entry) -> None:
+        cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
+
+    @staticmethod
+    def _record_finding(cursor: psycopg2.extensions.cursor, batch: Batch, day: date, finding: Finding) -> None:
+        view = sql.Identifier("landing", f"current_{finding.table}")
+        # The query comes from Great Expectations, built from a suite of ours; it is read-only on the validator's own view.
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
+                "SELECT DISTINCT %s, %s::date, %s, v.row_id, v.row_key, v.root_key, %s, %s, %s "
+                "FROM ({failing}) AS failing JOIN {view} AS v ON v.row_id = failing.row_id ON CONFLICT DO NOTHING"
+            ).format(failing=sql.SQL(finding.rows_query.rstrip().rstrip(";").replace("%", "%%")), view=view),
+            (batch.dataset, day, finding.table, finding.rule, finding.clause, finding.severity),
+        )
+        cursor.execute(
+            sql.SQL("SELECT count(DISTINCT row_id) FROM ({}) AS failing").format(
+                sql.SQL(finding.rows_query.rstrip().rstrip(";"))
+            )
+        )
+        (named,) = cursor.fetchone() or (0,)
+        if named != finding.failed:
+            raise GovernanceError(
+                f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query names {named}; "
+                f"nothing was settled; check the expectation's conditions"
+            )
+
+    @staticmethod
+    def _copy(cursor: psycopg2.extensions.cursor, table: str, batches: Iterator[pa.RecordBatch]) -> None:
+        first = next(batches, None)
+        if first is None:
+            return
+        columns = sql.SQL(", ").join(map(sql.Identifier, first.schema.names))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
+            sql.Identifier("landing", table), columns
+        )
+        cursor.copy_expert(statement, _BinaryCopy(first, batches))
+
+    @staticmethod
+    def _copy_frame(cursor: psycopg2.extensions.cursor, table: tuple[str, str], frame: pd.DataFrame) -> None:
+        columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
+        cursor.copy_expert(statement, io.StringIO(frame.to_csv(index=False, header=False)))
+
+
+class _BinaryCopy:
+    """A readable that encodes Arrow batches as PostgreSQL's binary COPY while the driver asks for bytes."""
+
+    def __init__(self, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> None:
+        from pgpq import ArrowToPostgresBinaryEncoder
+
+        self._encoder = ArrowToPostgresBinaryEncoder(first.schema)
+        self._chunks = self._encoded(first, rest)
+        self._buffer = memoryview(b"")
+
+    def _encoded(self, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+        yield self._encoder.write_header()
+        yield self._encoder.write_batch(first)
+        for batch in rest:
+            yield self._encoder.write_batch(batch)
+        yield self._encoder.finish()
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, b'' at the end, as psycopg2.copy_expert reads them."""
+        while not self._buffer:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._buffer = memoryview(chunk)
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return bytes(taken)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours, without their text."""
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise WarehouseUnavailableError(
+            f"our database cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); nothing of this step was kept; "
+            f"check connection wellbe_warehouse_* and its server, the task retries"
+        ) from None
+    except psycopg2.Error as error:
+        raise GovernanceError(
+            f"our database refused the step ({type(error).__name__}, SQLSTATE {error.pgcode or 'none'}"
+            f"{_place(error)}); nothing of it was kept"
+        ) from None
+
+
+def _place(error: psycopg2.Error) -> str:
+    diagnostics = error.diag
+    named = [diagnostics.schema_name, diagnostics.table_name, diagnostics.column_name, diagnostics.constraint_name]
+    return "".join(f", {name}" for name in named if name)
+
+
+@contextmanager
+def connect(dsn: str) -> Iterator[Warehouse]:
+    """A warehouse connection, closed at the end. Raises WarehouseUnavailableError when there is no server."""
+    with translated():
+        connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS, application_name="wellbe-governance")
+    try:
+        yield Warehouse(connection, dsn)
+    finally:
+        connection.close()
