@@ -67,15 +67,16 @@ def _age_under_unverified_consent(batch: pa.RecordBatch, parameters: Parameters,
 
 def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
     given, verified = batch["guardian_consents.given_at"], batch["guardian_consents.verified_at"]
-    effective = pc.max_element_wise(given, verified)
+    booked = batch["bookings.booked_at"]
     # "From before the booking": an instant equal to the booking's is not before it; an unknown booking instant is no proof.
-    in_time = pc.fill_null(pc.less(effective, batch["bookings.booked_at"]), False)
+    in_time = pc.fill_null(pc.and_(pc.less(given, booked), pc.less(verified, booked)), False)
     late = pc.and_(pc.and_(_has_consent(batch), _is_verified(batch)), pc.invert(in_time))
     return _where(late, _age_at_booking(batch, parameters, origin))
 
 
 def _path_characters(urls: pa.Array) -> pa.Array:
-    return pc.utf8_length(web.paths(urls)).cast(pa.int32())
+    paths = web.paths(urls)
+    return _where(pc.starts_with(paths, "/"), pc.utf8_length(paths)).cast(pa.int32())
 
 
 def _path_card_numbers(urls: pa.Array) -> pa.Array:

@@ -171,4 +171,5 @@ def _start_airflow(site: Site, say: Say) -> Site:
         say(f"starting Airflow on {site.api_url}")
         airflow.start(site)
     airflow.wait_healthy(site, say)
+    airflow.warm_up(site)
     return site

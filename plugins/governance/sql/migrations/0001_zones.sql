@@ -183,6 +183,7 @@ CREATE TABLE landing.page_views (
     viewed_at timestamptz,
     recorded_at timestamptz,
     recording_lag_seconds double precision,
+    viewed_year integer,
     duration_ms bigint,
     ip_encrypted bytea,
     ip_version smallint,
