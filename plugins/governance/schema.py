@@ -21,19 +21,19 @@ MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 # What each role may do besides the columns that policy grants it in the vault: object -> privileges. Functions end in ().
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
-        "landing.batches": "SELECT, INSERT, UPDATE",
+        "control.batches": "SELECT, INSERT, UPDATE",
         "landing.*": "INSERT, DELETE, SELECT (partition_key)",
         "quarantine.refusals": "INSERT, DELETE, SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "validator": {
-        "landing.batches": "SELECT, UPDATE",
+        "control.batches": "SELECT, UPDATE",
         "landing.settle(text, date, text)": "EXECUTE",
         "quarantine.findings": "SELECT, INSERT, DELETE",
         "audit.append(text)": "EXECUTE",
     },
     "publisher": {
-        "landing.batches": "SELECT",
+        "control.batches": "SELECT",
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
         "analytics.bookings": "SELECT, INSERT",
@@ -78,7 +78,7 @@ def is_empty(owner_dsn: str) -> bool:
         connection = psycopg2.connect(owner_dsn)
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT NOT EXISTS (SELECT FROM landing.batches)")
+                cursor.execute("SELECT NOT EXISTS (SELECT FROM control.batches)")
                 (empty,) = cursor.fetchone() or (False,)
                 return bool(empty)
         finally:

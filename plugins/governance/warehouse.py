@@ -104,7 +104,7 @@ class Warehouse:
     def landed_batch(self, dataset: str, day: date) -> LandedBatch | None:
         """State of the partition's batch, or None when it was never pulled."""
         rows = self._rows(
-            "SELECT state, run_id, source_counts, landed_counts, refused, accepted, quarantined FROM landing.batches "
+            "SELECT state, run_id, source_counts, landed_counts, refused, accepted, quarantined FROM control.batches "
             "WHERE dataset = %s AND partition_key = %s",
             (dataset, day),
         )
@@ -173,7 +173,7 @@ class Warehouse:
                 [(batch.dataset, day, *refusal) for refusal in summary.refusals],
             )
             cursor.execute(
-                "INSERT INTO landing.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts, refused) "
+                "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts, refused) "
                 "VALUES (%s, %s, 'landed', %s, %s, %s, %s, %s) "
                 "ON CONFLICT (dataset, partition_key) DO UPDATE SET state = 'landed', run_id = EXCLUDED.run_id, "
                 "pull_attempt = EXCLUDED.pull_attempt, source_counts = EXCLUDED.source_counts, landed_counts = EXCLUDED.landed_counts, "
@@ -208,7 +208,7 @@ class Warehouse:
             settled = Settled({t: a for t, a, _ in counts}, {t: q for t, _, q in counts})
             root = counts[0][0]
             cursor.execute(
-                "UPDATE landing.batches SET state = 'settled', accepted = %s, quarantined = %s, changed_at = clock_timestamp() "
+                "UPDATE control.batches SET state = 'settled', accepted = %s, quarantined = %s, changed_at = clock_timestamp() "
                 "WHERE dataset = %s AND partition_key = %s",
                 (settled.accepted[root], settled.quarantined[root], batch.dataset, day),
             )

@@ -1,6 +1,7 @@
 -- Zones are schemas, each audience a role that can reach its zone and no other. Roles are created with the cluster
 -- (they need passwords); column grants in vault and landing are generated from policy after the migrations.
 
+CREATE SCHEMA control;
 CREATE SCHEMA landing;
 CREATE SCHEMA quarantine;
 CREATE SCHEMA vault;
@@ -63,9 +64,9 @@ END $$;
 CREATE TRIGGER run_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.run_log
     FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
 
--- -------------------------------------------------------------------------------------------------------------- landing
+-- -------------------------------------------------------------------------------------------------------------- control
 -- State of each partition's batch: counts and digests only.
-CREATE TABLE landing.batches (
+CREATE TABLE control.batches (
     dataset       text NOT NULL,
     partition_key date NOT NULL,
     state         text NOT NULL CHECK (state IN ('landed', 'settled')),
@@ -80,6 +81,7 @@ CREATE TABLE landing.batches (
     PRIMARY KEY (dataset, partition_key)
 );
 
+-- -------------------------------------------------------------------------------------------------------------- landing
 CREATE TABLE landing.bookings (
     row_id bigint GENERATED ALWAYS AS IDENTITY,
     partition_key date NOT NULL,
