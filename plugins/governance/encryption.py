@@ -8,11 +8,11 @@ and the associated data, which is not stored but must be the same to decrypt, is
 
     01 | key id (4) | length of table (2) | table | length of column (2) | column | length of row key (2) | row key
 
-with lengths unsigned, big-endian, and names and row key in UTF-8 (an integer row key in decimal). The plaintext is the value's text in
-UTF-8 (a date as YYYY-MM-DD, an integer in decimal), or the bytes themselves. The key id is the beginning of SHA-256 of
-'name/version' of the key (`key.py`). The table is a logical name ('bookings'), the same in every zone, so that a row
-can move from landing to vault inside the database and still be read there; put into another row, column or table, it
-cannot be.
+with lengths unsigned, big-endian, and names and row key in UTF-8 (an integer row key in decimal). The plaintext is the
+value's text in UTF-8 (a date as YYYY-MM-DD, an integer in decimal), or the bytes themselves. The key id is the
+beginning of SHA-256 of 'name/version' of the key (`key.py`). The table is a logical name ('bookings'), the same in
+every zone, so that a row can move from landing to vault inside the database and still be read there; put into another
+row, column or table, it cannot be.
 
 Nonces are random, 96 bits. Two values under one key and one nonce would give away both, so a key may encrypt at most
 2^32 values: then the chance of any repetition is below 2^-32 (NIST SP 800-38D section 8.3). At ten million personal
@@ -63,13 +63,13 @@ def encrypt(
 ) -> pa.Array:
     """Each value encrypted for its row: a binary array of length n; NULL stays NULL.
 
-    `values`: string, binary, integer or date32 array of length n; `row_keys`: string or integer array of length n without NULL;
-    `nonces(m)` returns m fresh random nonces of 12 bytes in one piece (`keys.fresh_nonces`) and is called once. Raises
-    `GovernanceError` for another type or missing row keys, `KeyringError` for a source that returns too few bytes.
-    Format and source: see the module.
+    `values`: string, binary, integer or date32 array of length n; `row_keys`: string or integer array of length n
+    without NULL; `nonces(m)` returns m fresh random nonces of 12 bytes in one piece (`keys.fresh_nonces`) and is called
+    once. Raises `GovernanceError` for another type or missing row keys, `KeyringError` for a source that returns too
+    few bytes. Format and source: see the module.
     """
-    texts, rows = _texts(values, column), _rows(row_keys, len(values), column)
-    known = _known(texts)
+    texts = _texts(values, column)
+    known, rows = _known(texts), _rows(row_keys, texts, column)
     fresh = nonces(len(known))
     if len(fresh) != NONCE_BYTES * len(known):
         raise KeyringError(f"{column.table}.{column.name}: {len(fresh)} bytes are not {len(known)} nonces")
@@ -77,7 +77,7 @@ def encrypt(
     bound = column.bound_to(header)
     seal = AESGCM(key.secret).encrypt  # one object per call: making it costs more than using it
     sealed = []
-    for at, (text, row) in enumerate(zip(texts.take(known).to_pylist(), rows[known], strict=True)):
+    for at, (text, row) in enumerate(zip(texts.take(known).to_pylist(), rows, strict=True)):
         nonce = fresh[at * NONCE_BYTES : (at + 1) * NONCE_BYTES]
         sealed.append(header + nonce + seal(nonce, text, bound + row))
     return _spread(sealed, texts)
@@ -97,10 +97,10 @@ def decrypt(
     `KeyringError`, which counts them and shows none, when values were altered or moved, or are of no known format.
     """
     sealed = _flat(values).cast(pa.large_binary())
-    rows, known = _rows(row_keys, len(values), column), _known(sealed)
+    known, rows = _known(sealed), _rows(row_keys, sealed, column)
     doors: dict[bytes, tuple[AESGCM, bytes]] = {}
     opened, refused = [], 0
-    for value, row in zip(sealed.take(known).to_pylist(), rows[known], strict=True):
+    for value, row in zip(sealed.take(known).to_pylist(), rows, strict=True):
         header = value[:HEADER_BYTES]
         if len(value) < SHORTEST or value[:1] != FORMAT:
             refused += 1
@@ -134,14 +134,12 @@ def _texts(values: pa.Array, column: Column) -> pa.Array:
     return pc.cast(_flat(values), pa.large_string()).cast(pa.large_binary())
 
 
-def _rows(row_keys: pa.Array, count: int, column: Column) -> np.ndarray:
-    """Each row key as its length and UTF-8 bytes."""
-    if len(row_keys) != count or row_keys.null_count:
+def _rows(row_keys: pa.Array, values: pa.Array, column: Column) -> list[bytes]:
+    """The row key of each known value, as its length and UTF-8 bytes."""
+    if len(row_keys) != len(values) or row_keys.null_count:
         raise GovernanceError(f"{column.table}.{column.name}: every value needs the key of its row")
-    texts = [key.encode() for key in pc.cast(_flat(row_keys), pa.string()).to_pylist()]
-    rows: np.ndarray = np.empty(count, object)
-    rows[:] = [struct.pack(">H", len(text)) + text for text in texts]
-    return rows
+    keys = pc.cast(_flat(row_keys), pa.string()).take(_known(values)).to_pylist()
+    return [struct.pack(">H", len(text)) + text for text in map(str.encode, keys)]
 
 
 def _known(values: pa.Array) -> np.ndarray:

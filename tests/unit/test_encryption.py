@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Callable
 from datetime import date
 
@@ -76,6 +75,14 @@ def test_every_type_comes_back_as_it_was(values: list[object], kind: pa.DataType
     back = decrypt(sealed(array), ROWS, key_of=key_of, column=NAME, as_type=kind)
     assert back.type == kind
     assert back.equals(array)
+
+
+def test_a_row_key_may_be_a_text_and_the_text_of_a_number_is_the_number() -> None:
+    keys = pa.array(["4711/1", "4711/2", "4711/2/1"])
+    assert opened(sealed(rows=keys), keys) == ["Åsa", None, ""]
+    with pytest.raises(KeyringError, match="2 of 2 values"):
+        opened(sealed(rows=keys), pa.array(["4711/2", "x", "4711/21"]))
+    assert opened(sealed(), pa.array(["1", "2", "3"])) == ["Åsa", None, ""]
 
 
 def test_a_date_is_encrypted_as_its_text() -> None:
