@@ -237,6 +237,7 @@ def test_down_leaves_strangers_alone(own: Site) -> None:
 def test_a_port_that_somebody_took_meanwhile_is_given_up(own: Site) -> None:
     control.down(own.data_dir)
     with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", own.source_port))
         squatter.listen()
         moved = control.clusters_up(own.data_dir)

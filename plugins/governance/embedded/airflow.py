@@ -123,7 +123,7 @@ def warm_up(site: Site) -> None:
 def health(site: Site) -> set[str]:
     """The components that the API calls healthy now; none while it does not answer."""
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        with closing(http.client.HTTPConnection(ADDRESS, site.api_port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection(ADDRESS, site.api_port, timeout=15)) as connection:
             connection.request("GET", "/api/v2/monitor/health")
             report = json.load(connection.getresponse())
         processes_of = running(site)
