@@ -58,7 +58,7 @@ def payment_cards(plan: Plan, bookings: Bookings) -> pa.RecordBatch:
     keys, clients, recorded = bookings.key[has], bookings.client_key[has], bookings.recorded_at[has]
     who, atlas = people.names(plan.draws("clients"), clients, bookings.country[has]), people.atlas()
     holder = people.full_names(taken(list(atlas.given), who.given), taken(list(atlas.family), who.family))
-    year = bookings.booked_date[has].astype("M8[Y]").astype(np.int64) + 1970 + 1 + draws.below("expiry/year", keys, 5)
+    year = days.local_dates(recorded).astype("M8[Y]").astype(np.int64) + 1970 + 1 + draws.below("expiry/year", keys, 5)
     month = 1 + draws.below("expiry/month", keys, 12)
     saves = (draws.uniform("save", keys) < 0.05) & (slots(keys) < TROUBLE_SLOT)
     return batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from governance.sample.tables import batch
 
 FIRST_PROVIDER = 101
 UNKNOWN_PROVIDER = 990_001  # and above: no provider has such an id
-_RECORDED = datetime(2000, 1, 3, 8, 0, tzinfo=UTC)
+_RECORDED = datetime(1996, 1, 3, 8, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class Providers:
 
 @lru_cache(maxsize=4)
 def providers(seed: int) -> Providers:
-    """Return the providers of a seed. Open ones have been active since before 2013, so that replayed history finds them."""
+    """Return the providers of a seed. Open ones have been active since before 1996, so that replayed history finds them."""
     terms, draws = words("catalogue")["providers"], Draws(seed, "providers")
     health, travel, closed = terms["health_count"], terms["travel_count"], terms["closed_count"]
     number = np.arange(health + travel + closed, dtype=np.int64)
     is_health = (number < health) | ((number >= health + travel) & (number % 2 == 0))
     is_closed = number >= health + travel
     ids = FIRST_PROVIDER + number
-    started = np.datetime64("2003-01-01") + draws.below("from", number, 3300).astype("m8[D]")
-    ended = np.where(is_closed, np.datetime64("2012-06-30"), np.datetime64("2038-12-31"))
+    started = np.datetime64("1984-01-02") + draws.below("from", number, 3600).astype("m8[D]")
+    ended = np.where(is_closed, np.datetime64("1995-06-30"), np.datetime64("2038-12-31"))
     ends = is_closed | (draws.uniform("until", number) < 0.15)
     rows = batch(
         "providers",
@@ -83,7 +83,7 @@ def providers(seed: int) -> Providers:
             "kind": np.where(is_health, "health", "travel").tolist(),
             "name": _names(draws, number, is_health.tolist()),
             "country_code": _countries(draws, number, is_health.tolist()),
-            "active_from": pa.array(np.minimum(started, np.datetime64("2011-12-31"))),
+            "active_from": pa.array(started),
             "active_until": pa.array(ended, mask=~ends),
             "recorded_at": _RECORDED,
         },
@@ -115,11 +115,6 @@ def _by_specialty(draws: Draws, ids: Ints) -> list[Ints]:
     turn = (ids - FIRST_PROVIDER) % many
     second = np.where(draws.uniform("second", ids) < 0.5, draws.below("which", ids, many), turn)
     return [ids[(turn == n) | (second == n)] for n in range(many)]
-
-
-def opening_day() -> date:
-    """Return the first day on which every open provider is active."""
-    return date(2012, 1, 1)
 
 
 def health_providers(seed: int, specialty: Ints, uniform: Floats) -> Ints:

@@ -23,8 +23,8 @@ class Clients:
     """One entry per client; `key` is the home key. Instants are those of the first booking."""
 
     key: Ints
-    country: Ints
-    country_unknown: Bools
+    country: Ints  # place in the atlas
+    country_code: pa.Array
     birth: Dates
     booked_at: Ints
     recorded_at: Ints
@@ -35,7 +35,7 @@ def of_bookings(bookings: Bookings, wanted: Bools) -> Clients:
     return Clients(
         bookings.client_key[wanted],
         bookings.country[wanted],
-        np.zeros(int(wanted.sum()), dtype=bool),
+        taken(list(people.atlas().codes), bookings.country[wanted]),
         bookings.client_birth[wanted],
         bookings.booked_at[wanted],
         bookings.recorded_at[wanted],
@@ -97,7 +97,7 @@ def _rows(plan: Plan, clients: Clients, version: int, recorded: Ints) -> pa.Reco
             "phone": people.phones(contact, clients.key, clients.country),
             "skype": people.skypes(draws, clients.key, who),
             "birth_date": date_column(clients.birth),
-            "country_code": taken(list(atlas.codes), clients.country, clients.country_unknown),
+            "country_code": clients.country_code,
             "postcode": people.postcodes(contact, clients.key, clients.country),
             "registered_at": instant_column(registered_at(plan, clients)),
             "recorded_at": instant_column(recorded),

@@ -82,7 +82,7 @@ ON_COMPLETED_PARTS = (
     *("travellers_missing", "services_missing", "card_number_in_notes", "cvv_in_notes", "minor_without_consent"),
     *("birth_date_unknown", "birth_date_implausible", "guardian_consent_unverified", "guardian_consent_late"),
     *("provider_unknown", "card_over_age", "card_in_future", "card_time_unknown"),
-    *("duration_implausible", "coordinates_implausible", "visitor_unknown"),
+    *("duration_implausible", "coordinates_implausible"),
 )
 
 _ROTATION = 3  # a small sample plants a third of the kinds each day: all of them in any three days

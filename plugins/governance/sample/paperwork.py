@@ -40,7 +40,9 @@ _AUTHORITIES = (
 
 def some(clients: Clients, wanted: Bools) -> Clients:
     """Return the marked clients."""
-    return Clients(**{f.name: getattr(clients, f.name)[wanted] for f in fields(Clients)})
+    arrays = {f.name: getattr(clients, f.name) for f in fields(Clients)}
+    code = arrays.pop("country_code").filter(pa.array(wanted))
+    return Clients(country_code=code, **{name: array[wanted] for name, array in arrays.items()})
 
 
 def homes(plan: Plan, keys: Ints) -> Clients:

@@ -158,3 +158,8 @@ def only(who: Travellers, wanted: Bools) -> Travellers:
     names = people.Names(who.names.pool[wanted], who.names.given[wanted], who.names.family[wanted])
     arrays = (who.booking, who.number, who.relation, who.role)
     return Travellers(*(a[wanted] for a in arrays), names, who.birth[wanted], who.birth_unknown[wanted])
+
+
+def with_births(who: Travellers, birth: Dates) -> Travellers:
+    """Return the travellers with other birth dates."""
+    return replace(who, birth=birth)
