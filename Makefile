@@ -31,7 +31,7 @@ test: $(INSTALLED) ## the whole suite
 
 test-fast: $(INSTALLED) ## the inner loop: no Airflow, no Postgres, seconds
 	@.venv/bin/python -m pytest -m "not airflow and not pg and not slow" \
-		tests/unit tests/spec tests/properties plugins/governance $(PYTEST_ARGS)
+		$(wildcard tests/unit tests/spec tests/properties) plugins/governance $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## style, then types
 	@.venv/bin/ruff check .
