@@ -6,15 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from governance.commands import quarantine, runs
 from governance.embedded import cli as embedded_cli
+from governance.embedded import demo
 from governance.errors import GovernanceError
+from governance.sample import cli as sample_cli
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of every command; each sets `run`, a function from the parsed arguments to an exit code."""
     top = argparse.ArgumentParser(prog="governance", description="Wellbe's privacy policy, in operation.")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    embedded_cli.register(commands)
+    for module in (demo, embedded_cli, sample_cli, runs, quarantine):
+        module.register(commands)
     return top
 
 

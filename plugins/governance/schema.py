@@ -30,6 +30,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.batches": "SELECT, UPDATE",
         "landing.settle(text, date, text)": "EXECUTE",
         "quarantine.findings": "SELECT, INSERT, DELETE",
+        "quarantine.rows": "SELECT",
+        "quarantine.refusals": "SELECT",
         "audit.append(text)": "EXECUTE",
     },
     "publisher": {

@@ -1,0 +1,61 @@
+"""`governance quarantine`: which rules held rows back, and running a partition again once their cause is mended."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from datetime import date
+
+from governance.commands.reading import rows
+from governance.embedded import airflow, airflow_config
+from governance.embedded import site as sites
+from governance.embedded.cli import say
+from governance.errors import GovernanceError
+from governance.policy import load
+from governance.sources import named_query
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("quarantine", help="rows that failed a rule: list them, run their partition again")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="rows per dataset, partition and rule; with --keys the rows' keys")
+    listing.add_argument("--dataset", help="only this dataset")
+    listing.add_argument("--partition", metavar="YYYY-MM-DD", help="only this partition")
+    listing.add_argument("--keys", action="store_true", help="also the surrogate keys by which the source knows the rows")
+    listing.set_defaults(run=_list)
+    replay = actions.add_parser(
+        "replay", help="pull and validate a partition again; what passes now is published with the next release"
+    )
+    replay.add_argument("--dataset", required=True)
+    replay.add_argument("--partition", metavar="YYYY-MM-DD", required=True, type=date.fromisoformat)
+    replay.set_defaults(run=_replay)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = rows(
+        sites.load().dsn("validator"), named_query("quarantined"), (arguments.dataset,) * 2 + (arguments.partition,) * 2
+    )
+    say(f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}  {'KEYS' if arguments.keys else ''}".rstrip())
+    for dataset, partition, rule, table, count, keys in found:
+        shown = "  " + " ".join(keys) if arguments.keys else ""
+        say(f"{dataset:<9} {partition:%Y-%m-%d}  {rule:<34} {table:<19} {count:>6}{shown}")
+    if not found:
+        say("nothing is in quarantine")
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    site = sites.load()
+    load(site=site.policy_path).dataset(arguments.dataset)
+    day = arguments.partition.isoformat()
+    command = airflow.command(
+        "backfill", "create", "--dag-id", arguments.dataset, "--from-date", day, "--to-date", day,
+        "--reprocess-behavior", "completed",
+    )  # fmt: skip
+    done = subprocess.run(command, env=airflow_config.environment(site), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise GovernanceError(f"Airflow would not run {arguments.dataset} {day} again: {' '.join(last)}")
+    say(f"{arguments.dataset} {day} runs again; see `governance runs --dataset {arguments.dataset} --partition {day}`")
+    return 0

@@ -1,0 +1,24 @@
+"""What commands read from the embedded site's database, each as the role that may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+
+from governance.sources import named_query
+from governance.warehouse import translated
+
+
+def rows(dsn: str, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of a query. Raises WarehouseUnavailableError when there is no server."""
+    with translated(), closing(psycopg2.connect(dsn, connect_timeout=5)) as connection, connection.cursor() as cursor:
+        cursor.execute(query, tuple(values))
+        return list(cursor.fetchall())
+
+
+def log_entries(dsn: str) -> list[dict[str, Any]]:
+    """Every entry of the run log, oldest first, as the auditor reads it."""
+    return [entry for (entry,) in rows(dsn, named_query("log_entries"))]

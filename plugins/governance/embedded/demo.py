@@ -1,0 +1,261 @@
+"""`make demo`: everything up, a source filled, every partition run by Airflow's own means, and a summary that says what happened.
+
+Nothing here calls a step: each DAG's timetable starts yesterday's partition and `airflow backfill create` the others; what is told is
+read from the run log, as the auditor reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from governance.embedded import site as sites
+from governance.embedded.cli import say
+from governance.embedded.site import Site
+from governance.errors import InputError, SiteError
+
+if TYPE_CHECKING:
+    from governance.sample.load import Loaded
+
+DATASETS = ("bookings", "visits")
+BOOKINGS, VISITS, DAYS, SEED = 15_000, 150_000, 7, 1
+STALLED_SECONDS = 600
+MARKER = "demo.json"
+
+
+@dataclass
+class Peak:
+    """The most memory that the site's processes used together, as far as it was sampled."""
+
+    pss_bytes: int = 0
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("demo", help="everything up, a source filled, at least seven partitions run, a summary")
+    parser.add_argument("--bookings", type=Path, metavar="FILE", help="replay this hotel-bookings CSV instead of a sample")
+    parser.add_argument("--access-log", type=Path, metavar="FILE", help="replay this access log instead of a sample")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from governance import summary
+    from governance.embedded import control
+
+    if (arguments.bookings is None) != (arguments.access_log is None):
+        raise InputError("real input takes both files: make demo BOOKINGS=hotel_bookings.csv.gz ACCESS_LOG=access_log.gz")
+    began = time.monotonic()
+    until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
+    folder = sites.default_data_dir()
+    _start_over_when_input_changed(folder, arguments)
+    site = control.clusters_up(folder, say)
+    loaded = _fill(site, arguments, until)
+    _write_site_policy(site, loaded.first_day)
+    site = control.up(folder, say)
+    up_seconds = time.monotonic() - began
+    peak = Peak()
+    ran = _run_partitions(site, loaded.first_day, loaded.last_day, peak)
+    report = summary.report(
+        site,
+        loaded,
+        first=loaded.first_day,
+        last=loaded.last_day,
+        times={"up and filled": up_seconds, "partitions": ran, "whole": time.monotonic() - began},
+        peak_pss_bytes=peak.pss_bytes,
+    )
+    for line in report.lines:
+        say(line)
+    return 0 if report.is_good else 1
+
+
+# -- what goes in --------------------------------------------------------------------------------------------------------
+
+
+def _start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> None:
+    """A demo on other input begins with an empty site; only a site that a demo made is ever emptied."""
+    from governance.embedded import control
+
+    wanted = {"bookings": _digest(arguments.bookings), "access_log": _digest(arguments.access_log)}
+    marker = folder / MARKER
+    if marker.exists():
+        if json.loads(marker.read_text()) == wanted:
+            return
+        say("the input is another one than last time: emptying .data, which the last demo made, and starting over")
+        control.down(folder, say)
+        shutil.rmtree(folder)
+    elif (folder / "source").exists() and _has_data(folder):
+        raise SiteError(
+            f"{folder} holds data that no demo made; run the demo in another checkout, or `make clean` if nothing in it is needed"
+        )
+    sites.private_folder(folder)
+    sites.write_private(marker, json.dumps(wanted) + "\n")
+
+
+def _has_data(folder: Path) -> bool:
+    from governance.commands.reading import rows
+    from governance.embedded import control
+
+    site = control.clusters_up(folder, say)
+    ((empty,),) = rows(site.dsn("wellbe_owner"), "SELECT NOT EXISTS (SELECT FROM wellbe.bookings)")
+    return not empty
+
+
+def _digest(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
+    now = datetime.now(UTC)
+    began = time.monotonic()
+    dsn = site.dsn("wellbe_owner")
+    if arguments.bookings is None:
+        from governance.sample.generator import generate
+
+        say(f"filling the source with a sample: {BOOKINGS} bookings and {VISITS} page views over {DAYS} days")
+        loaded = generate(dsn, bookings=BOOKINGS, visits=VISITS, days=DAYS, seed=SEED, until=until, now=now)
+    else:
+        from governance.sample.importer import import_files
+
+        say(f"replaying {arguments.bookings.name} and {arguments.access_log.name} into the source")
+        files = {"bookings_csv": arguments.bookings, "access_log": arguments.access_log}
+        loaded = import_files(dsn, **files, seed=SEED, until=until, now=now)
+    added = sum(loaded.added.values())
+    say(f"  {added} rows in {time.monotonic() - began:.1f} s" if added else "  the source is filled already")
+    return loaded
+
+
+def _write_site_policy(site: Site, first: date) -> None:
+    lines = "".join(f"  {dataset}: {first}\n" for dataset in DATASETS)
+    sites.write_private(site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}")
+
+
+# -- running -------------------------------------------------------------------------------------------------------------
+
+
+def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
+    """Start every DAG by its schedule and the rest by backfill, and tell of the partitions until all have been published."""
+    began = time.monotonic()
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    wanted = {(dataset, day.isoformat()) for dataset in DATASETS for day in days}
+    already = _published(site) & wanted
+    if already != wanted:
+        _start(site, sorted({dataset for dataset, _ in wanted - already}), days)
+    told: set[str] = set()
+    moved = time.monotonic()
+    while _published(site) < wanted and not wanted <= _published(site):
+        if _tell(site, told):
+            moved = time.monotonic()
+        _sample_memory(site, peak)
+        failed = _failed_runs(site)
+        if failed:
+            raise SiteError(
+                f"Airflow gave up on {', '.join(failed)}; see `governance runs --failed`, mend it, clear the run in the UI ({site.api_url}) "
+                f"or run `make demo` again"
+            )
+        if time.monotonic() - moved > STALLED_SECONDS:
+            raise SiteError(f"nothing moved for {STALLED_SECONDS} s; see `governance runs` and the UI ({site.api_url})")
+        time.sleep(1)
+    _tell(site, told)
+    _sample_memory(site, peak)
+    return time.monotonic() - began
+
+
+def _start(site: Site, datasets: list[str], days: list[date]) -> None:
+    from governance.embedded import airflow
+
+    _wait_for_dags(site)
+    for dataset in datasets:
+        # Unpausing lets the DAG's own timetable start its newest partition.
+        _airflow(site, airflow.command("dags", "unpause", "--yes", dataset))
+        if len(days) > 1:
+            say(f"{dataset}: its schedule starts {days[-1]}, a backfill {days[0]} to {days[-2]}")
+            _airflow(
+                site,
+                airflow.command(
+                    "backfill", "create", "--dag-id", dataset, "--from-date", days[0].isoformat(), "--to-date", days[-2].isoformat(),
+                    "--reprocess-behavior", "failed",
+                ),
+            )  # fmt: skip
+
+
+def _airflow(site: Site, command: list[str]) -> None:
+    from governance.embedded import airflow_config
+
+    done = subprocess.run(
+        command,
+        env=airflow_config.environment(site),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SiteError(f"`airflow {' '.join(command[3:])}` failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def _wait_for_dags(site: Site) -> None:
+    deadline = time.monotonic() + 120
+    query = "SELECT count(*) FROM serialized_dag WHERE dag_id = ANY(%s)"
+    while _rows(site, "airflow", query, (list(DATASETS),)) != [(len(DATASETS),)]:
+        if time.monotonic() > deadline:
+            raise SiteError(f"Airflow has not read the DAGs; see {site.data_dir / 'airflow' / 'logs'}")
+        time.sleep(0.5)
+
+
+def _failed_runs(site: Site) -> list[str]:
+    query = "SELECT dag_id || ' ' || coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed' ORDER BY 1"
+    return [name for (name,) in _rows(site, "airflow", query)]
+
+
+def _published(site: Site) -> set[tuple[str, str]]:
+    return set(_rows(site, "analyst", "SELECT dataset, partition_key::text FROM analytics.releases"))  # type: ignore[arg-type]
+
+
+def _tell(site: Site, told: set[str]) -> bool:
+    """One line per hop that has ended since; whether there was any."""
+    from governance import history
+    from governance.commands.reading import log_entries
+
+    fresh = [t for t in history.attempts(log_entries(site.dsn("auditor"))) if t.ended_at and t.attempt_id not in told]
+    for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
+        told.add(tried.attempt_id)
+        say(f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} {_words(tried)}")
+    return bool(fresh)
+
+
+def _words(tried: Any) -> str:
+    terms = tried.conservation
+    if tried.outcome == "failed":
+        return f"failed: {tried.entry['error']['message']}"
+    names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}[tried.event]
+    counts = ", ".join(f"{terms[name]:,} {name}" for name in names if name in terms)
+    return f"{counts}{'' if tried.outcome == 'passed' else f' ({tried.outcome})'}"
+
+
+def _sample_memory(site: Site, peak: Peak) -> None:
+    from governance.embedded import control
+
+    peak.pss_bytes = max(peak.pss_bytes, control.total_memory(site).pss_bytes)
+
+
+def _rows(site: Site, role: str, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    from governance.commands.reading import rows
+
+    return rows(site.dsn(role), query, values)
+
+

@@ -1,0 +1,173 @@
+"""The summary of a demo: what each partition came to, which planted troubles were caught, and whether rows are conserved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from governance import history
+from governance.commands.reading import log_entries, rows
+from governance.embedded.site import Site
+from governance.policy import load
+from governance.run_log import Conservation
+
+if TYPE_CHECKING:
+    from governance.sample.load import Loaded
+
+IMPLIED = {"L1.adult_at_booking": {"L1.adult_at_service"}, "A1.known_client": {"A1.plausible_email"}}
+"""Rules that a trouble also breaks by its nature: who is a minor at booking often still is at service."""
+
+
+@dataclass(frozen=True)
+class Caught:
+    """Planted troubles of one kind, and how many the rule meant for them caught."""
+
+    dataset: str
+    kind: str
+    rule: str
+    planted: int
+    caught: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The lines to show, and whether everything held."""
+
+    lines: tuple[str, ...]
+    is_good: bool
+
+
+def report(
+    site: Site, loaded: Loaded, *, first: date, last: date, times: Mapping[str, float], peak_pss_bytes: int
+) -> Report:
+    """The summary of what the site's run log, quarantine and releases hold for the partitions from first to last."""
+    tries = history.attempts(log_entries(site.dsn("auditor")))
+    in_range = [t for t in tries if first.isoformat() <= t.partition_key <= last.isoformat()]
+    tables, problems = _partitions(site, in_range)
+    caught = _caught(site)
+    strangers = _strangers(site)
+    problems += [f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}" for c in caught if c.caught < c.planted]
+    if loaded.origin == "generated" and strangers:
+        problems.append(f"{sum(strangers.values())} rows were held back that no trouble was planted in: {dict(strangers)}")
+    lines = ["", *tables, "", *_troubles(caught), *_own_troubles(loaded, strangers), *_malformed(loaded), "", *_decisions(site)]
+    lines += ["", *_figures(times, peak_pss_bytes), "", *_verdict(problems), "", *_where(site)]
+    return Report(tuple(lines), not problems)
+
+
+def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list[str]]:
+    lines, problems = [], []
+    published, validated = history.effective(tries, "publish"), history.effective(tries, "validate")
+    header = f"{'PARTITION':<11}{'PULLED':>9}{'ACCEPTED':>10}{'QUARANT.':>10}{'PUBLISHED':>11}{'SUPPR.':>8}{'SUPERS.':>9}{'SHARE':>7}{'K':>5}{'L':>4}"
+    for dataset in sorted({dataset for dataset, _ in published}):
+        lines += [f"{dataset}  (rows: {'booking versions' if dataset == 'bookings' else 'page views'})", header]
+        totals: Counter[str] = Counter()
+        for key in sorted(key for key in published if key[0] == dataset):
+            terms, measures = published[key].conservation, published[key].entry["measures"]
+            totals.update({name: count for name, count in terms.items()})
+            lines.append(_row(key[1], terms, measures.get("k"), measures.get("l")))
+            problems += [f"{dataset} {key[1]}: {problem}" for problem in Conservation(**terms).imbalances()]
+        lines.append(_row("all", totals, None, None))
+        failed: Counter[str] = Counter()
+        for key, tried in validated.items():
+            if key[0] == dataset:
+                failed.update(tried.failed_rules)
+        held = rows(site.dsn("validator"), "SELECT rule, count(*) FROM quarantine.refusals WHERE dataset = %s GROUP BY rule", (dataset,))
+        lines.append("held back by rule (a row may break several):")
+        lines += [f"    {rule:<36}{count:>7}" for rule, count in sorted([*failed.items(), *held])]
+        lines.append("")
+    return lines, problems
+
+
+def _row(label: str, terms: Mapping[str, int], k: int | None, l: int | None) -> str:  # noqa: E741
+    accepted = terms["accepted"] + terms["carried_in"]
+    share = f"{terms['published'] / accepted:.0%}" if accepted else "-"
+    return (
+        f"{label:<11}{terms['pulled']:>9,}{terms['accepted']:>10,}{terms['quarantined']:>10,}{terms['published']:>11,}"
+        f"{terms['suppressed']:>8,}{terms['superseded']:>9,}{share:>7}{k or '':>5}{l or '':>4}"
+    )
+
+
+def _caught(site: Site) -> list[Caught]:
+    """Planted troubles that the rule meant for them found on the very row."""
+    found = {
+        (dataset, table, key, rule)
+        for dataset, table, key, rule in rows(
+            site.dsn("validator"),
+            "SELECT dataset, table_name, row_key, rule FROM quarantine.findings "
+            "UNION ALL SELECT dataset, table_name, row_key, rule FROM quarantine.refusals",
+        )
+    }
+    planted: Counter[tuple[str, str, str]] = Counter()
+    caught: Counter[tuple[str, str, str]] = Counter()
+    for dataset, kind, rule, table, key in _planted(site):
+        planted[(dataset, kind, rule)] += 1
+        caught[(dataset, kind, rule)] += (dataset, table, key, rule) in found
+    return [Caught(*key, planted[key], caught[key]) for key in sorted(planted)]
+
+
+def _planted(site: Site) -> list[tuple[str, str, str, str, str]]:
+    query = "SELECT dataset, kind, rule, table_name, row_key FROM sample.planted_troubles"
+    return rows(site.dsn("wellbe_owner"), query)  # type: ignore[return-value]
+
+
+def _strangers(site: Site) -> Counter[str]:
+    """Rows held back by a rule that no planted trouble of that row explains, counted by rule."""
+    allowed: set[tuple[str, str, str]] = set()
+    for dataset, _, rule, _, key in _planted(site):
+        for named in {rule} | IMPLIED.get(rule, set()):
+            allowed.add((dataset, key, named))
+    query = "SELECT dataset, row_key, rule FROM quarantine.findings UNION ALL SELECT dataset, row_key, rule FROM quarantine.refusals"
+    return Counter(rule for dataset, key, rule in rows(site.dsn("validator"), query) if (dataset, key, rule) not in allowed)
+
+
+def _troubles(caught: list[Caught]) -> list[str]:
+    planted, found = sum(c.planted for c in caught), sum(c.caught for c in caught)
+    lines = [f"planted troubles: {planted}, caught by the rule meant for them: {found}"]
+    return lines + [f"    {c.kind:<30}{c.rule:<36}{c.caught:>5} of {c.planted}" for c in caught]
+
+
+def _own_troubles(loaded: Loaded, strangers: Counter[str]) -> list[str]:
+    if loaded.origin == "generated":
+        return [f"rows held back without a planted trouble: {sum(strangers.values())}"]
+    lines = ["", f"what the files bring of their own: {sum(strangers.values())} findings"]
+    return lines + [f"    {rule:<36}{count:>7}" for rule, count in sorted(strangers.items())]
+
+
+def _malformed(loaded: Loaded) -> list[str]:
+    lines = []
+    for file, reasons in loaded.malformed.items():
+        read = loaded.lines_read.get(file, 0)
+        lines.append(f"{file}: {read:,} lines read, {sum(reasons.values()):,} malformed")
+        lines += [f"    {reason:<36}{count:>7}" for reason, count in sorted(reasons.items())]
+    return lines
+
+
+def _decisions(site: Site) -> list[str]:
+    policy = load(site=site.policy_path)
+    open_values = [name for name, value in policy.open_values.items() if not value.is_confirmed]
+    return [f"policy {policy.digest[:16]}; {len(open_values)} values are project defaults, unconfirmed: {', '.join(open_values)}"]
+
+
+def _figures(times: Mapping[str, float], peak_pss_bytes: int) -> list[str]:
+    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items())
+    return [f"time: {spent}; peak memory of all processes together (PSS): {peak_pss_bytes / 1e6:,.0f} MB"]
+
+
+def _verdict(problems: list[str]) -> list[str]:
+    if not problems:
+        return ["rows are conserved in every partition; every planted trouble was caught: good"]
+    return ["NOT GOOD:", *(f"    {problem}" for problem in problems)]
+
+
+def _where(site: Site) -> list[str]:
+    return [
+        "where to look next:",
+        f"    Airflow             {site.api_url}  user admin  password {site.ui_password}",
+        "    the analyst         .venv/bin/governance psql --role analyst",
+        "    the auditor         .venv/bin/governance runs        (also: explain L1, coverage)",
+        "    what was held back  .venv/bin/governance quarantine list",
+        "    stop everything     make down",
+    ]
