@@ -1,4 +1,5 @@
-"""The rules for which troubles are planted, written a second time, in SQL and plain Python, as far as can be from the pipelines.
+"""The rules for which troubles are planted, written a second time, in SQL and plain Python, as far as can be from the
+pipelines.
 
 `broken_rules` reads the source and returns every (rule, row key) that breaks a rule: what the manifest has to equal.
 """
@@ -11,7 +12,8 @@ from datetime import datetime
 from typing import Any
 
 _STOCKHOLM = "AT TIME ZONE 'Europe/Stockholm'"
-_CLIENT = """(SELECT DISTINCT ON (b.feed_id) b.feed_id, c.email FROM wellbe.bookings b JOIN wellbe.clients c USING (client_id)
+_CLIENT = """(SELECT DISTINCT ON (b.feed_id) b.feed_id, c.email
+              FROM wellbe.bookings b JOIN wellbe.clients c USING (client_id)
               WHERE c.recorded_at < b.recorded_at ORDER BY b.feed_id, c.version DESC)"""
 # 18 years and born on 29 February: an adult on 1 March.
 _MINOR = """(({on} - interval '18 years')::date < t.birth_date
@@ -33,38 +35,46 @@ BOOKING_RULES: dict[str, str] = {
     "A1.terms_accepted": f"""SELECT {_KEY} FROM wellbe.bookings b
         WHERE NOT EXISTS (SELECT FROM wellbe.terms_acceptances a WHERE a.client_id = b.client_id)""",
     "A1.terms_accepted_before_booking": f"""SELECT {_KEY} FROM wellbe.bookings b
-        WHERE (SELECT min(accepted_at) FROM wellbe.terms_acceptances a WHERE a.client_id = b.client_id) > b.booked_at""",
+        WHERE (SELECT min(accepted_at) FROM wellbe.terms_acceptances a WHERE a.client_id = b.client_id) >
+        b.booked_at""",
     "A1.known_purpose": f"SELECT {_KEY} FROM wellbe.bookings b WHERE purpose_code IS DISTINCT FROM 'contract'",
     "A1.known_client": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE NOT EXISTS
         (SELECT FROM wellbe.clients c WHERE c.client_id = b.client_id AND c.recorded_at < b.recorded_at)""",
     "A1.plausible_email": f"""SELECT {_KEY} FROM wellbe.bookings b JOIN {_CLIENT} c USING (feed_id)
-        WHERE c.email IS NULL OR c.email !~ '^[a-z0-9.]+@([a-z0-9]+[.])+[a-z]{{2,}}$' AND c.email !~ '^Zq[a-z]{{8}}@example[.]com$'""",
+        WHERE c.email IS NULL OR c.email !~ '^[a-z0-9.]+@([a-z0-9]+[.])+[a-z]{{2,}}$' AND c.email !~
+        '^Zq[a-z]{{8}}@example[.]com$'""",
     "A1.plausible_service_date": f"""SELECT {_KEY} FROM wellbe.bookings b
         WHERE service_date IS NULL OR service_date - (booked_at {_STOCKHOLM})::date NOT BETWEEN 0 AND 1100""",
-    "A1.plausible_booking_date": f"SELECT {_KEY} FROM wellbe.bookings b WHERE booked_at IS NULL OR booked_at > recorded_at",
+    "A1.plausible_booking_date": f"""SELECT {_KEY} FROM wellbe.bookings b
+        WHERE booked_at IS NULL OR booked_at > recorded_at""",
     "A1.plausible_price": f"""SELECT {_KEY} FROM wellbe.bookings b
         WHERE price_amount_minor IS NULL OR price_amount_minor NOT BETWEEN 0 AND 50000000""",
     "A1.known_currency": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE currency_code IS NULL
         OR currency_code NOT IN ('EUR', 'SEK', 'GBP', 'USD', 'NOK', 'DKK', 'CHF', 'PLN')""",
-    "L1.has_travellers": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE NOT EXISTS (SELECT FROM wellbe.booking_travellers t
+    "L1.has_travellers": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE NOT EXISTS
+        (SELECT FROM wellbe.booking_travellers t
         WHERE t.booking_id = b.booking_id AND t.version = b.version)""",
     "H1.has_services": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE NOT EXISTS (SELECT FROM wellbe.booking_services s
         WHERE s.booking_id = b.booking_id AND s.version = b.version)""",
-    "R1.no_version_gap": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE version > 1 AND NOT EXISTS (SELECT FROM wellbe.bookings o
+    "R1.no_version_gap": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE version > 1 AND NOT EXISTS
+        (SELECT FROM wellbe.bookings o
         WHERE o.booking_id = b.booking_id AND o.version = b.version - 1 AND o.feed_id < b.feed_id)""",
     "R1.unique_key": f"SELECT {_KEY} FROM wellbe.bookings b GROUP BY booking_id, version HAVING count(*) > 1",
     "L1.birth_date_known": f"SELECT row_key FROM ({_TRAVELLER}) t WHERE birth_date IS NULL",
     "L1.plausible_age": f"SELECT row_key FROM ({_TRAVELLER}) t WHERE NOT ({_PLAUSIBLE})",
     "L1.adult_at_booking": f"""SELECT row_key FROM ({_TRAVELLER}) t
-        WHERE (minor_at_booking OR minor_at_service AND service_date >= booked) AND consent_id IS NULL AND {_PLAUSIBLE}""",
-    "L2.guardian_consent_verified": f"SELECT row_key FROM ({_TRAVELLER}) t WHERE consent_id IS NOT NULL AND verified_at IS NULL",
+        WHERE (minor_at_booking OR minor_at_service AND service_date >= booked) AND consent_id IS NULL AND
+        {_PLAUSIBLE}""",
+    "L2.guardian_consent_verified": f"""SELECT row_key FROM ({_TRAVELLER}) t
+        WHERE consent_id IS NOT NULL AND verified_at IS NULL""",
     "L2.guardian_consent_before_booking": f"""SELECT row_key FROM ({_TRAVELLER}) t
         WHERE verified_at > booked_at OR given_at > booked_at OR given_at > verified_at""",
     "H1.known_provider": f"""SELECT {_KEY} || '/' || s.service_no FROM wellbe.bookings b
         JOIN wellbe.booking_services s USING (booking_id, version) LEFT JOIN wellbe.providers p USING (provider_id)
         WHERE p.provider_id IS NULL OR p.kind <> s.kind OR (b.booked_at {_STOCKHOLM})::date < p.active_from
            OR (b.booked_at {_STOCKHOLM})::date > p.active_until""",
-    "K1.card_age.over_age": "SELECT card_id::text FROM wellbe.payment_cards b WHERE captured_at < %(now)s - interval '240 hours'",
+    "K1.card_age.over_age": """SELECT card_id::text FROM wellbe.payment_cards
+        WHERE captured_at < %(now)s - interval '240 hours'""",
     "K1.card_age.future": "SELECT card_id::text FROM wellbe.payment_cards b WHERE captured_at > %(now)s",
     "K1.card_age.unknown_time": "SELECT card_id::text FROM wellbe.payment_cards b WHERE captured_at IS NULL",
 }
@@ -76,7 +86,8 @@ VIEW_RULES: dict[str, str] = {
     "B1.plausible_duration": _VIEW + "duration_ms IS NULL OR duration_ms NOT BETWEEN 0 AND 86400000",
     "B1.plausible_path": _VIEW + "url IS NULL OR url NOT LIKE '/%%'",
     "B2.plausible_coordinates": _VIEW
-    + "latitude IS NULL <> (longitude IS NULL) OR latitude NOT BETWEEN -90 AND 90 OR longitude NOT BETWEEN -180 AND 180",
+    + """latitude IS NULL <> (longitude IS NULL) OR latitude NOT BETWEEN -90 AND 90
+         OR longitude NOT BETWEEN -180 AND 180""",
     "B1.known_visitor": _VIEW + "device_id IS NULL AND session_id IS NULL AND (ip IS NULL OR user_agent IS NULL)",
 }
 

@@ -43,9 +43,14 @@ def read(path: Path) -> Requests:
             good.append(_parsed(text_of(line)))
         except MalformedLineError as reason:
             tally.malformed[str(reason)] += 1
-    columns = zip(*good, strict=True) if good else ([], [], [], [], [])
-    at, *texts = (list(column) for column in columns)
-    return Requests(np.array(at, dtype=np.int64), *texts, tally=tally)
+    return Requests(
+        at=np.array([row[0] for row in good], dtype=np.int64),
+        address=[row[1] for row in good],
+        url=[row[2] for row in good],
+        referrer=[row[3] for row in good],
+        agent=[row[4] for row in good],
+        tally=tally,
+    )
 
 
 def _parsed(text: str) -> tuple[int, str | None, str | None, str | None, str | None]:

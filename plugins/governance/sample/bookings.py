@@ -44,7 +44,8 @@ class Bookings:
     @property
     def is_home(self) -> Bools:
         """Tell which bookings are the first of their client."""
-        return self.key == self.client_key
+        found: Bools = self.key == self.client_key
+        return found
 
     @property
     def booked_date(self) -> Dates:
@@ -73,9 +74,9 @@ def describe(plan: Plan, keys: Ints, has_later: Bools) -> Bookings:
         (slots(keys) < TROUBLE_SLOT) & (born > days.years_before(booked_date, 34)) & np.isin(party, CHILD_PARTIES)
     )
     party = np.where(too_young, COUPLE_PARTY, party)
-    has_health, has_travel, second = services(draws, keys, procedure)
+    wanted = services(draws, keys, procedure)
     nights = nights_of(draws, keys, procedure)
-    price = prices(draws, keys, procedure, second, has_health, has_travel, people_count(party), nights)
+    price = prices(draws, keys, wanted, people_count(party), nights)
     return Bookings(
         key=keys,
         client_key=client,
@@ -86,9 +87,9 @@ def describe(plan: Plan, keys: Ints, has_later: Bools) -> Bookings:
         service_date=service,
         nights=np.where(canary, 4, nights),
         procedure=procedure,
-        has_health=has_health | canary,
-        has_travel=has_travel | canary,
-        second_procedure=np.where(canary, -1, second),
+        has_health=wanted.has_health | canary,
+        has_travel=wanted.has_travel | canary,
+        second_procedure=np.where(canary, -1, wanted.second),
         price_minor=in_currency(draws, keys, np.where(canary, 2350.0 + keys % 100, price), country),
         currency=country,
         has_card=(draws.uniform("card", keys) < 0.7) | (slots(keys) >= TROUBLE_SLOT),
@@ -103,7 +104,9 @@ def _canary_countries(keys: Ints, canary: Bools, country: Ints) -> Ints:
 
 
 def instants(plan: Plan, keys: Ints) -> tuple[Ints, Ints]:
-    """Return when the first version is recorded, and when it was booked: seconds before, for one in thirty up to days."""
+    """Return when the first version is recorded, and when it was booked: seconds before, for one in thirty up to
+    days.
+    """
     draws, number = plan.draws("bookings"), day_numbers(keys)
     begin, end = days.begins_by_number(number), days.ends_by_number(number)
     at = days.instants_by_number(number, draws.uniform("recorded", keys), days.BOOKING_HOURS)
@@ -174,15 +177,27 @@ def people_count(party: Ints) -> Ints:
     return np.array([1, 2, 2, 2, 2, 3, 3, 4, 2, 3, 2], dtype=np.int64)[party]
 
 
-def services(draws: Draws, keys: Ints, procedure: Ints) -> tuple[Bools, Bools, Ints]:
-    """Return whether there is a health service, a travel service, and the second procedure (-1: none)."""
+@dataclass(frozen=True)
+class Services:
+    """What is booked: procedures, the second one -1 where there is none, and whether there are services of each
+    kind.
+    """
+
+    procedure: Ints
+    second: Ints
+    has_health: Bools
+    has_travel: Bools
+
+
+def services(draws: Draws, keys: Ints, procedure: Ints) -> Services:
+    """Return what is booked about a procedure."""
     only_travel = draws.uniform("only_travel", keys) < 0.03
     has_travel = only_travel | (draws.uniform("travel", keys) < 0.62)
     specialty = procedures().specialty
     neighbour = np.minimum(procedure + 1, len(specialty) - 1)
     both = (draws.uniform("second", keys) < 0.08) & ~only_travel & (specialty[neighbour] == specialty[procedure])
     second = np.where(both & (neighbour != procedure), neighbour, -1)
-    return ~only_travel, has_travel, second
+    return Services(procedure, second, ~only_travel, has_travel)
 
 
 def nights_of(draws: Draws, keys: Ints, procedure: Ints) -> Ints:
@@ -191,21 +206,13 @@ def nights_of(draws: Draws, keys: Ints, procedure: Ints) -> Ints:
     return np.asarray(fewest + draws.below("nights", keys, most - fewest + 1), dtype=np.int64)
 
 
-def prices(
-    draws: Draws,
-    keys: Ints,
-    procedure: Ints,
-    second: Ints,
-    has_health: Bools,
-    has_travel: Bools,
-    many: Ints,
-    nights: Ints,
-) -> Floats:
+def prices(draws: Draws, keys: Ints, wanted: Services, many: Ints, nights: Ints) -> Floats:
     """Return the price in EUR: log-normal about the procedure's median, and travel by person and night."""
-    median = procedures().prices[procedure] + np.where(second >= 0, procedures().prices[np.maximum(second, 0)], 0.0)
-    health = np.where(has_health, median * np.exp(0.25 * draws.normal("price", keys)), 0.0)
+    of_second = np.where(wanted.second >= 0, procedures().prices[np.maximum(wanted.second, 0)], 0.0)
+    median = procedures().prices[wanted.procedure] + of_second
+    health = np.where(wanted.has_health, median * np.exp(0.25 * draws.normal("price", keys)), 0.0)
     fare = (180.0 + 320.0 * draws.uniform("fare", keys)) * many + 70.0 * nights
-    return np.asarray(health + np.where(has_travel, fare, 0.0), dtype=np.float64)
+    return np.asarray(health + np.where(wanted.has_travel, fare, 0.0), dtype=np.float64)
 
 
 def in_currency(draws: Draws, keys: Ints, euros: Floats, country: Ints) -> Ints:

@@ -1,7 +1,7 @@
 """Canary cohorts: people alike in everything that is published, whose every direct field is a token found nowhere else.
 
-After a run, a token that turns up outside the zones made for personal data is a leak, and tells which field leaked. A token can
-be computed again from the seed and the day; no file keeps them.
+After a run, a token that turns up outside the zones made for personal data is a leak, and tells which field leaked. A
+token can be computed again from the seed and the day; no file keeps them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def token(seed: int, day: date, number: int, field: str) -> str:
 
 
 def phone(seed: int, day: date, number: int, field: str) -> str:
-    """Return a telephone number of the range kept for fiction in North America, unlike any other canary's of the day."""
+    """Return a telephone number of the range kept for fiction in North America, unlike any other canary's of the
+    day.
+    """
     area = (
         201 + (int.from_bytes(blake2b(f"{seed}/{day}/{field}".encode(), digest_size=4).digest(), "big") + number) % 780
     )

@@ -53,7 +53,9 @@ def _luhn_sum(digits: Ints, length: Ints) -> Ints:
 
 
 def payment_cards(plan: Plan, bookings: Bookings) -> pa.RecordBatch:
-    """Return the card of each booking that has one, captured within five minutes before it was recorded; never a CVV."""
+    """Return the card of each booking that has one, captured within five minutes before it was recorded; never a
+    CVV.
+    """
     draws, has = plan.draws("cards"), bookings.has_card
     keys, clients, recorded = bookings.key[has], bookings.client_key[has], bookings.recorded_at[has]
     who, atlas = people.names(plan.draws("clients"), clients, bookings.country[has]), people.atlas()

@@ -66,7 +66,9 @@ class Providers:
 
 @lru_cache(maxsize=4)
 def providers(seed: int) -> Providers:
-    """Return the providers of a seed. Open ones have been active since before 1996, so that replayed history finds them."""
+    """Return the providers of a seed. Open ones have been active since before 1996, so that replayed history finds
+    them.
+    """
     terms, draws = words("catalogue")["providers"], Draws(seed, "providers")
     health, travel, closed = terms["health_count"], terms["travel_count"], terms["closed_count"]
     number = np.arange(health + travel + closed, dtype=np.int64)
@@ -95,10 +97,8 @@ def _names(draws: Draws, number: Ints, is_health: list[bool]) -> list[str]:
     terms = words("catalogue")["providers"]
     first, health, travel = (spaced(terms[key]) for key in ("first_words", "health_words", "travel_words"))
     start = draws.below("word", number, len(first))
-    return [
-        f"{first[(int(at) + n) % len(first)]} {(health if is_health[n] else travel)[n % 10 % (10 if is_health[n] else 8)]} {n + 1}"
-        for n, at in enumerate(start)
-    ]
+    kinds = [health if is_one else travel for is_one in is_health]
+    return [f"{first[(int(at) + n) % len(first)]} {kinds[n][n % len(kinds[n])]} {n + 1}" for n, at in enumerate(start)]
 
 
 def _countries(draws: Draws, number: Ints, is_health: list[bool]) -> list[str]:

@@ -119,14 +119,21 @@ def _say(loaded: Loaded) -> None:
 
 def table(loaded: Loaded) -> list[str]:
     """Return what a person wants to read about a load, line by line."""
-    lines = [f"Source, {loaded.origin}: {loaded.first_day} to {loaded.last_day}", f"{'TABLE':<22}{'ROWS':>12}{'ADDED':>12}"]
+    lines = [
+        f"Source, {loaded.origin}: {loaded.first_day} to {loaded.last_day}",
+        f"{'TABLE':<22}{'ROWS':>12}{'ADDED':>12}",
+    ]
     for name in sorted(loaded.counts):
         if name != _TROUBLES:
             lines.append(f"{name:<22}{loaded.counts[name]:>12,}{loaded.added.get(name, 0):>12,}")
     planted = sum(loaded.planted.values())
-    lines.append(f"{planted:,} troubles of {len(loaded.planted)} kinds were planted on purpose; the manifest names each.")
+    lines.append(
+        f"{planted:,} troubles of {len(loaded.planted)} kinds were planted on purpose; the manifest names each."
+    )
     for name, read in sorted(loaded.lines_read.items()):
         reasons = loaded.malformed.get(name, {})
         told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-        lines.append(f"{name}: {read:,} lines read, {sum(reasons.values()):,} malformed" + (f" ({told})" if told else ""))
+        lines.append(
+            f"{name}: {read:,} lines read, {sum(reasons.values()):,} malformed" + (f" ({told})" if told else "")
+        )
     return lines

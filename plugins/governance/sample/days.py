@@ -99,7 +99,8 @@ def years_before(dates: Dates, years: int | Ints) -> Dates:
     of_month = (dates - month.astype("M8[D]")).astype(np.int64)
     target = month - (np.asarray(years, dtype=np.int64) * 12).astype("m8[M]")
     length = ((target + np.timedelta64(1, "M")).astype("M8[D]") - target.astype("M8[D]")).astype(np.int64)
-    return target.astype("M8[D]") + np.minimum(of_month, length - 1).astype("m8[D]")
+    found: Dates = target.astype("M8[D]") + np.minimum(of_month, length - 1).astype("m8[D]")
+    return found
 
 
 def weekdays(dates: Dates) -> Ints:
@@ -108,6 +109,8 @@ def weekdays(dates: Dates) -> Ints:
 
 
 def rate_of(day: date, total: int, first: date, last: date, week: tuple[float, ...]) -> int:
-    """Return how many rows a day has where first to last have `total`, at least; whole weeks give the same rate anywhere."""
+    """Return how many rows a day has where first to last have `total`, at least; whole weeks give the same rate
+    anywhere.
+    """
     shares = sum(week[(first + timedelta(days=n)).weekday()] for n in range((last - first).days + 1))
     return int(np.ceil(round(total * week[day.weekday()] / shares, 9)))

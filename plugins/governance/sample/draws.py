@@ -1,7 +1,7 @@
 """Draws that depend on nothing but a seed, a name and a key: the same row is the same whenever and wherever it is made.
 
-A stream of random numbers has to be consumed in order; a draw by key does not. That is what lets a later day be added to a
-filled source, or the client of an old booking be made again, without replaying what came before.
+A stream of random numbers has to be consumed in order; a draw by key does not. That is what lets a later day be added
+to a filled source, or the client of an old booking be made again, without replaying what came before.
 The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied twice. It is not for secrets.
 """
 

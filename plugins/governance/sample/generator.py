@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -23,7 +24,7 @@ CHUNK = 50_000  # feed rows that are turned into text at a time
 _ORIGIN = "generated"
 
 
-def generate(
+def generate(  # noqa: PLR0913  (each is a thing one asks for)
     dsn: str,
     *,
     bookings: int,
@@ -37,11 +38,11 @@ def generate(
 ) -> Loaded:
     """Fill the source with at least `bookings` and `visits` over the `days` recording days that end at `until`.
 
-    On a source that holds this sample up to an earlier day, only the days since are added, at the same daily rate; days that
-    are there stay untouched. Everything follows from the seed, the counts and the end date of the first fill.
+    On a source that holds this sample up to an earlier day, only the days since are added, at the same daily rate;
+    days that are there stay untouched. Everything follows from the seed, the counts and the end date of the first fill.
 
-    Raises InputError when `until` is not over yet at `now`, when the source holds another sample, or when the counts cannot be;
-    SourceUnavailableError when the source cannot be reached.
+    Raises InputError when `until` is not over yet at `now`, when the source holds another sample, or when the counts
+    cannot be; SourceUnavailableError when the source cannot be reached.
     """
     _closed(until, now)
     if days < 1:
@@ -63,7 +64,7 @@ def generate(
             source.book(_ORIGIN, asked, start, until, {})
             source.analyze()
             progress(until.isoformat(), len(missing), len(missing))
-        return state(earlier, source, first, max(until, start - timedelta(days=1)), _ORIGIN, {})
+        return state(earlier, source, _ORIGIN, (first, max(until, start - timedelta(days=1))), {})
 
 
 def _closed(until: date, now: datetime) -> None:
@@ -71,51 +72,59 @@ def _closed(until: date, now: datetime) -> None:
         raise InputError(f"The day {until} is not over in Stockholm: give an earlier --until.")
 
 
+@dataclass(frozen=True)
+class Today:
+    """A day of a sample that begins at `origin`, with its feed."""
+
+    plan: Plan
+    day: date
+    origin: date
+    bookings: Bookings
+    feed: Feed
+
+    def tables(self, wanted: Bools) -> Tables:
+        """Return the rows that come with the marked bookings."""
+        plan = self.plan
+        some, feed = render.subset(self.bookings, self.feed, wanted)
+        fresh = np.zeros(len(some.key), dtype=bool)
+        fresh[feed.booking[feed.version == 1]] = True
+        made, _ = render.subset(some, feed, fresh)
+        people = clients.of_bookings(made, made.is_home)
+        ordinary = paperwork.some(people, clients.ordinary(people))
+        return {
+            "clients": [clients.first_versions(plan, people)],
+            "terms_acceptances": [clients.terms(plan, people)],
+            "consent_events": paperwork.consents_given(plan, people),
+            "inquiries": [paperwork.inquiries(plan, made)],
+            "offers": [paperwork.offers(plan, made)],
+            "subject_requests": [paperwork.subject_requests(plan, ordinary, self.day)],
+            **render.rows(plan, render.Part(some, feed, party.travellers(plan, some))),
+        }
+
+
 def write_day(source: Source, plan: Plan, day: date, origin: date) -> None:
     """Write all rows that are recorded on a day of a sample that begins at `origin`."""
-    bookings, feed = versions.feed_of(plan, day, origin)
-    slot = slots(bookings.key)
+    today = Today(plan, day, origin, *versions.feed_of(plan, day, origin))
+    slot = slots(today.bookings.key)
     ordinary = np.flatnonzero(slot < TROUBLE_SLOT)
     for begin in range(0, len(ordinary), CHUNK):
         wanted = np.zeros(len(slot), dtype=bool)
         wanted[ordinary[begin : begin + CHUNK]] = True
-        source.copy_all(_tables(plan, day, bookings, feed, wanted))
-    _write_troubled(source, plan, day, bookings, feed, (slot >= TROUBLE_SLOT) & (slot < CANARY_SLOT))
+        source.copy_all(today.tables(wanted))
+    _write_troubled(source, today, (slot >= TROUBLE_SLOT) & (slot < CANARY_SLOT))
     if plan.canaries:
-        marked = canary_cohorts.mark(_tables(plan, day, bookings, feed, slot >= CANARY_SLOT), plan.seed, day)
-        source.copy_all(marked)
+        source.copy_all(canary_cohorts.mark(today.tables(slot >= CANARY_SLOT), plan.seed, day))
     _write_others(source, plan, day, origin)
     _write_views(source, plan, day)
 
 
-def _tables(plan: Plan, day: date, bookings: Bookings, feed: Feed, wanted: Bools) -> Tables:
-    some, its_feed = render.subset(bookings, feed, wanted)
-    part = render.Part(some, its_feed, party.travellers(plan, some))
-    fresh = np.zeros(len(some.key), dtype=bool)
-    fresh[its_feed.booking[its_feed.version == 1]] = True
-    made, _ = render.subset(some, its_feed, fresh)
-    people = clients.of_bookings(made, made.is_home)
-    ordinary = paperwork.some(people, clients.ordinary(people))
-    return {
-        "clients": [clients.first_versions(plan, people)],
-        "terms_acceptances": [clients.terms(plan, people)],
-        "consent_events": paperwork.consents_given(plan, people),
-        "inquiries": [paperwork.inquiries(plan, made)],
-        "offers": [paperwork.offers(plan, made)],
-        "subject_requests": [paperwork.subject_requests(plan, ordinary, day)],
-        **render.rows(plan, part),
-    }
-
-
-def _write_troubled(source: Source, plan: Plan, day: date, bookings: Bookings, feed: Feed, wanted: Bools) -> None:
-    planned = kinds.booking_kinds_on(plan, day)
-    if not planned:
-        return
-    tables = _tables(plan, day, bookings, feed, wanted)
-    keys = bookings.key[wanted]
+def _write_troubled(source: Source, today: Today, wanted: Bools) -> None:
+    planned = kinds.booking_kinds_on(today.plan, today.day)
+    keys = today.bookings.key[wanted]
     ids = booking_ids(keys).tolist()
     by_id = {one: planned[slot - TROUBLE_SLOT] for one, slot in zip(ids, slots(keys).tolist(), strict=True)}
-    edited, manifest = troubles.plant(tables, by_id, dict(zip(ids, keys.tolist(), strict=True)), plan.seed, day)
+    key_of = dict(zip(ids, keys.tolist(), strict=True))
+    edited, manifest = troubles.plant(today.tables(wanted), by_id, key_of, today.plan.seed, today.day)
     source.copy_all({**edited, "planted_troubles": [manifest]})
 
 

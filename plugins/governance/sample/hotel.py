@@ -1,10 +1,12 @@
 """The public hotel bookings (Antonio, de Almeida, Nunes, Data in Brief 22, 2019): their own columns, read as they are.
 
-A value that is there but implausible stays; it is for the pipelines to notice. Only a line that cannot be read is set aside.
+A value that is there but implausible stays; it is for the pipelines to notice. Only a line that cannot be read is set
+aside.
 """
 
 from __future__ import annotations
 
+import calendar
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,19 +18,21 @@ import numpy as np
 
 from governance.errors import InputError
 from governance.sample.draws import Bools, Dates, Floats, Ints
-from governance.sample.files import spaced, words
+from governance.sample.files import words
 from governance.sample.inputs import MalformedLineError, Tally, lines, text_of
 
-COLUMNS = (
-    "hotel is_canceled lead_time arrival_date_year arrival_date_month arrival_date_week_number arrival_date_day_of_month "
-    "stays_in_weekend_nights stays_in_week_nights adults children babies meal country market_segment "
-    "distribution_channel is_repeated_guest previous_cancellations previous_bookings_not_canceled reserved_room_type "
-    "assigned_room_type booking_changes deposit_type agent company days_in_waiting_list customer_type adr "
-    "required_car_parking_spaces total_of_special_requests reservation_status reservation_status_date"
-).split()
+_COLUMN_TEXT = """
+hotel is_canceled lead_time arrival_date_year arrival_date_month arrival_date_week_number
+arrival_date_day_of_month stays_in_weekend_nights stays_in_week_nights adults children babies meal country
+market_segment distribution_channel is_repeated_guest previous_cancellations previous_bookings_not_canceled
+reserved_room_type assigned_room_type booking_changes deposit_type agent company days_in_waiting_list
+customer_type adr required_car_parking_spaces total_of_special_requests reservation_status
+reservation_status_date
+"""
+COLUMNS = tuple(_COLUMN_TEXT.split())
 UNKNOWN = -1  # of a number of people
 
-_MONTHS = dict(zip(spaced("January February March April May June July August September October November December"), range(1, 13), strict=True))
+_MONTHS = {name: place for place, name in enumerate(calendar.month_name) if name}
 _UNDEFINED = frozenset({"", "NA", "NULL"})
 _MOST_PEOPLE = 60
 _EARLIEST, _LATEST = date(1996, 1, 1), date(2100, 1, 1)
@@ -102,7 +106,9 @@ def _header(path: Path, line: bytes | None) -> list[str]:
     try:
         names = [name.strip() for name in next(csv.reader([text_of(line).removeprefix("\ufeff")]))]
     except (MalformedLineError, csv.Error, StopIteration) as error:
-        raise InputError(f"{path}: the first line is no header of a CSV file. Give the hotel bookings as published.") from error
+        raise InputError(
+            f"{path}: the first line is no header of a CSV file. Give the hotel bookings as published."
+        ) from error
     missing = [name for name in COLUMNS if names.count(name) != 1]
     if missing:
         raise InputError(

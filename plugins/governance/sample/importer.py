@@ -11,9 +11,22 @@ import numpy as np
 import pyarrow as pa
 
 from governance.errors import InputError
-from governance.sample import access_log, catalogue, clients, days, hotel, inputs, kinds, paperwork, party, render, replay
+from governance.sample import access_log as log
+from governance.sample import (
+    catalogue,
+    clients,
+    days,
+    hotel,
+    inputs,
+    kinds,
+    paperwork,
+    party,
+    render,
+    replay,
+    troubles,
+    view_troubles,
+)
 from governance.sample import requests as requested
-from governance.sample import troubles, view_troubles
 from governance.sample.bookings import Bookings
 from governance.sample.draws import Bools, Ints
 from governance.sample.load import Loaded, Progress, Source, quiet, refuse_other, state, writing
@@ -28,7 +41,7 @@ _MOST_PLANTED = 0.02  # of a day's bookings
 _VIEWS_PER_KIND = 2
 
 
-def import_files(
+def import_files(  # noqa: PLR0913  (each is a thing one asks for)
     dsn: str,
     *,
     bookings_csv: Path,
@@ -40,8 +53,9 @@ def import_files(
 ) -> Loaded:
     """Replay both files over the seven recording days that end at `until`; a source that holds them stays as it is.
 
-    Malformed lines are counted by file and reason. Raises InputError when a file cannot be read, is empty, cut off, or lacks a
-    column, when `until` is not over yet at `now`, or when the source holds anything else; nothing is written then.
+    Malformed lines are counted by file and reason. Raises InputError when a file cannot be read, is empty, cut off,
+    or lacks a column, when `until` is not over yet at `now`, or when the source holds anything else; nothing is
+    written then.
     """
     if until >= now.astimezone(days.STOCKHOLM).date():
         raise InputError(f"The day {until} is not over in Stockholm: give an earlier --until.")
@@ -55,22 +69,35 @@ def import_files(
         refuse_other(earlier, _ORIGIN, asked)
         if earlier:
             told = {name: earlier[0].counts[name] for name in ("malformed", "lines_read")}
-            return state(earlier, source, earlier[0].first_day, earlier[-1].last_day, _ORIGIN, told)
+            return state(earlier, source, _ORIGIN, (earlier[0].first_day, earlier[-1].last_day), told)
         recording = days_between(until - timedelta(days=RECORDING_DAYS - 1), until)
-        told = _load(source, seed, bookings_csv, access_log, recording, progress)
+        booked, requests = hotel.read(bookings_csv), log.read(access_log)
+        plan = _plan(seed, booked, requests, recording)
+        _write(source, plan, booked, requests, progress)
+        told = _told({"bookings": booked.tally, "access_log": requests.tally})
         source.book(_ORIGIN, asked, recording[0], until, told)
         source.analyze()
-        return state(earlier, source, recording[0], until, _ORIGIN, told)
+        return state(earlier, source, _ORIGIN, (recording[0], until), told)
 
 
-def _load(
-    source: Source, seed: int, bookings_csv: Path, log: Path, recording: list[date], progress: Progress
-) -> dict[str, Any]:
-    booked, requests = hotel.read(bookings_csv), access_log.read(log)
-    if max(len(booked.country) * 2 / RECORDING_DAYS / TROUBLE_SLOT, len(requests.at) / RECORDING_DAYS / TROUBLE_VIEW_SLOT) >= 1:
-        raise InputError("The files hold more than 2,800,000 bookings or 560,000,000 requests: give a part of them.")
-    plan = Plan(seed, max(len(booked.country), 1), len(requests.at), recording[0], recording[-1], canaries=False)
-    source.copy("providers", [catalogue.providers(seed).rows])
+def _plan(seed: int, booked: hotel.HotelBookings, requests: log.Requests, recording: list[date]) -> Plan:
+    """Return what draws are made with. Raises InputError for more rows than seven days have keys for."""
+    most = RECORDING_DAYS * TROUBLE_SLOT // 2, RECORDING_DAYS * TROUBLE_VIEW_SLOT
+    if len(booked.country) >= most[0] or len(requests.at) >= most[1]:
+        raise InputError(f"More than {most[0]:,} bookings or {most[1]:,} requests: give a part of the files.")
+    return Plan(seed, max(len(booked.country), 1), len(requests.at), recording[0], recording[-1], canaries=False)
+
+
+def _told(tallies: dict[str, inputs.Tally]) -> dict[str, Any]:
+    return {
+        "malformed": {name: dict(tally.malformed) for name, tally in tallies.items()},
+        "lines_read": {name: tally.read for name, tally in tallies.items()},
+    }
+
+
+def _write(source: Source, plan: Plan, booked: hotel.HotelBookings, requests: log.Requests, progress: Progress) -> None:
+    recording = days_between(plan.first, plan.last)
+    source.copy("providers", [catalogue.providers(plan.seed).rows])
     history = replay.history(plan, booked, recording)
     for place, day in enumerate(recording):
         progress(day.isoformat(), place, len(recording))
@@ -80,11 +107,6 @@ def _load(
         _write_views(source, plan, views, day, first=day not in seen)
         seen.add(day)
     progress(recording[-1].isoformat(), len(recording), len(recording))
-    tallies = {"bookings": booked.tally, "access_log": requests.tally}
-    return {
-        "malformed": {name: dict(tally.malformed) for name, tally in tallies.items()},
-        "lines_read": {name: tally.read for name, tally in tallies.items()},
-    }
 
 
 def _write_bookings(source: Source, plan: Plan, history: History, day: date) -> None:
@@ -110,7 +132,9 @@ def _write_bookings(source: Source, plan: Plan, history: History, day: date) -> 
 def _tables(plan: Plan, day: date, part: render.Part, fresh: Bools, code: pa.Array) -> Tables:
     made, _ = render.subset(part.bookings, part.feed, fresh)
     homes = clients.of_bookings(made, made.is_home)
-    homes = clients.Clients(**{**vars(homes), "country_code": code.filter(pa.array(fresh)).filter(pa.array(made.is_home))})
+    homes = clients.Clients(
+        **{**vars(homes), "country_code": code.filter(pa.array(fresh)).filter(pa.array(made.is_home))}
+    )
     return {
         "clients": [clients.first_versions(plan, homes)],
         "terms_acceptances": [clients.terms(plan, homes)],
@@ -130,7 +154,8 @@ def _sound(history: History, bookings: Bookings, wanted: Bools) -> Bools:
     known = (history.children[wanted] >= 0) & (history.babies[wanted] >= 0) & (history.adults[wanted] >= 1)
     lead = (bookings.service_date - bookings.booked_date).astype(np.int64)
     plausible = (bookings.price_minor >= 0) & (bookings.price_minor <= 50_000_000) & (lead >= 0) & (lead <= 1000)
-    return once & known & plausible & bookings.has_card & ~history.is_cancelled[wanted]
+    found: Bools = once & known & plausible & bookings.has_card & ~history.is_cancelled[wanted]
+    return found
 
 
 def _planned(plan: Plan, bookings: Bookings, who: party.Travellers, candidates: Bools, day: date) -> dict[int, str]:

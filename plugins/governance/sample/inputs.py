@@ -1,4 +1,6 @@
-"""Reading files that people bring: plain or gzip, line by line, with every line either good or counted with its reason."""
+"""Reading files that people bring: plain or gzip, line by line, with every line either good or counted with its
+reason.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ class MalformedLineError(Exception):
 
 
 def lines(path: Path) -> Iterator[bytes | None]:
-    """Return the lines of a file, plain or gzip (told by its first bytes), without their ends; None for one that is too long.
+    """Return the lines of a file, plain or gzip (told by its first bytes), without their ends; None for a long one.
 
     Raises InputError when the file cannot be read, is empty, or is a gzip file that is cut off or damaged.
     """

@@ -1,4 +1,6 @@
-"""Writing into the source: binary COPY of Arrow batches, all of it in one transaction, and the book of what was loaded."""
+"""Writing into the source: binary COPY of Arrow batches, all of it in one transaction, and the book of what was
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,16 @@ from governance.sample.tables import SCHEMAS, Tables
 
 Progress = Callable[[str, int, int], None]  # what is being made, how many parts are done, of how many
 
-_START_AFRESH = "To fill it anew, stop everything (`make down`), remove the folder `.data` of this checkout and run `make demo` again"
+_AFRESH = "To fill it anew: `make down`, remove the folder `.data` of this checkout, `make demo`"
 
 
 @dataclass(frozen=True)
 class Loaded:
     """What the source holds after a load, and what the load added.
 
-    `counts` and `added` are rows by table; `planted` counts planted troubles by kind; `malformed` is, for imports, by file the
-    number of lines by reason, `lines_read` the number of lines (headers aside): good and malformed lines add up to it.
+    `counts` and `added` are rows by table; `planted` counts planted troubles by kind; `malformed` is, for imports, by
+    file the number of lines by reason, `lines_read` the number of lines (headers aside): good and malformed lines add
+    up to it.
     """
 
     origin: str
@@ -134,7 +137,8 @@ class Source:
         counts = {"rows": dict(self.added), "planted": dict(self.planted), **more}
         with self._connection.cursor() as cursor:
             cursor.execute(
-                "INSERT INTO sample.loads (origin, parameters, first_day, last_day, counts) VALUES (%s, %s, %s, %s, %s)",
+                "INSERT INTO sample.loads (origin, parameters, first_day, last_day, counts) "
+                "VALUES (%s, %s, %s, %s, %s)",
                 (origin, json.dumps(parameters), first, last, json.dumps(counts)),
             )
 
@@ -177,14 +181,14 @@ def refuse_other(earlier: list[Earlier], origin: str, parameters: dict[str, Any]
     was = ", ".join(f"{name} {value}" for name, value in sorted(load.parameters.items()))
     raise InputError(
         f"The source holds a sample that was {load.origin} with other parameters ({was}), days {load.first_day} to "
-        f"{earlier[-1].last_day}. Ask for the same to add later days. {_START_AFRESH}."
+        f"{earlier[-1].last_day}. Ask for the same to add later days. {_AFRESH}."
     )
 
 
-def state(earlier: list[Earlier], source: Source, first: date, last: date, origin: str, more: dict[str, Any]) -> Loaded:
+def state(earlier: list[Earlier], source: Source, origin: str, span: tuple[date, date], told: dict[str, Any]) -> Loaded:
     """Return what the source holds after a load."""
     rows, planted = Counter(source.added), Counter(source.planted)
     for load in earlier:
         rows.update(load.counts["rows"])
         planted.update(load.counts["planted"])
-    return Loaded(origin, first, last, dict(rows), dict(source.added), dict(planted), **more)
+    return Loaded(origin, *span, dict(rows), dict(source.added), dict(planted), **told)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from governance.sample import catalogue, days, wording
 from governance.sample.bookings import Bookings, describe
 from governance.sample.clients import Clients, accepted_at, of_bookings
-from governance.sample.draws import Bools, Draws, Ints
+from governance.sample.draws import Bools, Ints
 from governance.sample.people import atlas
 from governance.sample.plan import STRIDE, Plan, booking_ids, client_ids, home_keys, keys_of, repeats
 from governance.sample.render import has_offer
@@ -55,7 +55,7 @@ def consents_given(plan: Plan, clients: Clients) -> list[pa.RecordBatch]:
     """Return the consents that clients give at checkout, as they accept the terms."""
     draws, at = plan.draws("consents"), accepted_at(plan, clients)
     return [
-        _events(some(clients, given), draws, purpose, 1, at[given], clients.recorded_at[given] - days.SECOND)
+        _events(plan, some(clients, given), purpose, (1, at[given], clients.recorded_at[given] - days.SECOND))
         for purpose, (share, _) in _PURPOSES.items()
         for given in (draws.uniform(purpose, clients.key) < share,)
     ]
@@ -76,11 +76,13 @@ def consents_withdrawn(plan: Plan, day: date, origin: date) -> list[pa.RecordBat
             gone = (draws.uniform(purpose, keys) < share) & (moment >= one * (back - 1)) & (moment < one * back)
             clients = homes(plan, keys[gone])
             received = days.instants(day, draws.uniform("received", clients.key), days.VISIT_HOURS)
-            found.append(_events(clients, draws, purpose, 2, received, received + 1))
+            found.append(_events(plan, clients, purpose, (2, received, received + 1)))
     return found
 
 
-def _events(clients: Clients, draws: Draws, purpose: str, version: int, at: Ints, recorded: Ints) -> pa.RecordBatch:
+def _events(plan: Plan, clients: Clients, purpose: str, event: tuple[int, Ints, Ints]) -> pa.RecordBatch:
+    """Return events of one purpose; `event` is the version (2 withdraws), when it was received, when recorded."""
+    draws, (version, at, recorded) = plan.draws("consents"), event
     place = list(_PURPOSES).index(purpose)
     channel = draws.choice(purpose + "/channel", clients.key, (70, 12, 6, 10, 2) if version == 2 else (100,))
     by_mail = purpose == "newsletter" and version == 2

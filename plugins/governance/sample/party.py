@@ -47,35 +47,45 @@ class Travellers:
     @property
     def is_minor(self) -> Bools:
         """Tell who is a child of the party."""
-        return self.relation == CHILD
+        found: Bools = self.relation == CHILD
+        return found
 
 
-def places(parties: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return booking, traveller number, relation and role of everyone in the parties of `PARTIES`."""
+@dataclass(frozen=True)
+class Places:
+    """Who there is, without names yet: one entry per traveller, as in `Travellers`."""
+
+    booking: Ints
+    number: Ints
+    relation: Ints
+    role: Ints
+
+
+def places(parties: Ints) -> Places:
+    """Return everyone in the parties of `PARTIES`."""
     sizes = np.array([len(party) for party in PARTIES])[parties]
     booking = np.repeat(np.arange(len(parties), dtype=np.int64), sizes)
     number = np.arange(len(booking), dtype=np.int64) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     table = np.zeros((len(PARTIES), 4, 2), dtype=np.int64)
     for place, party in enumerate(PARTIES):
         table[place, : len(party)] = party
-    return booking, number + 1, table[parties[booking], number, 0], table[parties[booking], number, 1]
+    return Places(booking, number + 1, table[parties[booking], number, 0], table[parties[booking], number, 1])
 
 
 def travellers(plan: Plan, bookings: Bookings) -> Travellers:
     """Return everyone who travels on generated bookings."""
-    booking, number, relation, role = places(bookings.party)
-    made = people_of(plan.draws("travellers"), plan.draws("clients"), bookings, booking, number, relation, role)
-    canary = (slots(bookings.key)[booking] >= CANARY_SLOT) & (relation == CHILD)
-    same_age = days.years_before(bookings.booked_date[booking], 11) + (bookings.key[booking] % 90).astype("m8[D]")
+    made = people_of(plan, bookings, places(bookings.party))
+    key = bookings.key[made.booking]
+    canary = (slots(key) >= CANARY_SLOT) & made.is_minor
+    same_age = days.years_before(bookings.booked_date[made.booking], 11) + (key % 90).astype("m8[D]")
     return replace(made, birth=np.where(canary, same_age, made.birth))
 
 
-def people_of(
-    draws: Draws, client_draws: Draws, bookings: Bookings, booking: Ints, number: Ints, relation: Ints, role: Ints
-) -> Travellers:
+def people_of(plan: Plan, bookings: Bookings, at: Places) -> Travellers:
     """Return names and birth dates for travellers of known relation to the client."""
-    keys = bookings.key[booking] * 1024 + number
-    client = people.names(client_draws, bookings.client_key, bookings.country)
+    draws, booking, relation = plan.draws("travellers"), at.booking, at.relation
+    keys = bookings.key[booking] * 1024 + at.number
+    client = people.names(plan.draws("clients"), bookings.client_key, bookings.country)
     own = people.names(draws, keys, bookings.country[booking])
     is_client = relation == CLIENT
     shares_name = (relation == CHILD) | ((relation == PARTNER) & (draws.uniform("married", keys) < 0.6))
@@ -89,7 +99,7 @@ def people_of(
         np.where(related, client.family[booking], own.family),
     )
     birth = _births(draws, keys, bookings, booking, relation)
-    return Travellers(booking, number, relation, role, names, birth, relation == NAMELESS)
+    return Travellers(booking, at.number, relation, at.role, names, birth, relation == NAMELESS)
 
 
 def _births(draws: Draws, keys: Ints, bookings: Bookings, booking: Ints, relation: Ints) -> Dates:
@@ -156,8 +166,8 @@ def _hours(uniform: Floats, scale: float) -> Ints:
 def only(who: Travellers, wanted: Bools) -> Travellers:
     """Return the marked travellers."""
     names = people.Names(who.names.pool[wanted], who.names.given[wanted], who.names.family[wanted])
-    arrays = (who.booking, who.number, who.relation, who.role)
-    return Travellers(*(a[wanted] for a in arrays), names, who.birth[wanted], who.birth_unknown[wanted])
+    at = (who.booking[wanted], who.number[wanted], who.relation[wanted], who.role[wanted])
+    return Travellers(*at, names=names, birth=who.birth[wanted], birth_unknown=who.birth_unknown[wanted])
 
 
 def with_births(who: Travellers, birth: Dates) -> Travellers:

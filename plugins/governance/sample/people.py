@@ -130,7 +130,9 @@ def emails(draws: Draws, keys: Ints, who: Names, ending: Ints) -> pa.Array:
 
 
 def phones(draws: Draws, keys: Ints, country: Ints) -> pa.Array:
-    """Return an E.164 number per key, from ranges that regulators keep for fiction; North American ones where none is."""
+    """Return an E.164 number per key, from ranges that regulators keep for fiction; North American ones where none
+    is.
+    """
     ranges = [c["phone"] for c in words("people")["countries"].values()]
     start = np.array([int(first[1:]) if first else 0 for first, _ in ranges], dtype=np.int64)[country]
     count = np.array([many or 1 for _, many in ranges], dtype=np.int64)[country]
@@ -173,11 +175,14 @@ def adult_births(draws: Draws, keys: Ints, reference: Dates, least: int = 18) ->
     year = born.astype("M8[Y]").astype(np.int64) + 1970
     leap = year - np.where(year % 4 == 0, 4, year % 4)
     leap_day = (np.char.add(leap.astype("U4"), "-02-29")).astype("M8[D]")
-    return np.where((draws.uniform("leap", keys) < 1 / 300) & (leap > 1904), leap_day, born)
+    found: Dates = np.where((draws.uniform("leap", keys) < 1 / 300) & (leap > 1904), leap_day, born)
+    return found
 
 
 def child_births(draws: Draws, keys: Ints, booked: Dates, youngest: int = 0) -> Dates:
-    """Return birth dates of people between `youngest` and 17 years old on the booking date, some born on 29 February."""
+    """Return birth dates of people between `youngest` and 17 years old on the booking date, some born on 29
+    February.
+    """
     span = (days.years_before(booked, youngest) - days.years_before(booked, 18)).astype(np.int64)
     born = (
         booked - (booked - days.years_before(booked, 18)) + (2 + draws.below("child", keys, span - 3)).astype("m8[D]")
@@ -185,13 +190,17 @@ def child_births(draws: Draws, keys: Ints, booked: Dates, youngest: int = 0) -> 
     year = born.astype("M8[Y]").astype(np.int64) + 1970
     leap_day = np.char.add((year + (-year) % 4).astype("U4"), "-02-29").astype("M8[D]")
     fits = (leap_day >= born) & (leap_day < days.years_before(booked, youngest)) & (draws.uniform("leap", keys) < 0.02)
-    return np.where(fits, leap_day, born)
+    found: Dates = np.where(fits, leap_day, born)
+    return found
 
 
 def almost_adult_births(draws: Draws, keys: Ints, booked: Dates, service: Dates) -> Dates:
-    """Return birth dates of people who are 17 on the booking date and turn 18 by the service date (at least 3 days later)."""
+    """Return birth dates of people who are 17 on the booking date and turn 18 by the service date (at least 3 days
+    later).
+    """
     lead = np.maximum((service - booked).astype(np.int64), 3)
-    return days.years_before(booked, 18) + (2 + draws.below("almost", keys, lead - 2)).astype("m8[D]")
+    found: Dates = days.years_before(booked, 18) + (2 + draws.below("almost", keys, lead - 2)).astype("m8[D]")
+    return found
 
 
 def full_names(given: pa.Array, family: pa.Array) -> pa.Array:

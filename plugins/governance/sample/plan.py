@@ -1,8 +1,8 @@
 """What a generated sample is asked to be, and the keys of its rows.
 
-A booking's key is the number of its Stockholm day times `STRIDE` plus its slot in the day. Ordinary bookings, bookings with a
-planted trouble and canary bookings have slots apart, so that how many there are of one does not move the others. A client has
-the key of the first booking made: the client's *home*.
+A booking's key is the number of its Stockholm day times `STRIDE` plus its slot in the day. Ordinary bookings,
+bookings with a planted trouble and canary bookings have slots apart, so that how many there are of one does not move
+the others. A client has the key of the first booking made: the client's *home*.
 """
 
 from __future__ import annotations

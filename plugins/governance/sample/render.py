@@ -65,9 +65,9 @@ def _bookings(plan: Plan, bookings: Bookings, feed: Feed, who: party.Travellers)
     locale = people.locales(plan.draws("clients"), bookings.client_key, bookings.country)
     client = people.names(plan.draws("clients"), bookings.client_key, bookings.country)
     given = taken(list(atlas.given), client.given)
-    notes = wording.notes(
-        plan.seed, draws, bookings.key, locale, given, bookings.service_date, slots(bookings.key) >= TROUBLE_SLOT
-    )
+    always = slots(bookings.key) >= TROUBLE_SLOT
+    about = wording.About(bookings.key, locale, given, bookings.service_date, always)
+    notes = wording.notes(plan.seed, draws, about)
     return batch(
         "bookings",
         {

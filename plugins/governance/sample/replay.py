@@ -1,7 +1,7 @@
 """History replayed: bookings of a file as bookings of the feed, in their own order, over a few recording days.
 
-What happened is an event: a booking at arrival minus lead time, a cancellation or no-show at the status date. Events are recorded
-in the order in which they happened, the same number every day. Business dates stay as they are.
+What happened is an event: a booking at arrival minus lead time, a cancellation or no-show at the status date. Events
+are recorded in the order in which they happened, the same number every day. Business dates stay as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _FEED_STRIDE = 10_000_000
 
 @dataclass(frozen=True)
 class History:
-    """All bookings of a file in the order of booking, their feed in the order of recording, and their people's numbers."""
+    """All bookings of a file in the order of booking, their feed in the order of recording, and their people's
+    numbers.
+    """
 
     bookings: Bookings
     feed: Feed
@@ -78,7 +80,9 @@ def _in_order(file: HotelBookings, order: Ints) -> HotelBookings:
 
 
 def _events(rows: HotelBookings) -> tuple[Ints, Ints]:
-    """Return booking and version of each event, in the order in which they happened; no version overtakes the one before."""
+    """Return booking and version of each event, in the order in which they happened; no version overtakes the one
+    before.
+    """
     cancelled = np.flatnonzero(rows.is_cancelled)
     booking = np.concatenate([np.arange(len(rows.booked), dtype=np.int64), cancelled])
     version = np.concatenate([np.full(len(rows.booked), 1), np.full(len(cancelled), 2)])
@@ -107,7 +111,7 @@ def _bookings(plan: Plan, rows: HotelBookings, key: Ints, recorded: Ints) -> Boo
         procedure=procedure,
         has_health=np.ones(len(key), dtype=bool),
         has_travel=np.ones(len(key), dtype=bool),
-        second_procedure=made.services(draws, key, procedure)[2],
+        second_procedure=made.services(draws, key, procedure).second,
         price_minor=np.rint(rows.rate * 100).astype(np.int64) * rows.nights,
         currency=np.full(len(key), codes.index("FI")),  # the file's prices are in EUR
         has_card=draws.uniform("card", key) < 0.7,
@@ -118,7 +122,8 @@ def _bookings(plan: Plan, rows: HotelBookings, key: Ints, recorded: Ints) -> Boo
 def _homes(draws: Draws, rows: HotelBookings, key: Ints) -> Ints:
     """Return the place of the first booking of each booking's client.
 
-    The file tells that a guest came again, not who: a guest of the same country who first booked on an earlier day is taken.
+    The file tells that a guest came again, not who: a guest of the same country who first booked on an earlier day is
+    taken.
     """
     home = np.arange(len(key), dtype=np.int64)
     uniform = draws.uniform("again", key).tolist()
@@ -164,7 +169,9 @@ def _feed(plan: Plan, bookings: Bookings, rows: HotelBookings, events: tuple[Int
 
 
 def travellers(plan: Plan, bookings: Bookings, adults: Ints, children: Ints, babies: Ints) -> party.Travellers:
-    """Return everyone on replayed bookings: adults, children, babies, and one nameless person for each unknown number."""
+    """Return everyone on replayed bookings: adults, children, babies, and one nameless person for each unknown
+    number.
+    """
     numbers = np.stack([np.maximum(n, 0) for n in (adults, children, babies)], axis=1)
     unknown = (np.stack([adults, children, babies], axis=1) == UNKNOWN).sum(axis=1)
     sizes = np.column_stack([numbers, unknown])
@@ -176,6 +183,6 @@ def travellers(plan: Plan, bookings: Bookings, adults: Ints, children: Ints, bab
     relation = np.select([kind == 0, kind == 3], [adult, party.NAMELESS], party.CHILD)
     role = np.where(number == 1, party.PATIENT, party.COMPANION)
     draws = plan.draws("travellers")
-    who = party.people_of(draws, plan.draws("clients"), bookings, booking, number, relation, role)
+    who = party.people_of(plan, bookings, party.Places(booking, number, relation, role))
     young = 15 + draws.below("baby", bookings.key[booking] * 1024 + number, 700)
     return party.with_births(who, np.where(kind == 2, bookings.booked_date[booking] - young.astype("m8[D]"), who.birth))

@@ -37,6 +37,12 @@ class _Order:
     pause: Ints  # microseconds until the next request of the session; -1: it was the last
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    view_id: Ints
+    at: Ints
+
+
 def page_views(plan: Plan, file: Requests, recording: list[date]) -> Iterator[tuple[date, pa.RecordBatch]]:
     """Return page views day by day, in chunks."""
     order = _ordered(file)
@@ -45,7 +51,8 @@ def page_views(plan: Plan, file: Requests, recording: list[date]) -> Iterator[tu
         here = np.flatnonzero(number == days.number(day))
         for begin in range(0, len(here), CHUNK):
             part = here[begin : begin + CHUNK]
-            yield day, _rows(plan, file, order, part, (number * VIEW_STRIDE + place)[part], recorded[part])
+            times = _Recorded((number * VIEW_STRIDE + place)[part], recorded[part])
+            yield day, _rows(plan, file, order, part, times)
 
 
 def _visitor_keys(file: Requests) -> tuple[Ints, Bools]:
@@ -74,7 +81,7 @@ def _ordered(file: Requests) -> _Order:
     return _Order(row, visitor, known[row], session, pause)
 
 
-def _rows(plan: Plan, file: Requests, order: _Order, part: Ints, view_id: Ints, recorded: Ints) -> pa.RecordBatch:
+def _rows(plan: Plan, file: Requests, order: _Order, part: Ints, times: _Recorded) -> pa.RecordBatch:
     draws, who, row = plan.draws("visitors"), order.visitor[part], order.row[part]
     agent = [file.agent[place] for place in row.tolist()]
     bot = np.array([text is not None and _BOT.search(text) is not None for text in agent], dtype=bool)
@@ -83,7 +90,7 @@ def _rows(plan: Plan, file: Requests, order: _Order, part: Ints, view_id: Ints, 
     in_app = mobile & (draws.uniform("app", who) < 0.5)
     north, east = visitors.coordinates(draws, who, country)
     settings, _ = pages.settings()
-    read = np.exp(10.0 + 1.1 * draws.normal("duration", view_id))
+    read = np.exp(10.0 + 1.1 * draws.normal("duration", times.view_id))
     pause = order.pause[part] // 1000
     session = hexadecimal(draws.bits("session", order.visitor[part] ^ order.session[part]))
     choice = draws.below("settings", who, len(settings))
@@ -91,9 +98,9 @@ def _rows(plan: Plan, file: Requests, order: _Order, part: Ints, view_id: Ints, 
     return batch(
         "page_views",
         {
-            "view_id": view_id,
+            "view_id": times.view_id,
             "viewed_at": instant_column(file.at[row]),
-            "recorded_at": instant_column(recorded),
+            "recorded_at": instant_column(times.at),
             "duration_ms": np.where(pause >= 0, pause, np.clip(read, 400, 3_600_000)).astype(np.int64),
             "ip": [file.address[place] for place in row.tolist()],
             "user_agent": agent,

@@ -28,10 +28,12 @@ def _schema(columns: str) -> pa.Schema:
 
 SCHEMAS: dict[str, pa.Schema] = {
     "providers": _schema(
-        "provider_id:bigint kind:text name:text country_code:text active_from:date active_until:date recorded_at:instant"
+        "provider_id:bigint kind:text name:text country_code:text active_from:date active_until:date "
+        "recorded_at:instant"
     ),
     "clients": _schema(
-        "client_id:bigint version:int given_name:text family_name:text email:text phone:text skype:text birth_date:date "
+        "client_id:bigint version:int given_name:text family_name:text email:text phone:text skype:text "
+        "birth_date:date "
         "country_code:text postcode:text registered_at:instant recorded_at:instant"
     ),
     "terms_acceptances": _schema(
@@ -63,7 +65,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         "starts_on:date recorded_at:instant"
     ),
     "guardian_consents": _schema(
-        "consent_id:bigint booking_id:bigint traveller_no:int guardian_name:text guardian_email:text guardian_phone:text "
+        "consent_id:bigint booking_id:bigint traveller_no:int guardian_name:text guardian_email:text "
+        "guardian_phone:text "
         "relation:text given_at:instant verified_at:instant verification_method:text recorded_at:instant"
     ),
     "payment_cards": _schema(
@@ -71,7 +74,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         "captured_at:instant save_to_profile:bool recorded_at:instant"
     ),
     "page_views": _schema(
-        "view_id:bigint viewed_at:instant recorded_at:instant duration_ms:bigint ip:text user_agent:text app_version:text "
+        "view_id:bigint viewed_at:instant recorded_at:instant duration_ms:bigint ip:text user_agent:text "
+        "app_version:text "
         "language:text url:text referrer:text session_id:text first_party_cookie_id:text third_party_cookie_id:text "
         "gpc:bool device_id:text device_settings:text latitude:double longitude:double"
     ),

@@ -1,4 +1,6 @@
-"""Short texts made in bulk: codes, telephone numbers, postcodes, references that look like card numbers and are none."""
+"""Short texts made in bulk: codes, telephone numbers, postcodes, references that look like card numbers and are
+none.
+"""
 
 from __future__ import annotations
 

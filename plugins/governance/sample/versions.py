@@ -1,7 +1,7 @@
 """The feed of a day: bookings made on it, and later versions of bookings made in the two weeks before.
 
-Which bookings change, when and how is drawn by key. So a day's feed follows from the day alone, and a booking whose first
-version lies before the first day of the sample has no later one in it.
+Which bookings change, when and how is drawn by key. So a day's feed follows from the day alone, and a booking whose
+first version lies before the first day of the sample has no later one in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from governance.sample import days, kinds
 from governance.sample.bookings import Bookings, describe, instants
-from governance.sample.draws import Bools, Dates, Ints
+from governance.sample.draws import Bools, Dates, Floats, Ints
 from governance.sample.plan import CANARY_SLOT, TROUBLE_SLOT, Plan, day_numbers, keys_of, slots
 
 BOOKED, AMENDED, CANCELLED = range(3)
@@ -49,6 +49,17 @@ class Chain:
     at: tuple[Ints, Ints]
 
 
+@dataclass(frozen=True)
+class Events:
+    """What is recorded on a day, in order; `before` is when the version before was recorded."""
+
+    booking: Ints
+    version: Ints
+    status: Ints
+    recorded_at: Ints
+    before: Ints
+
+
 def chain(plan: Plan, keys: Ints) -> Chain:
     """Return versions 2 and 3 of bookings: one in seven changes, about a third of that on the same day."""
     draws, number = plan.draws("versions"), day_numbers(keys)
@@ -72,12 +83,12 @@ def chain(plan: Plan, keys: Ints) -> Chain:
     )
 
 
-def _wait(uniform: Ints, longest: int) -> Ints:
+def _wait(uniform: Floats, longest: int) -> Ints:
     later = 1 + np.minimum(-np.log1p(-np.clip((uniform - 0.3) / 0.7, 0, 1 - 1e-12)) * 2.5, longest - 1).astype(np.int64)
     return np.where(uniform < 0.3, 0, later)
 
 
-def _after(before: Ints, number: Ints, uniform: Ints) -> Ints:
+def _after(before: Ints, number: Ints, uniform: Floats) -> Ints:
     """Return an instant of the day, after `before` where that is on the same day."""
     fresh = days.instants_by_number(number, uniform, days.BOOKING_HOURS)
     end = days.ends_by_number(number)
@@ -132,8 +143,8 @@ def feed_of(plan: Plan, day: date, origin: date) -> tuple[Bookings, Feed]:
     status = np.concatenate([np.zeros(len(fresh) + len(doubled)), links.status[0][here[0]], links.status[1][here[1]]])
     before = np.concatenate([recorded[: len(fresh) + len(doubled)], *_previous(bookings, links, here, rows)])
     order = np.lexsort((version, booking, recorded))
-    made = (booking[order], version[order], status.astype(np.int64)[order], recorded[order], before[order])
-    return bookings, _feed(plan, bookings, number, *made)
+    events = Events(booking[order], version[order], status.astype(np.int64)[order], recorded[order], before[order])
+    return bookings, _feed(plan, bookings, number, events)
 
 
 def _previous(bookings: Bookings, links: Chain, here: list[Bools], rows: list[Ints]) -> tuple[Ints, Ints]:
@@ -142,20 +153,12 @@ def _previous(bookings: Bookings, links: Chain, here: list[Bools], rows: list[In
     return bookings.recorded_at[rows[2]], np.where(links.has[0][here[1]], links.at[0][here[1]], first)
 
 
-def _feed(
-    plan: Plan,
-    bookings: Bookings,
-    number: int,
-    booking: Ints,
-    version: Ints,
-    status: Ints,
-    recorded: Ints,
-    before: Ints,
-) -> Feed:
+def _feed(plan: Plan, bookings: Bookings, number: int, events: Events) -> Feed:
+    booking, version, status, recorded = events.booking, events.version, events.status, events.recorded_at
     draws = plan.draws("versions")
     keys = bookings.key[booking]
     row = keys * 4 + version
-    back = np.minimum((recorded - before) // 2, 20 * days.MINUTE)
+    back = np.minimum((recorded - events.before) // 2, 20 * days.MINUTE)
     changed = np.where(
         version == 1, bookings.booked_at[booking], recorded - 1 - (draws.uniform("back", row) * back).astype(int)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from governance.sample.plan import CANARY_VIEW_SLOT, TROUBLE_VIEW_SLOT, VIEW_STR
 from governance.sample.tables import SCHEMAS
 from governance.sample.troubles import manifest_row
 from governance.sample.versions import CANARIES_PER_DAY
-from governance.sample.visits import view_rows
+from governance.sample.visits import Sessions, view_rows
 
 _TROUBLES, _CANARIES = 8, 9  # tell these streams from those of ordinary views
 _VIEWS_PER_CANARY = 3
@@ -24,15 +25,24 @@ _VIEWS_PER_CANARY = 3
 Row = dict[str, Any]
 
 
-def _single_views(plan: Plan, day: date, stream: int, count: int, slot: int, each: int = 1) -> list[Row]:
-    """Return extra page views of `count` visitors who are new, `each` per visitor."""
-    rng = np.random.default_rng([plan.seed, day.toordinal(), stream])
-    visitor = days.number(day) * VIEW_STRIDE + slot + np.arange(count, dtype=np.int64)
-    start = days.instants(day, 0.02 + 0.9 * rng.random(count), days.VISIT_HOURS)
-    session = np.repeat(np.arange(count, dtype=np.int64), each)
-    number = np.tile(np.arange(each, dtype=np.int64), count)
-    view_id = days.number(day) * VIEW_STRIDE + slot + np.arange(count * each, dtype=np.int64)
-    rows: list[Row] = view_rows(plan, day, rng, visitor, session, start, view_id, number).to_pylist()
+@dataclass(frozen=True)
+class _Extra:
+    """Page views next to a day's ordinary ones: the stream and the first slot of their own, visitors, views of each."""
+
+    stream: int
+    slot: int
+    visitors: int
+    each: int = 1
+
+
+def _extra_views(plan: Plan, day: date, extra: _Extra) -> list[Row]:
+    rng = np.random.default_rng([plan.seed, day.toordinal(), extra.stream])
+    first = days.number(day) * VIEW_STRIDE + extra.slot
+    place = np.arange(extra.visitors, dtype=np.int64)
+    start = days.instants(day, 0.02 + 0.9 * rng.random(extra.visitors), days.VISIT_HOURS)
+    number = np.tile(np.arange(extra.each, dtype=np.int64), extra.visitors)
+    sessions = Sessions(first + place, start, np.repeat(place, extra.each), number)
+    rows: list[Row] = view_rows(plan, day, rng, sessions, first + np.arange(len(number))).to_pylist()
     return rows
 
 
@@ -86,7 +96,7 @@ PLANTERS: dict[str, Callable[[Row, int, Ints], None]] = {name: globals()[f"_{nam
 def troubled_views(plan: Plan, day: date) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Return a day's page views with planted troubles, and their manifest."""
     planned = view_kinds_on(plan, day)
-    rows = _single_views(plan, day, _TROUBLES, len(planned), TROUBLE_VIEW_SLOT)
+    rows = _extra_views(plan, day, _Extra(_TROUBLES, TROUBLE_VIEW_SLOT, len(planned)))
     return planted(rows, planned, day)
 
 
@@ -109,15 +119,15 @@ def planted(rows: list[Row], kinds: list[str], day: date) -> tuple[pa.RecordBatc
 
 def canary_views(plan: Plan, day: date) -> pa.RecordBatch:
     """Return three page views in the app for every canary of a day."""
-    rows = _single_views(plan, day, _CANARIES, CANARIES_PER_DAY, CANARY_VIEW_SLOT, _VIEWS_PER_CANARY)
+    rows = _extra_views(plan, day, _Extra(_CANARIES, CANARY_VIEW_SLOT, CANARIES_PER_DAY, _VIEWS_PER_CANARY))
     for place, row in enumerate(rows):
         number = place // _VIEWS_PER_CANARY
         marks = {
             field: form.format(t=canaries.token(plan.seed, day, number, field)) for field, form in canaries.VIEW_FIELDS
         }
         query = marks.pop("url_query")
-        row |= marks
-        row |= {"language": ("sv-SE", "nb-NO")[number % 2], "app_version": "7.4.1", "gpc": None}
-        row |= {"url": f"/account/bookings?session={query}", "ip": canaries.address(day, number)}
-        row |= {"latitude": (59.33, 59.91)[number % 2] + 0.001, "longitude": (18.06, 10.75)[number % 2] + 0.001}
+        row.update(marks)
+        row.update(language=("sv-SE", "nb-NO")[number % 2], app_version="7.4.1", gpc=None)
+        row.update(url=f"/account/bookings?session={query}", ip=canaries.address(day, number))
+        row.update(latitude=(59.33, 59.91)[number % 2] + 0.001, longitude=(18.06, 10.75)[number % 2] + 0.001)
     return pa.RecordBatch.from_pylist(rows, SCHEMAS["page_views"])

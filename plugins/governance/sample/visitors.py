@@ -99,7 +99,9 @@ def coordinates(draws: Draws, keys: Ints, country: Ints) -> tuple[Floats, Floats
 
 
 def addresses(draws: Draws, keys: Ints) -> pa.Array:
-    """Return an IP address per visitor: IPv4 of ranges that no host on the internet has, or IPv6 kept for documentation."""
+    """Return an IP address per visitor: IPv4 of ranges that no host on the internet has, or IPv6 kept for
+    documentation.
+    """
     bits = draws.bits("address", keys).astype(np.int64) & 0x7FFFFFFFFFFF
     bench = bits % 37 == 0
     first = np.where(bench, 198, 100)

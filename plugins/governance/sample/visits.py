@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -19,71 +20,56 @@ from governance.sample.visitors import Visitors, visitors
 
 CHUNK = 100_000
 _TABLE = 7  # tells this table's streams from any other's
-_VISITOR_STRIDE = 100_000_000
 _RETURNING = 0.3
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Who comes when (by session), and which session a view belongs to, with its number in it (by view)."""
+
+    visitor: Ints
+    start: Ints
+    session: Ints
+    number: Ints
 
 
 def views_of(plan: Plan, day: date) -> Iterator[pa.RecordBatch]:
     """Return a day's ordinary page views, chunk by chunk."""
     total = plan.visits_on(day)
-    chunks = -(-total // CHUNK)
-    for chunk in range(chunks):
-        count = min(CHUNK, total - chunk * CHUNK)
+    for chunk, first in enumerate(range(0, total, CHUNK)):
+        count = min(CHUNK, total - first)
         rng = np.random.default_rng([plan.seed, day.toordinal(), _TABLE, chunk])
-        yield _chunk(plan, day, rng, chunk * CHUNK, count, (chunk * CHUNK / total, (chunk * CHUNK + count) / total))
+        sessions = _sessions(day, rng, total, first, count)
+        yield view_rows(plan, day, rng, sessions, days.number(day) * VIEW_STRIDE + first + np.arange(count))
 
 
-def _chunk(
-    plan: Plan, day: date, rng: np.random.Generator, first: int, count: int, share: tuple[float, float]
-) -> pa.RecordBatch:
-    who, session, start, number = _sessions(plan, day, rng, count, share)
-    return view_rows(
-        plan, day, rng, who, session, start, days.number(day) * VIEW_STRIDE + first + np.arange(count), number
-    )
-
-
-def _sessions(
-    plan: Plan, day: date, rng: np.random.Generator, count: int, share: tuple[float, float]
-) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return visitor keys and starts of sessions, and for each view its session and its number in it."""
+def _sessions(day: date, rng: np.random.Generator, total: int, first: int, count: int) -> Sessions:
+    """Return sessions with `count` views, in that part of the day in which these views of its `total` lie."""
     lengths = rng.geometric(0.24, size=count // 4 + 64)
     while lengths.sum() < count:
         lengths = np.concatenate([lengths, rng.geometric(0.24, size=64)])
     sessions = int(np.searchsorted(np.cumsum(lengths), count)) + 1
     session = np.repeat(np.arange(sessions, dtype=np.int64), lengths[:sessions])[:count]
-    number = np.arange(count, dtype=np.int64) - np.searchsorted(session, session)
-    low, high = share
+    low, high = first / total, (first + count) / total
     start = days.instants(day, np.sort(low + (high - low) * rng.random(sessions)), days.VISIT_HOURS)
     back = np.where(rng.random(sessions) < _RETURNING, 1 + rng.exponential(3.0, sessions).astype(np.int64), 0)
     # The visitors of a day are numbered like its sessions; one who returns is a visitor of an earlier day, or of today.
-    today = int(low * plan.visits_on(day) / 4) + np.arange(sessions)
-    earlier = (rng.random(sessions) ** 1.5 * (plan.visits_on(day) / 4.4)).astype(np.int64)
-    visitor = (days.number(day) - np.maximum(back - 1, 0)) * _VISITOR_STRIDE + np.where(back > 0, earlier, today)
-    return visitor, session, start, number
+    today = first // 4 + np.arange(sessions)
+    earlier = (rng.random(sessions) ** 1.5 * (total / 4.4)).astype(np.int64)
+    visitor = (days.number(day) - np.maximum(back - 1, 0)) * VIEW_STRIDE + np.where(back > 0, earlier, today)
+    return Sessions(visitor, start, session, np.arange(count, dtype=np.int64) - np.searchsorted(session, session))
 
 
-def view_rows(
-    plan: Plan,
-    day: date,
-    rng: np.random.Generator,
-    visitor: Ints,
-    session: Ints,
-    start: Ints,
-    view_id: Ints,
-    number: Ints,
-) -> pa.RecordBatch:
-    """Return page views: `visitor` and `start` by session; `session`, `view_id` and `number` by view."""
-    who = visitors(plan.draws("visitors"), visitor)
-    count = len(session)
-    duration = np.clip(rng.lognormal(10.0, 1.1, count), 400, 3_600_000).astype(np.int64)
-    recorded, viewed = _times(day, rng, who, session, start, number, duration)
-    at = pa.array(session)
-    device = who.device[session]
-    session_id = joined(hexadecimal(rng.integers(0, 2**63, len(visitor)).astype(np.uint64)))
-    without_session = (who.device == pages.BOT) | (rng.random(len(visitor)) < 0.02)
+def view_rows(plan: Plan, day: date, rng: np.random.Generator, of: Sessions, view_id: Ints) -> pa.RecordBatch:
+    """Return the page views of sessions."""
+    who = visitors(plan.draws("visitors"), of.visitor)
+    duration = np.clip(rng.lognormal(10.0, 1.1, len(view_id)), 400, 3_600_000).astype(np.int64)
+    recorded, viewed = _times(day, rng, who, of, duration)
+    at, agent, device = pa.array(of.session), pa.array(who.agent), who.device[of.session]
+    session_id = hexadecimal(rng.integers(0, 2**63, len(of.visitor)).astype(np.uint64))
+    without_session = (who.device == pages.BOT) | (rng.random(len(of.visitor)) < 0.02)
     session_id = pc.if_else(pa.array(without_session), pa.scalar(None, type=pa.string()), session_id)
-    north, east, lost = _points(rng, who, session)
-    agent = pa.array(who.agent)
+    north, east, lost = _points(rng, who, of.session)
     return batch(
         "page_views",
         {
@@ -95,8 +81,8 @@ def view_rows(
             "user_agent": pages.agents().texts.take(agent).take(at),
             "app_version": pages.agents().app_version.take(agent).take(at),
             "language": who.language.take(at),
-            "url": _urls(rng, number, device),
-            "referrer": _referrers(rng, number, device),
+            "url": _urls(rng, of.number, device),
+            "referrer": _referrers(rng, of.number, device),
             "session_id": session_id.take(at),
             "first_party_cookie_id": who.first_cookie.take(at),
             "third_party_cookie_id": who.third_cookie.take(at),
@@ -109,15 +95,14 @@ def view_rows(
     )
 
 
-def _times(
-    day: date, rng: np.random.Generator, who: Visitors, session: Ints, start: Ints, number: Ints, duration: Ints
-) -> tuple[Ints, Ints]:
+def _times(day: date, rng: np.random.Generator, who: Visitors, of: Sessions, duration: Ints) -> tuple[Ints, Ints]:
     """Return when each view is recorded and when it was made: seconds before, in the app sometimes hours."""
+    session = of.session
     run = np.cumsum(duration)
-    opening = (run - duration)[number == 0]
+    opening = (run - duration)[of.number == 0]
     offset = (run - duration - opening[session]) * 1000
     begin, end = days.bounds(day)
-    recorded = np.clip(start[session] + offset, begin, end - 1)
+    recorded = np.clip(of.start[session] + offset, begin, end - 1)
     seconds = 1 + rng.exponential(4.0, len(session))
     offline = (who.device[session] == pages.APP) & (rng.random(len(session)) < 0.02)
     latency = np.where(offline, rng.exponential(3.0, len(session)) * days.HOUR, seconds * days.SECOND)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
@@ -11,15 +13,27 @@ from governance.sample.files import spaced, words
 from governance.sample.text import LOCATOR, coded, references
 
 
-def notes(seed: int, draws: Draws, keys: Ints, locale: Ints, given: pa.Array, service: Dates, all_: Bools) -> pa.Array:
-    """Return a note for one booking in three (and wherever `all_` says so), else NULL; digits in it are no card's."""
-    wanted = (draws.uniform("notes", keys) < 0.34) | all_
+@dataclass(frozen=True)
+class About:
+    """What notes are written about: one entry per booking."""
+
+    key: Ints
+    locale: Ints  # place in the atlas's locales
+    given: pa.Array
+    service_date: Dates
+    always: Bools  # there is a note in any case
+
+
+def notes(seed: int, draws: Draws, about: About) -> pa.Array:
+    """Return a note for one booking in three, else NULL; digits in it are no card's."""
+    keys = about.key
+    wanted = (draws.uniform("notes", keys) < 0.34) | about.always
     languages = [code.split("-")[0].replace("nn", "nb") for code in people.atlas().locales]
     by_language = words("texts")["notes"]
     templates = [by_language.get(language, by_language["en"]) for language in languages]
     turn = draws.bits("notes/which", keys[wanted]).tolist()
-    blanks = _blanks(seed, draws, keys[wanted], service[wanted])
-    names, places = given.filter(pa.array(wanted)).to_pylist(), locale[wanted].tolist()
+    blanks = _blanks(seed, draws, keys[wanted], about.service_date[wanted])
+    names, places = about.given.filter(pa.array(wanted)).to_pylist(), about.locale[wanted].tolist()
     made: list[str | None] = [None] * len(keys)
     for row, place, which, name, blank in zip(
         np.flatnonzero(wanted).tolist(), places, turn, names, blanks, strict=True
