@@ -205,6 +205,7 @@ class Clause(Strict):
     code: tuple[str, ...] = ()
     expectations: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    not_yet: tuple[str, ...] = ()  # what the clause asks for and this version does not do
 
 
 class Site(Strict):
