@@ -133,7 +133,7 @@ class _Landing:
         conservation = Conservation(at_source=self.source_counts[root], pulled=self.landed_counts[root])
         alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()]
         return self.recorded.outcome(
-            Outcome.PASSED if self.landed_counts[root] else Outcome.NO_DATA,
+            Outcome.PASSED if any(self.landed_counts.values()) else Outcome.NO_DATA,
             counts={f"{table}_at_source": n for table, n in self.source_counts.items()}
             | {f"{table}_pulled": n for table, n in self.landed_counts.items()}
             | {f"refused {rule}": n for rule, n in self.refused.items()},
@@ -195,7 +195,7 @@ def _settle(
     recorded: Recorded,
     connection: Warehouse,
 ) -> Settled:
-    has_rows = state.landed_counts[spec.root] > 0
+    has_rows = any(state.landed_counts.values())
     verdict = validation.Verdict((), ())
     if has_rows:  # zero rows are no data, and Great Expectations would let them pass
         verdict = validation.validate(

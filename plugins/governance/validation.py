@@ -133,7 +133,7 @@ def _outcome(
     if "observed_value" in result:
         evaluated, failed = int(result["observed_value"]), 0 if answer["success"] else 1
     else:
-        evaluated, failed = int(result["element_count"]), int(result["unexpected_count"])
+        evaluated, failed = int(result["element_count"]), int(result["unexpected_count"] or 0)  # None where no row is
     passed = bool(answer["success"]) and failed == 0
     outcome = RuleOutcome(rule, meta["clause"], severity, table, evaluated, failed, "passed" if passed else "failed")
     if passed or "observed_value" in result:

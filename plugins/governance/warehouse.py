@@ -313,13 +313,23 @@ class Warehouse:
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
             sql.Identifier("landing", table), columns
         )
-        cursor.copy_expert(statement, _BinaryCopy(first, batches))
+        source = _BinaryCopy(first, batches)
+        try:
+            cursor.copy_expert(statement, source)
+        except psycopg2.Error:
+            if source.broken_by is not None:
+                raise source.broken_by from None
+            raise
 
     @staticmethod
     def _copy_frame(cursor: psycopg2.extensions.cursor, table: tuple[str, str], frame: pd.DataFrame) -> None:
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
         cursor.copy_expert(statement, io.StringIO(frame.to_csv(index=False, header=False)))
+
+
+class _Broken(Exception):
+    """Tells the driver to break off a COPY, and nothing else."""
 
 
 class _BinaryCopy:
@@ -331,6 +341,8 @@ class _BinaryCopy:
         self._encoder = ArrowToPostgresBinaryEncoder(first.schema)
         self._chunks = self._encoded(first, rest)
         self._buffer = memoryview(b"")
+        self.broken_by: BaseException | None = None
+        """What ended the batches before their end: the source, a key, a count."""
 
     def _encoded(self, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
         yield self._encoder.write_header()
@@ -342,7 +354,12 @@ class _BinaryCopy:
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes, b'' at the end, as psycopg2.copy_expert reads them."""
         while not self._buffer:
-            chunk = next(self._chunks, None)
+            try:
+                chunk = next(self._chunks, None)
+            except BaseException as error:
+                # The driver sends the text of what a reader raises to the server, and raises the server's answer instead.
+                self.broken_by = error
+                raise _Broken from error
             if chunk is None:
                 return b""
             self._buffer = memoryview(chunk)

@@ -64,7 +64,7 @@ def specialty(procedure_codes: pd.Series) -> pd.Series:
     >>> specialty(pd.Series(["dental.implant", None])).tolist()
     ['dental', 'travel']
     """
-    return procedure_codes.astype("str").str.partition(".")[0].where(procedure_codes.notna(), "travel").astype("str")
+    return procedure_codes.astype("str").str.split(".").str[0].where(procedure_codes.notna(), "travel").astype("str")
 
 
 def price_band(amounts_minor: pd.Series, currency_codes: pd.Series) -> pd.Series:
@@ -75,7 +75,7 @@ def price_band(amounts_minor: pd.Series, currency_codes: pd.Series) -> pd.Series
     >>> price_band(pd.Series([24_999, 25_000, 100_000]), pd.Series(["EUR", "EUR", "SEK"])).tolist()
     ['under 250', '250-499', 'under 250']
     """
-    rates = currency_codes.map(EUR_PER_UNIT)
+    rates = currency_codes.map(EUR_PER_UNIT).astype("float64")  # without rows it would be a column of objects
     if rates.isna().any():
         raise PolicyError(f"{int(rates.isna().sum())} prices have a currency without a rate; add it to EUR_PER_UNIT")
     return _bands((amounts_minor / 100 * rates).round(6), PRICE_BANDS, "5000 or more")

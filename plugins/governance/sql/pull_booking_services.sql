@@ -1,4 +1,4 @@
--- The services of the booking versions recorded in [$1, $2). $3 is the policy's time zone.
+-- The services of the booking versions recorded in [$1, $2). $3 is the policy's time zone. Days outside years 1 to 9999 are unknown.
 SELECT
     s.booking_id || '/' || s.version || '/' || s.service_no AS row_key,
     s.booking_id || '/' || s.version AS root_key,
@@ -14,11 +14,13 @@ SELECT
     END AS provider_state_code,
     s.procedure_code AS "booking_services.procedure_code",
     s.itinerary AS "booking_services.itinerary",
-    s.starts_on AS "booking_services.starts_on"
+    CASE WHEN s.starts_on BETWEEN '0001-01-02' AND '9999-12-31' THEN s.starts_on END AS "booking_services.starts_on"
 FROM (
-    SELECT DISTINCT booking_id, version, booked_at
+    -- A version that was recorded twice, perhaps with different dates, brings its services once.
+    SELECT booking_id, version, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
     FROM wellbe.bookings
     WHERE recorded_at >= $1 AND recorded_at < $2
+    GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_services s ON s.booking_id = b.booking_id AND s.version = b.version
 LEFT JOIN wellbe.providers p ON p.provider_id = s.provider_id

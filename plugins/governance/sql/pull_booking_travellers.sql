@@ -1,5 +1,5 @@
 -- Everyone on the booking versions recorded in [$1, $2), with the best guardian consent known at $2: a given and verified one before
--- any other, the earliest of those. $3 is the policy's time zone.
+-- any other, the earliest of those. $3 is the policy's time zone. Instants outside years 1 to 9999 are unknown.
 SELECT
     t.booking_id || '/' || t.version || '/' || t.traveller_no AS row_key,
     t.booking_id || '/' || t.version AS root_key,
@@ -19,14 +19,24 @@ SELECT
     g.verified_at AS "guardian_consents.verified_at",
     g.verification_method AS "guardian_consents.verification_method"
 FROM (
-    SELECT DISTINCT booking_id, version, booked_at, service_date
+    -- A version that was recorded twice, perhaps with different dates, brings its travellers once.
+    SELECT
+        booking_id, version,
+        min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at,
+        min(service_date) FILTER (WHERE service_date BETWEEN '0001-01-02' AND '9999-12-31') AS service_date
     FROM wellbe.bookings
     WHERE recorded_at >= $1 AND recorded_at < $2
+    GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_travellers t ON t.booking_id = b.booking_id AND t.version = b.version
 LEFT JOIN LATERAL (
-    SELECT g.consent_id, g.guardian_name, g.guardian_email, g.guardian_phone, g.relation, g.given_at, g.verified_at, g.verification_method
-    FROM wellbe.guardian_consents g
-    WHERE g.booking_id = t.booking_id AND g.traveller_no = t.traveller_no AND g.recorded_at < $2
-    ORDER BY (g.verified_at IS NULL OR g.given_at IS NULL), greatest(g.given_at, g.verified_at), g.consent_id LIMIT 1
+    SELECT c.consent_id, c.guardian_name, c.guardian_email, c.guardian_phone, c.relation, known.given_at, known.verified_at, c.verification_method
+    FROM wellbe.guardian_consents c
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE WHEN c.given_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.given_at END AS given_at,
+            CASE WHEN c.verified_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.verified_at END AS verified_at
+    ) known
+    WHERE c.booking_id = t.booking_id AND c.traveller_no = t.traveller_no AND c.recorded_at < $2
+    ORDER BY (known.verified_at IS NULL OR known.given_at IS NULL), greatest(known.given_at, known.verified_at), c.consent_id LIMIT 1
 ) g ON true

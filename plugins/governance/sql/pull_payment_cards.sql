@@ -1,4 +1,4 @@
--- Cards recorded in [$1, $2), each with the booking version recorded last in the partition.
+-- Cards recorded in [$1, $2), each with the booking version recorded last in the partition. An instant outside years 1 to 9999 is unknown.
 SELECT
     c.card_id::text AS row_key,
     (
@@ -11,7 +11,7 @@ SELECT
     c.card_number AS "payment_cards.card_number",
     c.card_holder AS "payment_cards.card_holder",
     c.card_expiry AS "payment_cards.card_expiry",
-    c.captured_at AS "payment_cards.captured_at",
+    CASE WHEN c.captured_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.captured_at END AS "payment_cards.captured_at",
     c.save_to_profile AS "payment_cards.save_to_profile"
 FROM wellbe.payment_cards c
 WHERE c.recorded_at >= $1 AND c.recorded_at < $2
