@@ -102,6 +102,8 @@ def _mark_row(table: str, row: dict[str, Any], seed: int, day: date, number: int
     for name, column in _PHONES:
         if name == table:
             row[column] = phone(seed, day, number, column)
+    if table == "bookings":
+        row["locale"] = ("sv-SE", "nb-NO")[number % 2]
     if table == "clients":
         row["postcode"] = "114 55" if row["country_code"] == "SE" else "0484"
 

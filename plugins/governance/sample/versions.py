@@ -14,14 +14,13 @@ import numpy as np
 from governance.sample import days, kinds
 from governance.sample.bookings import Bookings, describe, instants
 from governance.sample.draws import Bools, Dates, Floats, Ints
-from governance.sample.plan import CANARY_SLOT, TROUBLE_SLOT, Plan, day_numbers, keys_of, slots
+from governance.sample.plan import CANARY_SLOT, TROUBLE_SLOT, VIEW_STRIDE, Plan, day_numbers, keys_of, slots
 
 BOOKED, AMENDED, CANCELLED = range(3)
 STATUSES: list[str | None] = ["booked", "amended", "cancelled"]
 CANARIES_PER_DAY = 52  # two cohorts of 26 clients
 
 _LONGEST = 13  # days from the first version to the last
-_FEED_STRIDE = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -177,5 +176,17 @@ def _feed(plan: Plan, bookings: Bookings, number: int, events: Events) -> Feed:
         service_date=bookings.service_date[booking] + shift.astype("m8[D]"),
         nights=nights,
         price_minor=price,
-        feed_id=number * _FEED_STRIDE + 1 + np.arange(len(booking)),
+        feed_id=feed_ids(number, recorded),
     )
+
+
+def feed_ids(number: int, recorded: Ints) -> Ints:
+    """Return ids of a day's rows of the feed (in the order of recording): the day's number and the millisecond in it.
+
+    An id says nothing of how many rows came before, so it is the same whatever day the sample begins on; where two
+    rows fall into one millisecond, the later takes the next id.
+    """
+    begin, _ = days.bounds(days.day_of(number))
+    place = np.arange(len(recorded), dtype=np.int64)
+    moment: Ints = np.maximum.accumulate((recorded - begin) // 1000 - place) + place
+    return number * VIEW_STRIDE + moment

@@ -47,6 +47,7 @@ def _extra_views(plan: Plan, day: date, extra: _Extra) -> list[Row]:
 
 
 def _address_malformed(row: Row, turn: int, key: Ints) -> None:
+    row["session_id"] = row["session_id"] or f"{int(key[0]):016x}"  # the visitor stays known without an address
     row["ip"] = ("10.20.30", "300.1.2.3", None, "unknown", "2001:db8:::1")[turn % 5]
 
 
@@ -129,5 +130,5 @@ def canary_views(plan: Plan, day: date) -> pa.RecordBatch:
         row.update(marks)
         row.update(language=("sv-SE", "nb-NO")[number % 2], app_version="7.4.1", gpc=None)
         row.update(url=f"/account/bookings?session={query}", ip=canaries.address(day, number))
-        row.update(latitude=(59.33, 59.91)[number % 2] + 0.001, longitude=(18.06, 10.75)[number % 2] + 0.001)
+        row.update(latitude=(59.331, 59.911)[number % 2], longitude=(18.061, 10.751)[number % 2])
     return pa.RecordBatch.from_pylist(rows, SCHEMAS["page_views"])

@@ -20,7 +20,7 @@ from governance.sample.visitors import Visitors, visitors
 
 CHUNK = 100_000
 _TABLE = 7  # tells this table's streams from any other's
-_RETURNING = 0.3
+_RETURNING = 0.42
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _sessions(day: date, rng: np.random.Generator, total: int, first: int, count
     session = np.repeat(np.arange(sessions, dtype=np.int64), lengths[:sessions])[:count]
     low, high = first / total, (first + count) / total
     start = days.instants(day, np.sort(low + (high - low) * rng.random(sessions)), days.VISIT_HOURS)
-    back = np.where(rng.random(sessions) < _RETURNING, 1 + rng.exponential(3.0, sessions).astype(np.int64), 0)
+    back = np.where(rng.random(sessions) < _RETURNING, 1 + rng.exponential(2.0, sessions).astype(np.int64), 0)
     # The visitors of a day are numbered like its sessions; one who returns is a visitor of an earlier day, or of today.
     today = first // 4 + np.arange(sessions)
     earlier = (rng.random(sessions) ** 1.5 * (total / 4.4)).astype(np.int64)
