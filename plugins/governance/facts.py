@@ -76,7 +76,7 @@ def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origi
 
 def _path_characters(urls: pa.Array) -> pa.Array:
     paths = web.paths(urls)
-    return _where(pc.starts_with(paths, "/"), pc.utf8_length(paths)).cast(pa.int32())
+    return _where(pc.starts_with(urls, "/"), pc.utf8_length(paths)).cast(pa.int32())
 
 
 def _path_card_numbers(urls: pa.Array) -> pa.Array:

@@ -17,8 +17,13 @@ from governance.run_log import Conservation
 if TYPE_CHECKING:
     from governance.sample.load import Loaded
 
-IMPLIED = {"L1.adult_at_booking": {"L1.adult_at_service"}, "A1.known_client": {"A1.plausible_email"}}
-"""Rules that a trouble also breaks by its nature: who is a minor at booking often still is at service."""
+IMPLIED = {
+    "L1.adult_at_booking": {"L1.adult_at_service"},
+    "L1.plausible_age": {"L1.adult_at_booking", "L1.adult_at_service"},
+    "A1.known_client": {"A1.plausible_email"},
+}
+"""Rules that a trouble also breaks by its nature: who is a minor at booking often still is at service, who is not born yet
+is no adult, and of an unknown client the address is unknown too."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DATASETS = ("bookings", "visits")
 BOOKINGS, VISITS, DAYS, SEED = 15_000, 150_000, 7, 1
 STALLED_SECONDS = 600
+QUIET_SECONDS = 30
 MARKER = "demo.json"
 
 
@@ -157,9 +158,13 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
         _start(site, sorted({dataset for dataset, _ in wanted - already}), days)
     told: set[str] = set()
     moved = time.monotonic()
-    while _published(site) < wanted and not wanted <= _published(site):
+    quiet = moved
+    while not wanted <= _published(site):
         if _tell(site, told):
-            moved = time.monotonic()
+            moved = quiet = time.monotonic()
+        elif time.monotonic() - quiet > QUIET_SECONDS:
+            quiet = time.monotonic()
+            say(f"  {_task_states(site)}")
         _sample_memory(site, peak)
         failed = _failed_runs(site)
         if failed:
@@ -220,6 +225,13 @@ def _wait_for_dags(site: Site) -> None:
 def _failed_runs(site: Site) -> list[str]:
     query = "SELECT dag_id || ' ' || coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed' ORDER BY 1"
     return [name for (name,) in _rows(site, "airflow", query)]
+
+
+def _task_states(site: Site) -> str:
+    """What Airflow is at, for when nothing has ended for a while."""
+    query = "SELECT coalesce(state, 'not started'), count(*) FROM task_instance WHERE state IS DISTINCT FROM 'success' GROUP BY 1 ORDER BY 1"
+    states = ", ".join(f"{count} {state}" for state, count in _rows(site, "airflow", query))
+    return f"Airflow's tasks: {states or 'none yet'}"
 
 
 def _published(site: Site) -> set[tuple[str, str]]:
