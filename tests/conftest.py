@@ -11,6 +11,8 @@ import pytest
 from governance.embedded import control
 from governance.embedded.site import Site
 
+pytest_plugins = ["proofs"]
+
 # Before anything imports Airflow, which otherwise makes itself a home in the user's. A test that starts a whole site
 # sets its own.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "PG", "GOVERNANCE_SITE"))]:

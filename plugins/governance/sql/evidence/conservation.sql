@@ -1,4 +1,5 @@
--- R1: per dataset and partition, the equation that no row was lost or doubled, as the last hop that changed something wrote it.
+-- R1: per dataset and partition, the equation that no row was lost or doubled, as its last hop wrote it.
+-- A term that no hop has reached yet is NULL.
 WITH last AS (
     SELECT DISTINCT ON (dataset, partition_key) dataset, partition_key, event, entry::jsonb -> 'conservation' AS terms
     FROM audit.run_log
@@ -7,15 +8,14 @@ WITH last AS (
 )
 SELECT dataset,
        partition_key,
-       event AS up_to,
        (terms ->> 'at_source')::bigint AS at_source,
        (terms ->> 'pulled')::bigint AS pulled,
-       (terms ->> 'accepted')::bigint AS accepted,
-       (terms ->> 'quarantined')::bigint AS quarantined,
-       (terms ->> 'carried_in')::bigint AS carried_in,
-       (terms ->> 'published')::bigint AS published,
-       (terms ->> 'suppressed')::bigint AS suppressed,
-       (terms ->> 'superseded')::bigint AS superseded,
+       CASE WHEN event <> 'pull' THEN (terms ->> 'accepted')::bigint END AS accepted,
+       CASE WHEN event <> 'pull' THEN (terms ->> 'quarantined')::bigint END AS quarantined,
+       CASE WHEN event = 'publish' THEN (terms ->> 'carried_in')::bigint END AS carried_in,
+       CASE WHEN event = 'publish' THEN (terms ->> 'published')::bigint END AS published,
+       CASE WHEN event = 'publish' THEN (terms ->> 'suppressed')::bigint END AS suppressed,
+       CASE WHEN event = 'publish' THEN (terms ->> 'superseded')::bigint END AS superseded,
        CASE WHEN (terms ->> 'at_source')::bigint = (terms ->> 'dropped_by_tombstone')::bigint + (terms ->> 'pulled')::bigint
              AND (event = 'pull'
                   OR (terms ->> 'pulled')::bigint = (terms ->> 'accepted')::bigint + (terms ->> 'quarantined')::bigint)
