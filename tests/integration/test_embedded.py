@@ -47,6 +47,7 @@ def test_every_role_can_log_in_where_it_belongs(site: Site, role: str) -> None:
     assert ask(site.dsn(role), "SELECT current_user, current_database()") == [(login.user, login.database)]
 
 
+@pytest.mark.clause("J1")
 @pytest.mark.parametrize("role", LOGINS)
 def test_a_wrong_password_is_refused(site: Site, role: str) -> None:
     wrong = dataclasses.replace(site, passwords={**site.passwords, role: "0" * 48})
@@ -54,6 +55,7 @@ def test_a_wrong_password_is_refused(site: Site, role: str) -> None:
         psycopg2.connect(wrong.dsn(role))
 
 
+@pytest.mark.clause("J1")
 def test_no_password_is_refused(site: Site) -> None:
     with pytest.raises(psycopg2.OperationalError, match="no password supplied"):
         psycopg2.connect(
@@ -61,6 +63,7 @@ def test_no_password_is_refused(site: Site) -> None:
         )
 
 
+@pytest.mark.clause("J1")
 def test_each_role_connects_to_its_own_database_and_to_no_other(site: Site) -> None:
     databases = {
         "source": ("postgres", "template1", "wellbe"),
@@ -81,12 +84,14 @@ def test_each_role_connects_to_its_own_database_and_to_no_other(site: Site) -> N
     assert allowed == superusers | {(role, login.database) for role, login in LOGINS.items()}
 
 
+@pytest.mark.clause("J1")
 def test_only_the_superusers_have_powers_over_the_cluster(site: Site) -> None:
     powers = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
     for superuser in ("source_postgres", "postgres"):
         assert ask(site.dsn(superuser), f"SELECT rolname FROM pg_roles WHERE {powers}") == [("postgres",)]
 
 
+@pytest.mark.clause("J1")
 @pytest.mark.parametrize("role", ["puller", "loader", "validator", "publisher", "sharer", "analyst", "auditor"])
 def test_who_does_not_own_a_database_makes_nothing_in_it(site: Site, role: str) -> None:
     for statement in ("CREATE TABLE public.t (x int)", "CREATE SCHEMA s", "CREATE TEMPORARY TABLE t (x int)"):
@@ -94,6 +99,7 @@ def test_who_does_not_own_a_database_makes_nothing_in_it(site: Site, role: str) 
             ask(site.dsn(role), statement)
 
 
+@pytest.mark.clause("J1")
 def test_nothing_listens_beyond_this_machine(site: Site) -> None:
     listening = [
         connection.laddr
@@ -107,6 +113,7 @@ def test_nothing_listens_beyond_this_machine(site: Site) -> None:
     }
 
 
+@pytest.mark.clause("J1")
 def test_no_folder_or_file_of_the_site_opens_to_others(site: Site) -> None:
     open_to_others = [
         path.relative_to(site.data_dir)
@@ -118,6 +125,7 @@ def test_no_folder_or_file_of_the_site_opens_to_others(site: Site) -> None:
     assert {stat.S_IMODE(log.stat().st_mode) for log in (site.data_dir / "log").iterdir()} == {0o600}
 
 
+@pytest.mark.clause("J1")
 def test_a_value_in_a_failing_statement_does_not_reach_the_servers_log(own: Site) -> None:
     canary = "canary-4111-7b1d"
     dsn = own.dsn("governance_owner")

@@ -170,6 +170,8 @@ VIEW_TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.clause("B1")
 @pytest.mark.clause("B2")
+@pytest.mark.clause("K4")
+@pytest.mark.clause("R1")
 def test_each_rule_of_visits_catches_its_trouble_and_only_that(site: Site, world: World) -> None:
     sound = {world.view(), world.view(latitude=59.3, longitude=18.1), world.view(duration_ms=0), world.view(duration_ms=86_400_000)}
     planted = {("page_views", world.view(**row), rule) for row, rule in VIEW_TROUBLES.values()}

@@ -39,6 +39,7 @@ def test_dsn_prints_the_uri_of_a_role_and_nothing_else(
     assert capsys.readouterr() == (here.dsn(role) + "\n", "")
 
 
+@pytest.mark.clause("J2")
 @pytest.mark.parametrize("role", sorted(set(LOGINS) - set(ROLES_FOR_PEOPLE)))
 @pytest.mark.parametrize("command", ["dsn", "psql"])
 @pytest.mark.usefixtures("here")
@@ -83,6 +84,7 @@ def test_airflow_gets_every_argument_and_this_sites_home(here: Site, monkeypatch
     assert "AIRFLOW__CORE__EXECUTOR" not in became.value.environment
 
 
+@pytest.mark.clause("J1")
 @pytest.mark.usefixtures("here")
 def test_no_process_of_airflow_carries_a_secret_in_its_environment() -> None:
     with pytest.raises(Became) as became:
@@ -92,6 +94,7 @@ def test_no_process_of_airflow_carries_a_secret_in_its_environment() -> None:
     assert not secrets & set(became.value.environment.values())
 
 
+@pytest.mark.clause("J1")
 @pytest.mark.usefixtures("here")
 def test_airflows_configuration_is_readable_by_its_owner_only() -> None:
     with pytest.raises(Became):

@@ -19,6 +19,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.clause("J1")
 def test_a_new_site_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     sites.load_or_create(tmp_path / "data")
     assert mode(tmp_path / "data") == 0o700
@@ -31,6 +32,7 @@ def test_a_site_is_the_same_when_it_is_loaded_again(tmp_path: Path) -> None:
     assert sites.load_or_create(tmp_path) == made
 
 
+@pytest.mark.clause("J1")
 def test_every_secret_of_a_site_is_its_own(tmp_path: Path) -> None:
     one, other = sites.load_or_create(tmp_path / "one"), sites.load_or_create(tmp_path / "other")
     secrets_of_one = [*one.passwords.values(), one.ui_password, one.fernet_key, one.jwt_secret, one.api_secret]
@@ -45,6 +47,7 @@ def test_every_secret_of_a_site_is_its_own(tmp_path: Path) -> None:
     assert len(set(both)) == len(both)
 
 
+@pytest.mark.clause("J1")
 def test_a_site_shows_no_secret_when_it_is_printed(tmp_path: Path) -> None:
     site = sites.load_or_create(tmp_path)
     shown = repr(site)
@@ -67,6 +70,7 @@ def test_the_environment_for_libpq_says_what_the_uri_says(tmp_path: Path) -> Non
     assert uri == site.dsn("analyst")
 
 
+@pytest.mark.clause("J2")
 def test_no_superuser_and_no_owner_is_handed_to_people() -> None:
     assert set(ROLES_FOR_PEOPLE) == {"analyst", "auditor", "puller", "sharer", "airflow"}
 
