@@ -87,8 +87,9 @@ def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list
 
 
 def _row(label: str, terms: Mapping[str, int], k: int | None, l: int | None) -> str:  # noqa: E741
-    accepted = terms["accepted"] + terms["carried_in"]
-    share = f"{terms['published'] / accepted:.0%}" if accepted else "-"
+    # Of bookings: an earlier version of the same day gives way to the last one and is no booking of its own.
+    candidates = terms["accepted"] + terms["carried_in"] - terms["superseded"]
+    share = f"{terms['published'] / candidates:.0%}" if candidates else "-"
     return (
         f"{label:<11}{terms['pulled']:>9,}{terms['accepted']:>10,}{terms['quarantined']:>10,}{terms['published']:>11,}"
         f"{terms['suppressed']:>8,}{terms['superseded']:>9,}{share:>7}{k or '':>5}{l or '':>4}"
