@@ -19,6 +19,17 @@ class TransientError(GovernanceError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
+def is_lasting(sqlstate: str | None) -> bool:
+    """Whether a database's refusal would be the same at the next try: it understood, and refused statement, value or right.
+
+    Classes of SQLSTATE: 0A feature not supported, 22 data exception, 42 syntax error or access rule violation.
+
+    >>> is_lasting("42501"), is_lasting("57P01"), is_lasting(None)
+    (True, False, False)
+    """
+    return (sqlstate or "")[:2] in ("0A", "22", "42")
+
+
 class PolicyError(GovernanceError):
     """The policy files are not valid, or ask for what cannot be."""
 

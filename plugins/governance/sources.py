@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2 import sql
 
-from governance.errors import GapError, SourceUnavailableError
+from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting
 from governance.partitions import Partition
 from governance.policy import Policy, Treatment
 
@@ -40,6 +40,8 @@ class Snapshot:
     def __init__(self, connection: Any, label: str) -> None:
         self._connection = connection
         self._label = label
+        with self._guarded(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
     def columns(self) -> Columns:
         """Every column of schema `wellbe`, read from pg_catalog, so that missing grants hide nothing."""
@@ -85,9 +87,14 @@ class Snapshot:
             yield
         except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             # The driver's own text may quote a row, so only the state and what to do leave.
-            state = getattr(error, "sqlstate", None) or "none"
+            state = getattr(error, "sqlstate", None)
+            if is_lasting(state):
+                raise GovernanceError(
+                    f"{self._label}: the source refused to be read (SQLSTATE {state}); nothing was kept; "
+                    f"check the named query, and that puller is granted what policy lets land"
+                ) from None
             raise SourceUnavailableError(
-                f"{self._label}: reading the source failed (SQLSTATE {state}); nothing was kept; "
+                f"{self._label}: reading the source failed (SQLSTATE {state or 'none'}); nothing was kept; "
                 f"check connection wellbe_source and its server, the task retries"
             ) from None
 
@@ -109,8 +116,6 @@ def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
             f"check connection wellbe_source and its server, the task retries"
         ) from None
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield Snapshot(connection, label)
     finally:
         try:

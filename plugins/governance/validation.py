@@ -65,7 +65,7 @@ def validate(suite: Mapping[str, Any], *, dsn: str, partition_key: str, expected
     import great_expectations as gx
     from sqlalchemy.exc import OperationalError
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # its errors quote statements and rows
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     try:
@@ -129,11 +129,20 @@ def _outcome(
 ) -> tuple[RuleOutcome, Finding | None]:
     result, table, rule = answer["result"], meta["table"], meta["rule"]
     if "element_count" not in result and "observed_value" not in result:
-        raise GovernanceError(f"{label}, rule {rule}: the expectation could not be evaluated on landing.current_{table}")
+        # Great Expectations keeps the error to itself. Its text stays here too: it quotes statements, and may quote a row.
+        if "OperationalError" in str(answer.get("exception_info")):
+            raise WarehouseUnavailableError(
+                f"{label}, rule {rule}: validation lost our database; nothing was settled; the task retries"
+            )
+        raise GovernanceError(
+            f"{label}, rule {rule}: the expectation could not be evaluated on landing.current_{table}; nothing was settled; "
+            f"check its column and arguments in the suite"
+        )
     if "observed_value" in result:
         evaluated, failed = int(result["observed_value"]), 0 if answer["success"] else 1
     else:
-        evaluated, failed = int(result["element_count"]), int(result["unexpected_count"] or 0)  # None where no row is
+        evaluated = int(result["element_count"])
+        failed = int(result["unexpected_count"]) if evaluated else 0  # it is None for a table without rows
     passed = bool(answer["success"]) and failed == 0
     outcome = RuleOutcome(rule, meta["clause"], severity, table, evaluated, failed, "passed" if passed else "failed")
     if passed or "observed_value" in result:

@@ -19,7 +19,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError
+from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
 
@@ -132,9 +132,10 @@ class Warehouse:
                 cursor.execute(named_query(f"undecided_{dataset}"), (up_to,))
                 return cursor.fetch_arrow_table()
         except adbc_driver_manager.Error as error:
-            raise WarehouseUnavailableError(
-                f"dataset {dataset}: reading accepted rows failed (SQLSTATE {error.sqlstate or 'none'}); nothing was published; the task retries"
-            ) from None
+            failed = f"dataset {dataset}: reading accepted rows failed (SQLSTATE {error.sqlstate or 'none'})"
+            if is_lasting(error.sqlstate):
+                raise GovernanceError(f"{failed}; nothing was published; check the publisher's grants") from None
+            raise WarehouseUnavailableError(f"{failed}; nothing was published; the task retries") from None
 
     # -- changing --------------------------------------------------------------------------------------------------
 
