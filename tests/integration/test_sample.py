@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -36,30 +36,23 @@ NewSource = Callable[[], str]
 
 
 @pytest.fixture(scope="module")
-def new_source(site: Site) -> Iterator[NewSource]:
-    """Make empty sources, each a database of its own next to the site's."""
-    admin, numbers, made = site.dsn("source_postgres"), itertools.count(1), []
+def new_source(site: Site) -> NewSource:
+    """Make empty sources, each a database of its own next to the site's; they go when the cluster does."""
+    numbers = itertools.count(1)
 
     def make() -> str:
         name = f"sample_{next(numbers)}"
-        _administer(admin, "CREATE DATABASE {} OWNER wellbe_owner", name)
-        made.append(name)
+        with closing(psycopg2.connect(site.dsn("source_postgres"))) as admin:
+            admin.autocommit = True  # CREATE DATABASE knows no transaction
+            with admin.cursor() as cursor:
+                cursor.execute(sql.SQL("CREATE DATABASE {} OWNER wellbe_owner").format(sql.Identifier(name)))
         dsn = extensions.make_dsn(site.dsn("wellbe_owner"), dbname=name)
         with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
             for path in SCHEMA:
                 cursor.execute(path.read_text(encoding="utf-8"))
         return dsn
 
-    yield make
-    for name in made:
-        _administer(admin, "DROP DATABASE {} WITH (FORCE)", name)
-
-
-def _administer(dsn: str, statement: str, name: str) -> None:
-    with closing(psycopg2.connect(dsn)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
+    return make
 
 
 def fill(dsn: str, **changes: Any) -> Loaded:
@@ -320,6 +313,33 @@ def test_distributions_are_those_of_real_data(filled: str) -> None:
     assert query(filled, "SELECT count(*) - count(DISTINCT card_number) FROM wellbe.payment_cards") == [(0,)]
     first_names = "SELECT count(DISTINCT email) - count(DISTINCT client_id) FROM wellbe.clients WHERE version = 1"
     assert query(filled, first_names) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("table", "instants"),
+    [
+        ("clients", ["registered_at"]),
+        ("terms_acceptances", ["accepted_at"]),
+        ("consent_events", ["effective_at", "received_at"]),
+        ("inquiries", ["received_at", "answered_at"]),
+        ("offers", ["opened_at", "closed_at"]),
+        ("bookings", ["booked_at", "changed_at"]),
+        ("guardian_consents", ["given_at", "verified_at"]),
+        ("payment_cards", ["captured_at"]),
+        ("page_views", ["viewed_at"]),
+        ("subject_requests", ["received_at", "identity_checked_at"]),
+        ("authority_requests", ["received_at"]),
+    ],
+)
+def test_what_happened_was_recorded_afterwards(filled: str, table: str, instants: list[str]) -> None:
+    planted = query(filled, "SELECT count(*) FROM sample.planted_troubles WHERE kind = ANY(%s)", _AHEAD.get(table, []))
+    late = " OR ".join(f"{instant} > recorded_at" for instant in instants)
+    rows = query(filled, f"SELECT count(*) FROM wellbe.{table} WHERE {late}")
+    assert rows[0][0] <= planted[0][0]
+    assert query(filled, f"SELECT count(*) > 0 FROM wellbe.{table}") == [(True,)]
+
+
+_AHEAD = {"bookings": ["booked_in_future"], "payment_cards": ["card_in_future"], "page_views": ["instant_in_future"]}
 
 
 def test_versions_are_gapless_later_and_complete(filled: str) -> None:

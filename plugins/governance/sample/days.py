@@ -109,8 +109,6 @@ def weekdays(dates: Dates) -> Ints:
 
 
 def rate_of(day: date, total: int, first: date, last: date, week: tuple[float, ...]) -> int:
-    """Return how many rows a day has where first to last have `total`, at least; whole weeks give the same rate
-    anywhere.
-    """
+    """Return how many rows a day has where first to last have at least `total`; any whole week gives the same."""
     shares = sum(week[(first + timedelta(days=n)).weekday()] for n in range((last - first).days + 1))
     return int(np.ceil(round(total * week[day.weekday()] / shares, 9)))

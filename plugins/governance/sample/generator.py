@@ -15,7 +15,16 @@ from governance.sample.bookings import Bookings
 from governance.sample.days import STOCKHOLM
 from governance.sample.draws import Bools
 from governance.sample.load import Loaded, Progress, Source, quiet, refuse_other, state, writing
-from governance.sample.plan import CANARY_SLOT, TROUBLE_SLOT, Plan, booking_ids, client_ids, days_between, slots
+from governance.sample.plan import (
+    CANARY_SLOT,
+    EDITION,
+    TROUBLE_SLOT,
+    Plan,
+    booking_ids,
+    client_ids,
+    days_between,
+    slots,
+)
 from governance.sample.tables import Tables
 from governance.sample.versions import Feed
 from governance.sample.visits import views_of
@@ -47,7 +56,14 @@ def generate(  # noqa: PLR0913  (each is a thing one asks for)
     _closed(until, now)
     if days < 1:
         raise InputError("A sample needs at least one booking, one day, and no negative number.")
-    asked = {"bookings": bookings, "visits": visits, "days": days, "seed": seed, "canaries": canaries}
+    asked = {
+        "edition": EDITION,
+        "bookings": bookings,
+        "visits": visits,
+        "days": days,
+        "seed": seed,
+        "canaries": canaries,
+    }
     with writing(dsn) as source:
         earlier = source.earlier()
         refuse_other(earlier, _ORIGIN, asked)

@@ -6,7 +6,6 @@ aside.
 
 from __future__ import annotations
 
-import calendar
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ reservation_status_date
 COLUMNS = tuple(_COLUMN_TEXT.split())
 UNKNOWN = -1  # of a number of people
 
-_MONTHS = {name: place for place, name in enumerate(calendar.month_name) if name}
+_MONTH_TEXT = "January February March April May June July August September October November December"
+_MONTHS = {name: place for place, name in enumerate(_MONTH_TEXT.split(), 1)}
 _UNDEFINED = frozenset({"", "NA", "NULL"})
 _MOST_PEOPLE = 60
 _EARLIEST, _LATEST = date(1996, 1, 1), date(2100, 1, 1)

@@ -30,7 +30,15 @@ from governance.sample import requests as requested
 from governance.sample.bookings import Bookings
 from governance.sample.draws import Bools, Ints
 from governance.sample.load import Loaded, Progress, Source, quiet, refuse_other, state, writing
-from governance.sample.plan import TROUBLE_SLOT, TROUBLE_VIEW_SLOT, Plan, booking_ids, day_numbers, days_between
+from governance.sample.plan import (
+    EDITION,
+    TROUBLE_SLOT,
+    TROUBLE_VIEW_SLOT,
+    Plan,
+    booking_ids,
+    day_numbers,
+    days_between,
+)
 from governance.sample.replay import History
 from governance.sample.tables import Tables
 from governance.sample.versions import Feed
@@ -60,6 +68,7 @@ def import_files(  # noqa: PLR0913  (each is a thing one asks for)
     if until >= now.astimezone(days.STOCKHOLM).date():
         raise InputError(f"The day {until} is not over in Stockholm: give an earlier --until.")
     asked = {
+        "edition": EDITION,
         "seed": seed,
         "bookings_sha256": inputs.digest(bookings_csv),
         "access_log_sha256": inputs.digest(access_log),

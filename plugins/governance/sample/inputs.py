@@ -1,6 +1,4 @@
-"""Reading files that people bring: plain or gzip, line by line, with every line either good or counted with its
-reason.
-"""
+"""Reading files that people bring, plain or gzip: every line is either good or counted with its reason."""
 
 from __future__ import annotations
 

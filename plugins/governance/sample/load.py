@@ -1,6 +1,4 @@
-"""Writing into the source: binary COPY of Arrow batches, all of it in one transaction, and the book of what was
-loaded.
-"""
+"""Writing into the source: binary COPY of Arrow batches in one transaction, and the book of what was loaded."""
 
 from __future__ import annotations
 

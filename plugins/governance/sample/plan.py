@@ -17,6 +17,9 @@ from governance.errors import InputError
 from governance.sample import days
 from governance.sample.draws import Bools, Draws, Ints, scrambled
 
+# Raised whenever the same parameters would give other rows: days of two editions do not fit together in one source.
+EDITION = 1
+
 STRIDE = 1_000_000
 TROUBLE_SLOT = 800_000
 CANARY_SLOT = 900_000
