@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from governance.commands import clause_texts
-from governance.commands.proofs import RunLog, Tests, code, marked_tests
+from governance.commands.proofs import RunLog, Collected, code, marked_tests
 from governance.coverage import Coverage, Reference, Standing, broken
 from governance.embedded.cli import say
 from governance.errors import InputError
@@ -39,12 +39,12 @@ class Proofs:
     """What the clauses' references are looked up in."""
 
     rules: dict[str, Rule]
-    tests: Tests
+    tests: Collected
     log: RunLog
     has_releases: bool
 
     @classmethod
-    def of(cls, policy: Policy, tests: Tests, log: RunLog) -> Proofs:
+    def of(cls, policy: Policy, tests: Collected, log: RunLog) -> Proofs:
         """Those of a policy, with tests and a log that were read before."""
         return cls(declared(load_suite(name) for name in policy.datasets), tests, log, log.has_releases)
 

@@ -81,7 +81,7 @@ def first_sentence(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Tests:
+class Collected:
     """The tests that are marked with clauses, and what kept pytest from collecting others."""
 
     marked: tuple[MarkedTest, ...]
@@ -92,7 +92,7 @@ class Tests:
         return tuple(test.reference for test in self.marked if clause in test.clauses)
 
 
-def marked_tests(checkout: Path = CHECKOUT) -> Tests:
+def marked_tests(checkout: Path = CHECKOUT) -> Collected:
     """Every test that pytest collects with a clause marker, with its last outcome in this checkout.
 
     Raises GovernanceError when pytest cannot be run at all.
@@ -111,7 +111,7 @@ def marked_tests(checkout: Path = CHECKOUT) -> Tests:
         at = max((record["at"] for record in known if record), default=None)
         states = tuple(record["outcome"] if record else None for record in known)
         found.append(MarkedTest(function, clauses[function], states, at))
-    return Tests(tuple(found), tuple(problems))
+    return Collected(tuple(found), tuple(problems))
 
 
 def _collected(checkout: Path) -> tuple[dict[str, list[str]], list[str]]:
