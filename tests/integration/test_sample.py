@@ -19,9 +19,10 @@ from psycopg2 import extensions, sql
 
 import governance
 import sample_oracle
+from governance.__main__ import main
 from governance.embedded.site import Site
 from governance.errors import InputError, SourceUnavailableError
-from governance.sample import hotel, kinds
+from governance.sample import cli, hotel, kinds
 from governance.sample.canaries import canary_tokens
 from governance.sample.generator import generate
 from governance.sample.importer import import_files
@@ -534,6 +535,21 @@ def test_a_missing_column_is_named(new_source: NewSource, tmp_path: Path, missin
     assert str(files["bookings_csv"]) in str(error.value)
 
 
+def test_files_of_malformed_lines_alone_load_nothing_and_say_so(new_source: NewSource, tmp_path: Path) -> None:
+    dsn = new_source()
+    loaded = import_(dsn, write(tmp_path, "1,2,3", "4", log=["what", "is this"]))
+    assert loaded.malformed == {
+        "bookings": {"wrong number of columns": 2},
+        "access_log": {"not combined log format": 2},
+    }
+    assert "bookings" not in loaded.counts
+    assert "page_views" not in loaded.counts
+    assert import_(dsn, {name: tmp_path / file for name, file in FILES.items()}).malformed == loaded.malformed
+
+
+FILES = {"bookings_csv": "bookings.csv", "access_log": "access.log"}
+
+
 def test_gzip_is_told_by_its_first_bytes(new_source: NewSource, tmp_path: Path) -> None:
     plain = write(tmp_path, stay(), stay())
     dsn = new_source()
@@ -591,3 +607,22 @@ def test_the_public_files_are_replayed_with_every_line_accounted_for(new_source:
     assert planted <= broken
     assert {rule for rule, _ in broken - planted} <= {"L1.has_travellers", "L1.birth_date_known", "B1.known_visitor"}
     assert len({key.split("/")[0] for _, key in planted}) <= 0.02 * firsts
+
+
+def test_the_commands_fill_the_source_and_print_what_they_loaded(
+    new_source: NewSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = [new_source(), new_source()]
+    monkeypatch.setattr(cli, "_dsn", lambda: sources[0])
+    assert main(["sample", "--bookings", "20", "--visits", "50", "--days", "1", "--until", "2026-11-20"]) == 0
+    told = capsys.readouterr().out
+    assert "Source, generated: 2026-11-20 to 2026-11-20" in told
+    assert "bookings " in told
+    assert main(["sample", "--bookings", "21", "--visits", "50", "--days", "1", "--until", "2026-11-20"]) == 65
+    assert "other parameters" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "_dsn", lambda: sources[1])
+    files = write(tmp_path, stay(), "1,2")
+    command = ["import", "--bookings", str(files["bookings_csv"]), "--access-log", str(files["access_log"])]
+    assert main([*command, "--until", "2026-11-20"]) == 0
+    told = capsys.readouterr().out
+    assert "bookings: 2 lines read, 1 malformed (1 wrong number of columns)" in told

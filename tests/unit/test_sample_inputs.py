@@ -126,6 +126,13 @@ def test_every_column_is_asked_for(tmp_path: Path, column: str) -> None:
         hotel.read(path)
 
 
+def test_a_header_alone_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "bookings.csv"
+    path.write_text(",".join(STAY) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no booking"):
+        hotel.read(path)
+
+
 @pytest.mark.parametrize("head", [b"\xff\xfe\n", b"\n", b"\x00\n"])
 def test_what_is_no_header_is_told(tmp_path: Path, head: bytes) -> None:
     path = tmp_path / "bookings.csv"

@@ -82,6 +82,8 @@ def read(path: Path) -> HotelBookings:
             good.append(_parsed(names, text_of(line)))
         except MalformedLineError as reason:
             tally.malformed[str(reason)] += 1
+    if not tally.read:
+        raise InputError(f"{path}: there is a header and no booking. Give the file as it was published.")
     return HotelBookings(
         country=[row.country for row in good],
         booked=_dates(row.booked for row in good),
