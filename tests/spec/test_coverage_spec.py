@@ -10,7 +10,7 @@ import pytest
 
 from governance.__main__ import main
 from governance.commands import clauses
-from governance.commands.proofs import PACKAGE, RunLog, Collected, code, marked_tests
+from governance.commands.proofs import PACKAGE, Collected, RunLog, code, marked_tests
 from governance.coverage import Answer, MarkedTest
 from governance.policy import Clause, Policy, load
 from governance.rules import Rule, declared

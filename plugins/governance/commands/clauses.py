@@ -9,7 +9,7 @@ import shutil
 import sys
 
 from governance.commands import clause_texts
-from governance.commands.proofs import RunLog, Collected, code, marked_tests
+from governance.commands.proofs import Collected, RunLog, code, marked_tests
 from governance.coverage import Coverage, Reference, Standing, broken
 from governance.embedded.cli import say
 from governance.errors import InputError
