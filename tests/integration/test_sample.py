@@ -223,7 +223,7 @@ def test_a_sample_of_whole_weeks_that_begins_later_has_the_same_days_but_for_old
     ids=lambda c: next(iter(c)),
 )
 def test_a_source_filled_otherwise_is_refused_with_what_to_do(filled: str, change: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"other parameters .*\.data"):
+    with pytest.raises(InputError, match=r"other parameters .*make clean"):
         fill(filled, **change)
 
 

@@ -22,7 +22,7 @@ from governance.sample.tables import SCHEMAS, Tables
 
 Progress = Callable[[str, int, int], None]  # what is being made, how many parts are done, of how many
 
-_AFRESH = "To fill it anew: `make down`, remove the folder `.data` of this checkout, `make demo`"
+_AFRESH = "To fill it anew: `make clean` (it deletes all that this checkout holds), then `make demo`"
 
 
 @dataclass(frozen=True)
