@@ -35,6 +35,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A whole site of its own, Airflow included, for all tests that need one: starting it takes half a minute."""
+    folder = tmp_path_factory.mktemp("live")
+    try:
+        yield control.up(folder)
+    finally:
+        control.down(folder)
+
+
+@pytest.fixture(scope="session")
 def source_dsn(site: Site) -> str:
     """The source as `wellbe_owner`, who writes it."""
     return site.dsn("wellbe_owner")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,16 +15,6 @@ from governance.embedded.postgres import Cluster
 from governance.embedded.site import Site
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A whole site of its own."""
-    folder: Path = tmp_path_factory.mktemp("live")
-    try:
-        yield control.up(folder)
-    finally:
-        control.down(folder)
 
 
 def call(site: Site, method: str, path: str, body: dict[str, str] | None = None) -> int:

@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _start_over_when_input_changed(folder, arguments)
     site = control.clusters_up(folder, say)
     loaded = _fill(site, arguments, until)
-    _write_site_policy(site, loaded.first_day)
+    write_site_policy(site, loaded.first_day)
     site = control.up(folder, say)
     up_seconds = time.monotonic() - began
     peak = Peak()
@@ -140,7 +140,8 @@ def _fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
     return loaded
 
 
-def _write_site_policy(site: Site, first: date) -> None:
+def write_site_policy(site: Site, first: date) -> None:
+    """Set from which partition on this site processes its datasets."""
     lines = "".join(f"  {dataset}: {first}\n" for dataset in DATASETS)
     sites.write_private(site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}")
 
@@ -183,7 +184,7 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
 def _start(site: Site, datasets: list[str], days: list[date]) -> None:
     from governance.embedded import airflow
 
-    _wait_for_dags(site)
+    wait_for_dags(site)
     for dataset in datasets:
         # Unpausing lets the DAG's own timetable start its newest partition.
         _airflow(site, airflow.command("dags", "unpause", "--yes", dataset))
@@ -213,7 +214,8 @@ def _airflow(site: Site, command: list[str]) -> None:
         raise SiteError(f"`airflow {' '.join(command[3:])}` failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
-def _wait_for_dags(site: Site) -> None:
+def wait_for_dags(site: Site) -> None:
+    """Return when Airflow has read every DAG. Raises SiteError when it does not within two minutes."""
     deadline = time.monotonic() + 120
     query = "SELECT count(*) FROM serialized_dag WHERE dag_id = ANY(%s)"
     while _rows(site, "airflow", query, (list(DATASETS),)) != [(len(DATASETS),)]:

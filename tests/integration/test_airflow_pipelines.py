@@ -1,0 +1,254 @@
+"""The pipelines under a live Airflow: schedule and backfill, tasks killed in every hop, and canaries that must not be seen.
+
+One scenario is run once, with a kill in the middle of each hop; the tests look at what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg2
+import pytest
+
+from governance import history
+from governance.commands.reading import log_entries, rows
+from governance.embedded import airflow, airflow_config, postgres
+from governance.embedded import demo
+from governance.embedded.site import CHECKOUT, Site
+from governance.run_log import Conservation
+from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
+from governance.sample.generator import generate
+from governance.sample.plan import CANARY_SLOT, booking_ids, keys_of
+
+pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
+
+DAYS = 3
+HOPS = {"pull": "landing.bookings", "validate": "vault.bookings", "publish": "vault.release_ledger"}
+"""Hop -> a table that it needs: held by a lock, it keeps the hop in the middle of its work."""
+
+
+@dataclass
+class Scenario:
+    """What was run, and what was noted on the way."""
+
+    site: Site
+    days: list[date]
+    killed: dict[str, int] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def scenario(live: Site) -> Scenario:
+    """Three days of both datasets: yesterday by the timetable, the days before by `airflow backfill create`."""
+    until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
+    loaded = generate(
+        live.dsn("wellbe_owner"), bookings=3000, visits=9000, days=DAYS, seed=7, until=until, now=datetime.now(UTC)
+    )
+    demo.write_site_policy(live, loaded.first_day)
+    scenario = Scenario(live, [loaded.first_day + timedelta(days=n) for n in range(DAYS)])
+    demo.wait_for_dags(live)
+    with held(live, HOPS["pull"]):
+        run_airflow(live, "dags", "unpause", "--yes", "bookings")
+        scenario.killed["pull"] = kill_task(live, "pull")
+    for hop in ("validate", "publish"):
+        with held(live, HOPS[hop]):
+            if hop == "publish":
+                backfill(live, "bookings", scenario.days[:-1])
+            scenario.killed[hop] = kill_task(live, hop)
+    wait_published(live, {("bookings", day.isoformat()) for day in scenario.days})
+    run_airflow(live, "dags", "unpause", "--yes", "visits")
+    backfill(live, "visits", scenario.days[:-1])
+    wait_published(live, {(dataset, day.isoformat()) for dataset in demo.DATASETS for day in scenario.days})
+    return scenario
+
+
+def run_airflow(site: Site, *arguments: str) -> str:
+    """Airflow's command line, as a data engineer calls it."""
+    done = subprocess.run(
+        airflow.command(*arguments), env=airflow_config.environment(site), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def backfill(site: Site, dataset: str, days: list[date]) -> None:
+    """The days as one backfill."""
+    run_airflow(
+        site, "backfill", "create", "--dag-id", dataset, "--from-date", str(days[0]), "--to-date", str(days[-1]),
+        "--reprocess-behavior", "failed",
+    )  # fmt: skip
+
+
+@contextmanager
+def held(site: Site, table: str) -> Iterator[None]:
+    """Nobody else can use the table meanwhile."""
+    admin = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
+    with closing(psycopg2.connect(admin)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        try:
+            yield
+        finally:
+            connection.rollback()
+
+
+def kill_task(site: Site, task_id: str, deadline_seconds: float = 120) -> int:
+    """SIGKILL the process of a running task once its step waits for the held table; its pid is returned."""
+    end = time.monotonic() + deadline_seconds
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'governance'"
+    running = "SELECT pid FROM task_instance WHERE task_id = %s AND state = 'running' AND pid IS NOT NULL"
+    while time.monotonic() < end:
+        ((blocked,),) = rows(site.dsn("postgres"), waiting)
+        pids = [pid for (pid,) in rows(site.dsn("airflow"), running, (task_id,))]
+        if blocked and pids:
+            os.kill(pids[0], signal.SIGKILL)
+            return int(pids[0])
+        time.sleep(0.2)
+    raise AssertionError(f"no task {task_id} came to wait for its table in {deadline_seconds} s")
+
+
+def wait_published(site: Site, wanted: set[tuple[str, str]], deadline_seconds: float = 300) -> None:
+    """Until every one of these partitions is released."""
+    end = time.monotonic() + deadline_seconds
+    query = "SELECT dataset, partition_key::text FROM analytics.releases"
+    while not wanted <= set(rows(site.dsn("analyst"), query)):
+        failed = rows(site.dsn("airflow"), "SELECT dag_id, partition_key FROM dag_run WHERE state = 'failed'")
+        assert not failed, failed
+        assert time.monotonic() < end, sorted(wanted - set(rows(site.dsn("analyst"), query)))  # type: ignore[arg-type]
+        time.sleep(0.5)
+
+
+def attempts(site: Site) -> list[history.Tried]:
+    return history.attempts(log_entries(site.dsn("auditor")))
+
+
+@pytest.mark.clause("R1")
+def test_one_partition_started_by_the_timetable_and_the_others_by_backfill(scenario: Scenario) -> None:
+    query = "SELECT dag_id, partition_key, run_type, state FROM dag_run ORDER BY 1, 2"
+    assert rows(scenario.site.dsn("airflow"), query) == [
+        (dataset, str(day), "scheduled" if day == scenario.days[-1] else "backfill", "success")
+        for dataset in demo.DATASETS
+        for day in scenario.days
+    ]
+
+
+@pytest.mark.clause("R1")
+def test_a_task_killed_in_each_hop_is_retried_and_its_death_is_seen_in_the_log(scenario: Scenario) -> None:
+    assert len(set(scenario.killed.values())) == len(HOPS)
+    interrupted = [tried for tried in attempts(scenario.site) if tried.outcome == history.INTERRUPTED]
+    assert sorted(tried.event for tried in interrupted) == sorted(HOPS)
+    for tried in interrupted:
+        later = [t for t in attempts(scenario.site) if (t.event, t.partition_key, t.dataset) == (tried.event, tried.partition_key, tried.dataset)]
+        assert later[-1].outcome == "passed"
+        assert later[-1].run["try_number"] > tried.run["try_number"]
+
+
+@pytest.mark.clause("R1")
+def test_after_the_kills_every_row_is_there_once_and_conserved(scenario: Scenario) -> None:
+    site = scenario.site
+    published = history.effective(attempts(site), "publish")
+    assert len(published) == len(demo.DATASETS) * DAYS
+    assert [Conservation(**tried.conservation).imbalances() for tried in published.values()] == [[]] * len(published)
+    ((at_source,),) = rows(site.dsn("wellbe_owner"), "SELECT count(*) FROM wellbe.bookings")
+    assert sum(t.conservation["at_source"] for (dataset, _), t in published.items() if dataset == "bookings") == at_source
+    owner = site.dsn("governance_owner")
+    ((in_vault, distinct),) = rows(owner, "SELECT count(*), count(DISTINCT row_key) FROM vault.bookings")
+    ((quarantined,),) = rows(owner, "SELECT count(*) FROM quarantine.rows WHERE dataset = 'bookings'")
+    assert in_vault == distinct
+    assert in_vault + quarantined == at_source
+    ((rows_released,),) = rows(owner, "SELECT sum(rows) FROM analytics.releases WHERE dataset = 'bookings'")
+    ((rows_there,),) = rows(owner, "SELECT count(*) FROM analytics.bookings")
+    assert rows_released == rows_there > 0
+
+
+@pytest.mark.clause("R1")
+def test_who_started_a_run_is_in_the_log(scenario: Scenario) -> None:
+    triggers = {(t.run["trigger"], t.partition_key == str(scenario.days[-1])) for t in attempts(scenario.site)}
+    assert triggers == {("scheduled", True), ("backfill", False)}
+
+
+@pytest.mark.clause("E1")
+def test_canaries_are_published(scenario: Scenario) -> None:
+    """Otherwise the search for their tokens would prove nothing."""
+    keys = {
+        f"{booking_id}/1" for day in scenario.days for booking_id in booking_ids(keys_of(day, CANARIES_PER_DAY, CANARY_SLOT))
+    }
+    query = "SELECT decision, count(*) FROM vault.release_ledger WHERE dataset = 'bookings' AND row_key = ANY(%s) GROUP BY 1"
+    assert rows(scenario.site.dsn("governance_owner"), query, (sorted(keys),)) == [("published", len(keys))]
+    assert len(keys) >= 3 * 2 * 20
+
+
+@pytest.mark.clause("J1")
+@pytest.mark.clause("B1")
+@pytest.mark.clause("B2")
+def test_no_canary_token_is_found_outside_the_zones_for_personal_data(scenario: Scenario) -> None:
+    site = scenario.site
+    tokens = canary_tokens(7, *scenario.days)
+    assert len(tokens) > 1000
+    assert found_in(dump(site, "source_postgres", "wellbe"), tokens) == len(tokens)  # the search finds what is there
+    places: dict[str, bytes] = {
+        "Airflow's database": dump(site, "airflow", "airflow"),
+        "analytics": dump(site, "postgres", "governance", "--schema=analytics"),
+        "audit": dump(site, "postgres", "governance", "--schema=audit"),
+        "control": dump(site, "postgres", "governance", "--schema=control"),
+        "quarantine": dump(site, "postgres", "governance", "--schema=quarantine"),
+        "vault and landing": dump(site, "postgres", "governance", "--schema=vault", "--schema=landing"),
+        "runs --json": json.dumps([dict(tried.entry) for tried in attempts(site)]).encode(),
+    }
+    for path in sorted(site.data_dir.rglob("*")):
+        clusters = {site.data_dir / "source", site.data_dir / "warehouse"}
+        if path.is_file() and (path.suffix == ".log" or not clusters & set(path.parents)):
+            places[str(path.relative_to(site.data_dir))] = path.read_bytes()
+    assert any(name.endswith(".log") and "dag_id" in name for name in places)
+    assert {name: count for name, content in places.items() if (count := found_in(content, tokens))} == {}
+
+
+def dump(site: Site, role: str, database: str, *options: str) -> bytes:
+    """What pg_dump shows of a database, as text."""
+    environment = {**os.environ, **site.libpq_environment(role), "PGDATABASE": database}
+    done = subprocess.run(
+        [str(postgres.program("pg_dump")), "--data-only", *options], env=environment, capture_output=True, check=True
+    )
+    return done.stdout
+
+
+def found_in(content: bytes, tokens: list[str]) -> int:
+    """How many of the tokens occur."""
+    return sum(1 for token in tokens if token.encode() in content)
+
+
+def test_a_run_without_a_partition_says_what_to_do_and_is_not_retried(scenario: Scenario) -> None:
+    site = scenario.site
+    run_airflow(site, "dags", "trigger", "visits", "--run-id", "manual-without-partition")
+    end = time.monotonic() + 90
+    query = "SELECT state FROM dag_run WHERE run_id = 'manual-without-partition'"
+    while rows(site.dsn("airflow"), query) != [("failed",)]:
+        assert time.monotonic() < end, rows(site.dsn("airflow"), query)
+        time.sleep(0.5)
+    (tried,) = [t for t in attempts(site) if t.run["run_id"] == "manual-without-partition"]
+    assert tried.outcome == "failed"
+    assert "has no partition" in tried.entry["error"]["message"]
+    assert tried.run["trigger"] == "manual"
+
+
+def test_every_dag_is_parsed_without_an_error() -> None:
+    """In a fresh process, as the dag-processor does it; how long it takes is measured in `make bench`."""
+    script = (
+        "import json\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(CHECKOUT / 'dags')!r})\n"
+        "print(json.dumps([sorted(bag.dags), bag.import_errors]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    dags, errors = json.loads(done.stdout.splitlines()[-1])
+    assert dags == ["bookings", "visits"]
+    assert errors == {}
