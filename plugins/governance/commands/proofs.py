@@ -151,7 +151,7 @@ def _outcomes(path: Path) -> Mapping[str, Mapping[str, str]]:
 class RunLog:
     """The site's run log, as the auditor reads it; `dsn` None where no site is up."""
 
-    dsn: str | None
+    dsn: str | None = field(repr=False)
     policy_path: Path | None = None  # the site's own part of the policy
     answers: dict[str, Answer] = field(default_factory=dict)
 

@@ -1,0 +1,172 @@
+"""The evidence of every clause on a real run log: it answers, truly, and as role auditor alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+
+import builders
+from builders import DAY, NOON, World
+from governance import policy as policies
+from governance import steps
+from governance.commands.proofs import RunLog
+from governance.coverage import Standing
+from governance.embedded.site import Site
+from governance.errors import WarehouseUnavailableError
+
+pytestmark = pytest.mark.pg
+
+EVIDENCE = sorted({query for clause in policies.load().clauses.values() for query in clause.evidence})
+
+
+@pytest.fixture(scope="module")
+def log(site: Site) -> Iterator[RunLog]:
+    """The run log of one day of bookings and visits, with troubles of several clauses, as the auditor reads it."""
+    world = World(site.dsn("wellbe_owner"))
+    world.clear()
+    builders.empty_warehouse(site)
+    for number in range(12):
+        specialty, price = [("dental", 20_000), ("eye", 90_000)][number % 2]
+        world.booking(services=[{"procedure_code": f"{specialty}.a"}], price_amount_minor=price)
+        world.view(device_id=f"device-{number}")
+    world.booking(with_terms=False)
+    world.booking(purpose_code="resale")
+    world.booking(travellers=[{"birth_date": None}])
+    world.booking(travellers=[{"birth_date": date(2010, 3, 10)}])
+    world.booking(travellers=[{"birth_date": date(2010, 3, 10)}], consents=[{"verified_at": NOON}])
+    world.view(ip="300.1.2.3")
+    world.view(latitude=59.3)
+    space = builders.workspace(site)
+    for dataset in ("bookings", "visits"):
+        batch = steps.pull(space, dataset, DAY.isoformat(), builders.run(f"{dataset} 1"))
+        batch = steps.validate(space, batch, builders.run(f"{dataset} 1"))
+        steps.publish(space, batch, builders.run(f"{dataset} 1"))
+        steps.publish(space, batch, builders.run(f"{dataset} 1"))  # replayed
+    early = replace(builders.run("too early"), triggered_by=None)
+    with pytest.raises(steps.PartitionError):
+        steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
+    yield RunLog(site.dsn("auditor"))
+    builders.empty_warehouse(site)
+    world.clear()
+
+
+def told(log: RunLog, name: str) -> list[dict[str, Any]]:
+    """The rows of a named query."""
+    assert log.evidence(name, has_releases=True).standing is Standing.SOUND
+    answer = log.answers[name]
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_every_query_answers_for_the_auditor(log: RunLog, name: str) -> None:
+    assert told(log, name)
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_no_answer_names_a_row(log: RunLog, name: str) -> None:
+    answers = " ".join(str(value) for row in told(log, name) for value in row.values())
+    assert not any(word in answers for word in ("device-", "@", "example.com", "/1", "192.0.2", "Lindqvist"))
+
+
+@pytest.mark.clause("A1")
+def test_bookings_without_terms_or_purpose_are_counted(log: RunLog) -> None:
+    (row,) = told(log, "terms_and_purpose")
+    assert (row["bookings_seen"], row["rules"]) == (17, 10)
+    assert (row["no_terms"], row["terms_late"], row["no_purpose"], row["no_client"], row["implausible"]) == (
+        1,
+        0,
+        1,
+        0,
+        0,
+    )
+
+
+@pytest.mark.clause("L1")
+def test_travellers_who_are_not_adults_are_counted(log: RunLog) -> None:
+    (row,) = told(log, "ages")
+    assert row["travellers_seen"] == 17
+    assert (row["minor_at_booking"], row["minor_at_service"], row["age_unknown"], row["nobody_travels"]) == (1, 1, 1, 0)
+
+
+@pytest.mark.clause("L2")
+def test_consents_that_do_not_count_are_counted(log: RunLog) -> None:
+    (row,) = told(log, "guardian_consents")
+    assert (row["travellers_seen"], row["consent_unverified"], row["consent_late"]) == (17, 0, 1)
+
+
+@pytest.mark.clause("B1")
+def test_views_are_followed_from_the_source_to_the_release(log: RunLog) -> None:
+    (row,) = told(log, "visit_collection")
+    assert (row["views_at_source"], row["views_landed"], row["views_held_back"], row["by_rules_of_b1"]) == (
+        14,
+        14,
+        2,
+        1,
+    )
+    assert (row["views_counted"], row["cells_published"]) == (12, 1)
+
+
+@pytest.mark.clause("B2")
+def test_implausible_positions_are_counted(log: RunLog) -> None:
+    (row,) = told(log, "visit_positions")
+    assert (row["rule"], row["views_seen"], row["views_failed"]) == ("B2.plausible_coordinates", 14, 1)
+
+
+@pytest.mark.clause("E1")
+def test_every_release_tells_its_k_and_l_and_a_replay_is_no_release(log: RunLog) -> None:
+    bookings, visits = told(log, "releases")
+    assert (bookings["dataset"], bookings["k"], bookings["l"], bookings["published"]) == ("bookings", 12, 2, 12)
+    assert (visits["dataset"], visits["k"], visits["l"], visits["table_rows"]) == ("visits", 12, None, 1)
+
+
+@pytest.mark.clause("J1")
+def test_each_hop_was_written_by_the_role_that_it_works_as(log: RunLog) -> None:
+    roles = {(row["event"], row["database_role"]) for row in told(log, "access")}
+    assert roles == {("pull", "loader"), ("validate", "validator"), ("publish", "publisher")}
+    assert {row["triggered_by"] for row in told(log, "access")} == {"tester", ""}
+
+
+@pytest.mark.clause("R1")
+def test_rows_of_every_partition_balance(log: RunLog) -> None:
+    rows = told(log, "conservation")
+    assert [(row["dataset"], row["at_source"], row["quarantined"], row["balanced"]) for row in rows] == [
+        ("bookings", 17, 5, "yes"),
+        ("visits", 14, 2, "yes"),
+    ]
+
+
+@pytest.mark.clause("R1")
+def test_every_try_shows_the_failed_ones_included(log: RunLog) -> None:
+    tries = {(row["dataset"], row["event"], row["outcome"]): row["tries"] for row in told(log, "tries")}
+    assert tries["visits", "pull", "failed"] == 1
+    assert tries["bookings", "publish", "replayed"] == 1
+
+
+def test_a_query_that_does_not_exist_or_fails_is_broken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RunLog(site.dsn("auditor"))
+    assert log.evidence("no_such_query", has_releases=False).standing is Standing.BROKEN
+    # The auditor may not read any other zone, so such a query fails.
+    monkeypatch.setattr("governance.commands.proofs.named_query", lambda name: "SELECT * FROM vault.bookings")
+    assert log.evidence("ages", has_releases=False).standing is Standing.BROKEN
+
+
+def test_the_log_shows_no_password_when_it_is_printed(site: Site) -> None:
+    assert site.passwords["auditor"] not in repr(RunLog(site.dsn("auditor")))
+
+
+def test_a_server_that_is_away_is_told_apart_from_a_query_that_fails(site: Site) -> None:
+    away = site.dsn("auditor").replace(f":{site.warehouse_port}/", ":1/")
+    with pytest.raises(WarehouseUnavailableError):
+        RunLog(away).ask("SELECT 1")
+
+
+def test_the_auditor_can_read_the_log_and_change_nothing(site: Site) -> None:
+    with psycopg2.connect(site.dsn("auditor")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT has_table_privilege('audit.run_log', 'INSERT, UPDATE, DELETE, TRUNCATE')")
+        assert cursor.fetchone() == (False,)
+    connection.close()
