@@ -25,7 +25,7 @@ NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
 NOW = datetime(2026, 3, 12, 9, tzinfo=UTC)
 TABLES = (
     "bookings", "booking_travellers", "booking_services", "guardian_consents", "payment_cards", "clients",
-    "terms_acceptances", "page_views", "providers",
+    "terms_acceptances", "page_views", "providers", "consent_events", "inquiries", "offers", "subject_requests", "authority_requests",
 )
 
 
@@ -36,30 +36,51 @@ class World:
     dsn: str
     day: date = DAY
     _next: int = 1
-    keys: list[str] = field(default_factory=list)
+    _connection: psycopg2.extensions.connection | None = field(default=None, repr=False)
+
+    def execute(self, statement: str | sql.Composable, *values: Any) -> None:
+        """One statement as the source's owner, committed."""
+        if self._connection is None:
+            self._connection = psycopg2.connect(self.dsn)
+            self._connection.autocommit = True
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+
+    def close(self) -> None:
+        """Log out."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def clear(self) -> None:
         """An empty source with one clinic and one travel agency."""
-        with psycopg2.connect(self.dsn) as connection, connection.cursor() as cursor:
-            names = sql.SQL(", ").join(sql.Identifier("wellbe", table) for table in TABLES)
-            cursor.execute(sql.SQL("TRUNCATE {}").format(names))
-        connection.close()
+        self.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier("wellbe", t) for t in TABLES)))
         for number, kind in ((1, "health"), (2, "travel")):
             self.insert("providers", provider_id=number, kind=kind, name=f"Provider {number}", country_code="SE",
                         active_from=date(2010, 1, 1), active_until=None, recorded_at=NOON - timedelta(days=900))
 
     def insert(self, table: str, **row: Any) -> None:
         """One row as it stands."""
-        with psycopg2.connect(self.dsn) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-                    sql.Identifier("wellbe", table),
-                    sql.SQL(", ").join(map(sql.Identifier, row)),
-                    sql.SQL(", ").join(sql.Placeholder() * len(row)),
-                ),
-                list(row.values()),
-            )
-        connection.close()
+        self.execute(
+            sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                sql.Identifier("wellbe", table),
+                sql.SQL(", ").join(map(sql.Identifier, row)),
+                sql.SQL(", ").join(sql.Placeholder() * len(row)),
+            ),
+            *row.values(),
+        )
+
+    def crowd(self, people: int = 10, **changes: Any) -> list[str]:
+        """Bookings of so many people who share quasi-identifiers and differ in specialty and price: ten are published."""
+        kinds = (("dental.implant", 123_400), ("eye.lasik", 20_000))
+        return [
+            self.booking(**{"services": [{"procedure_code": procedure}], "price_amount_minor": price} | changes)
+            for procedure, price in (kinds[n % 2] for n in range(people))
+        ]
+
+    def visitors(self, people: int = 10, **changes: Any) -> list[str]:
+        """One view each of so many visitors of one country, device and page: ten are published."""
+        return [self.view(**changes) for _ in range(people)]
 
     def number(self) -> int:
         """A number that no row has yet."""
@@ -162,6 +183,15 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
 def run(run_id: str = "test", task_id: str = "test") -> Run:
     """A run of a test."""
     return Run(dag_id="tests", run_id=run_id, task_id=task_id, try_number=1, trigger="manual", triggered_by="tester")
+
+
+def read(site: Site, query: str, *values: Any, role: str = "governance_owner") -> list[tuple[Any, ...]]:
+    """What a query brings, and what it changes is committed; as the owner unless told otherwise."""
+    with psycopg2.connect(site.dsn(role)) as connection, connection.cursor() as cursor:
+        cursor.execute(query, values or None)
+        found = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return found
 
 
 def empty_warehouse(site: Site) -> None:

@@ -1,0 +1,21 @@
+"""A world of its own for each test: an empty source, an empty warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import builders
+from builders import World
+from governance.embedded.site import Site
+
+
+@pytest.fixture
+def world(site: Site) -> Iterator[World]:
+    """An empty source and an empty warehouse."""
+    world = World(site.dsn("wellbe_owner"))
+    world.clear()
+    builders.empty_warehouse(site)
+    yield world
+    world.close()

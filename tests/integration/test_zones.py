@@ -1,0 +1,467 @@
+"""Each audience is a role that reaches its zone and no other: every role x table x privilege x column is tried.
+
+What is expected stands here as tables, written by hand and not taken from the code that grants. Tables, views, columns,
+functions and sequences are found in the catalog, so that a new one without an expectation fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+from psycopg2 import errors, sql
+
+import builders
+from builders import DAY, NOW, World
+from governance import steps
+from governance.embedded.site import Site
+from governance.run_log import Attempt, Batch, Digests
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
+
+ROLES = ("loader", "validator", "publisher", "sharer", "analyst", "auditor")
+OPERATIONS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE", "T": "TRUNCATE"}
+
+# S: reads every column; s: reads the columns named below; I, U, D, T: insert, update, delete, truncate; -: nothing.
+EXPECTED = """
+                            loader  validator  publisher  sharer  analyst  auditor
+control.batches             SIU     SU         S          -       -        -
+landing.bookings            sID     -          -          -       -        -
+landing.booking_travellers  sID     -          -          -       -        -
+landing.booking_services    sID     -          -          -       -        -
+landing.payment_cards       sID     -          -          -       -        -
+landing.page_views          sID     -          -          -       -        -
+landing.current_bookings            -  S       -          -       -        -
+landing.current_booking_travellers  -  S       -          -       -        -
+landing.current_booking_services    -  S       -          -       -        -
+landing.current_payment_cards       -  S       -          -       -        -
+landing.current_page_views          -  S       -          -       -        -
+quarantine.findings         -       SID        -          -       -        -
+quarantine.rows             -       S          -          -       -        -
+quarantine.refusals         sID     S          -          -       -        -
+vault.bookings              -       -          s          s       -        -
+vault.booking_travellers    -       -          -          s       -        -
+vault.booking_services      -       -          s          s       -        -
+vault.payment_cards         -       -          -          -       -        -
+vault.page_views            -       -          s          -       -        -
+vault.release_ledger        -       -          SI         -       -        -
+analytics.releases          -       -          SI         -       S        -
+analytics.bookings          -       -          SI         -       S        -
+analytics.visits_daily      -       -          SI         -       S        -
+sharing.deliveries          -       -          -          SI      -        -
+audit.run_log               -       -          -          -       -        S
+public.schema_migrations    -       -          -          -       -        -
+"""
+
+SOME_COLUMNS = {
+    ("loader", "landing.bookings"): "partition_key",
+    ("loader", "landing.booking_travellers"): "partition_key",
+    ("loader", "landing.booking_services"): "partition_key",
+    ("loader", "landing.payment_cards"): "partition_key",
+    ("loader", "landing.page_views"): "partition_key",
+    ("loader", "quarantine.refusals"): "dataset partition_key",
+    ("publisher", "vault.bookings"): """
+        partition_key row_key booking_id version client_token status nights_count price_amount_minor currency_code
+        client_country_code lead_days travellers_count""",
+    ("publisher", "vault.booking_services"): """
+        partition_key row_key root_key service_no kind procedure_code_encrypted""",
+    ("publisher", "vault.page_views"): """
+        partition_key row_key visitor_token country_code device_class page_category""",
+    ("sharer", "vault.bookings"): """
+        partition_key row_key booking_id version client_id status booked_at changed_at recorded_at service_date
+        nights_count price_amount_minor currency_code locale notes_encrypted client_given_name_encrypted
+        client_family_name_encrypted client_email_encrypted client_phone_encrypted client_skype_encrypted
+        client_birth_date_encrypted client_country_code client_postcode_encrypted terms_version terms_channel
+        terms_accepted_at""",
+    ("sharer", "vault.booking_travellers"): """
+        partition_key row_key root_key role given_name_encrypted family_name_encrypted birth_date_encrypted
+        guardian_name_encrypted guardian_email_encrypted guardian_phone_encrypted guardian_relation
+        guardian_consent_given_at guardian_consent_verified_at guardian_verification_method""",
+    ("sharer", "vault.booking_services"): """
+        partition_key row_key root_key service_no kind provider_id procedure_code_encrypted itinerary_encrypted
+        starts_on""",
+}
+
+CALLS = {
+    "audit.append": {"loader", "validator", "publisher", "sharer"},
+    "landing.settle": {"validator"},
+    "audit.refuse_change": set(),
+    "analytics.refuse_change": set(),
+}
+
+IN_ZONES = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+
+def matrix() -> dict[tuple[str, str], str]:
+    """(role, table) -> letters."""
+    head, *lines = EXPECTED.strip().splitlines()
+    assert head.split() == list(ROLES)
+    table = {}
+    for line in lines:
+        name, *cells = line.split()
+        for role, cell in zip(ROLES, cells, strict=True):
+            table[role, name] = cell.strip("-")
+    return table
+
+
+def readable(role: str, table: str, columns: list[str]) -> set[str]:
+    """The columns of a table that a role is to read."""
+    letters = matrix()[role, table]
+    if "S" in letters:
+        return set(columns)
+    return set(SOME_COLUMNS[role, table].split()) if "s" in letters else set()
+
+
+@pytest.fixture(scope="module")
+def filled(site: Site) -> Iterator[Site]:
+    """A warehouse in which every table holds rows: one day through all hops, the next one pulled only."""
+    world = World(site.dsn("wellbe_owner"))
+    world.clear()
+    builders.empty_warehouse(site)
+    world.crowd(card={})
+    world.visitors()
+    world.booking(with_terms=False)
+    world.booking(card={"captured_at": world.at() - timedelta(days=30)})
+    space = builders.workspace(site, now=NOW + timedelta(days=1))
+    for dataset in ("bookings", "visits"):
+        batch = steps.pull(space, dataset, DAY.isoformat(), builders.run())
+        steps.publish(space, steps.validate(space, batch, builders.run()), builders.run())
+    world.day += timedelta(days=1)
+    world.booking(card={}, consents=[{}])
+    world.view()
+    for dataset in ("bookings", "visits"):
+        steps.pull(space, dataset, world.day.isoformat(), builders.run())
+    builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
+    world.close()
+    yield site
+    builders.empty_warehouse(site)
+
+
+@pytest.fixture(scope="module")
+def tables(filled: Site) -> dict[str, list[str]]:
+    """Every table and view of our database with its columns, from the catalog."""
+    found: dict[str, list[str]] = {}
+    for table, column in builders.read(
+        filled,
+        "SELECT n.nspname || '.' || c.relname, a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+        f"WHERE {IN_ZONES} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1, a.attnum",
+    ):
+        found.setdefault(table, []).append(column)
+    return found
+
+
+class Tries:
+    """Statements as one role, each in a transaction that is rolled back."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection = psycopg2.connect(dsn)
+        self.count = 0
+        self._cursor = self._connection.cursor()
+        self._cursor.execute("SET governance.partition_key = '2026-03-11'")
+        self._connection.commit()
+
+    def outcome(self, statement: str | sql.Composable, *values: Any) -> str:
+        """`done`, or the SQLSTATE."""
+        self.count += 1
+        try:
+            self._cursor.execute(statement, values or None)
+            return "done"
+        except psycopg2.Error as error:
+            return str(error.pgcode)
+        finally:
+            self._connection.rollback()
+
+    def refused(self, statement: str | sql.Composable, *values: Any) -> bool:
+        """Whether the database refuses the right (42501). Anything else but success fails the test."""
+        outcome = self.outcome(statement, *values)
+        # Constraints, defaults and append-only triggers come after the right was granted.
+        assert outcome in ("done", "42501", "23502", "23505", "P0001"), (statement, outcome)
+        return outcome == "42501"
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture(params=ROLES)
+def role(request: pytest.FixtureRequest) -> str:
+    """Each role of our database."""
+    return str(request.param)
+
+
+@pytest.fixture
+def tries(filled: Site, role: str) -> Iterator[Tries]:
+    """A connection as the role."""
+    with closing(Tries(filled.dsn(role))) as tries:
+        yield tries
+
+
+def names(table: str) -> sql.Composable:
+    return sql.Identifier(*table.split("."))
+
+
+def test_every_table_and_view_of_our_database_has_an_expectation_and_rows(
+    filled: Site, tables: dict[str, list[str]]
+) -> None:
+    assert {table for _, table in matrix()} == set(tables)
+    query = "SET LOCAL governance.partition_key = '2026-03-11'; SELECT count(*) FROM "
+    assert [table for table in tables if builders.read(filled, query + table) == [(0,)]] == []
+
+
+@pytest.mark.clause("A1")
+def test_a_role_reads_its_columns_and_no_other(tries: Tries, role: str, tables: dict[str, list[str]]) -> None:
+    for table, columns in tables.items():
+        expected = readable(role, table, columns)
+        assert expected <= set(columns)
+        for column in columns:
+            one = sql.SQL("SELECT {} FROM {}").format(sql.Identifier(column), names(table))
+            assert tries.refused(one) == (column not in expected), (role, table, column)
+            # A column that may not be read may not be asked about either.
+            where = sql.SQL("SELECT 1 FROM {} WHERE {} IS NULL").format(names(table), sql.Identifier(column))
+            assert tries.refused(where) == (column not in expected), (role, table, column)
+        every = sql.SQL("SELECT * FROM {}").format(names(table))
+        assert tries.refused(every) == (expected != set(columns)), (role, table)
+    assert tries.count == sum(2 * len(columns) + 1 for columns in tables.values()) > 400
+
+
+def test_a_role_changes_what_it_has_to_and_nothing_else(tries: Tries, role: str, tables: dict[str, list[str]]) -> None:
+    for table, columns in tables.items():
+        letters = matrix()[role, table]
+        assert tries.refused(sql.SQL("DELETE FROM {}").format(names(table))) == ("D" not in letters), (role, table)
+        if not table.startswith("landing.current_"):  # a view cannot be truncated
+            assert tries.refused(sql.SQL("TRUNCATE {}").format(names(table))) == ("T" not in letters), (role, table)
+        for column in columns:
+            insert = sql.SQL("INSERT INTO {} ({}) VALUES (DEFAULT)").format(names(table), sql.Identifier(column))
+            update = sql.SQL("UPDATE {} SET {} = DEFAULT").format(names(table), sql.Identifier(column))
+            may_insert, may_update = "I" in letters, "U" in letters
+            if table.startswith("landing.current_"):
+                # Some of a view's columns cannot be written by anybody, which the database may notice first.
+                assert not {tries.outcome(insert), tries.outcome(update)} & {"done"}, (role, table, column)
+                continue
+            assert tries.refused(insert) == (not may_insert), (role, table, column)
+            assert tries.refused(update) == (not may_update), (role, table, column)
+
+
+def test_no_role_holds_a_privilege_beyond_those_tried_or_may_hand_one_on(filled: Site) -> None:
+    # TRUNCATE is nobody's; REFERENCES, TRIGGER and MAINTAIN let a role look at, or act on, another's rows.
+    held = builders.read(
+        filled,
+        "SELECT r.rolname, c.relname, acl.privilege_type, acl.is_grantable FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) acl "
+        f"LEFT JOIN pg_roles r ON r.oid = acl.grantee WHERE {IN_ZONES} AND acl.grantee <> c.relowner "
+        "AND (acl.is_grantable OR r.rolname IS NULL "
+        "OR acl.privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))",
+    )
+    assert held == []
+    on_columns = builders.read(
+        filled,
+        "SELECT DISTINCT acl.privilege_type, acl.is_grantable FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid "
+        f"JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(a.attacl) acl WHERE {IN_ZONES}",
+    )
+    assert on_columns == [("SELECT", False)]
+
+
+def test_every_function_is_called_by_its_roles_alone(filled: Site, tries: Tries, role: str) -> None:
+    found = builders.read(
+        filled,
+        "SELECT n.nspname || '.' || p.proname, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        f"WHERE {IN_ZONES}",
+    )
+    assert {name for name, _ in found} == set(CALLS)
+    for name, oid in found:
+        ((may,),) = builders.read(filled, "SELECT has_function_privilege(%s, %s::oid, 'EXECUTE')", role, oid)
+        assert may == (role in CALLS[name]), (role, name)
+    entry = Attempt(
+        "a", "pull", Batch("bookings", "2026-03-10", "r"), builders.run(), Digests("p", None, "c"), ()
+    ).intent(entry_id="00000000-0000-4000-8000-000000000001", at=NOW)
+    assert tries.outcome("SELECT audit.append(%s)", entry.canonical()) == (
+        "done" if role in CALLS["audit.append"] else "42501"
+    )
+    settled = tries.outcome("SELECT landing.settle('bookings', '2026-03-11', 'r')")
+    assert settled == ("done" if role in CALLS["landing.settle"] else "42501")
+
+
+def test_no_role_reads_or_moves_a_sequence(filled: Site, tries: Tries) -> None:
+    found = builders.read(
+        filled,
+        "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        f"WHERE {IN_ZONES} AND c.relkind = 'S'",
+    )
+    assert found
+    for (sequence,) in found:
+        assert tries.outcome(f"SELECT last_value FROM {sequence}") == "42501"
+        assert tries.outcome("SELECT nextval(%s)", sequence) == "42501"
+
+
+def test_what_the_planner_knows_of_hidden_columns_stays_hidden(filled: Site, role: str) -> None:
+    builders.read(filled, "ANALYZE vault.bookings; ANALYZE vault.booking_travellers; ANALYZE audit.run_log")
+    seen = builders.read(
+        filled, "SELECT schemaname || '.' || tablename, attname FROM pg_stats WHERE schemaname !~ '^pg_'", role=role
+    )
+    hidden = [(t, c) for t, c in seen if t in dict.fromkeys(t for _, t in matrix()) and c not in readable(role, t, [c])]
+    assert hidden == []
+
+
+FORBIDDEN_TO_ALL = {
+    "a table in a zone": "CREATE TABLE {zone}.mine (x int)",
+    "a table in public": "CREATE TABLE public.mine (x int)",
+    "a temporary table": "CREATE TEMP TABLE mine AS SELECT 1 AS x",
+    "a view in public": "CREATE VIEW public.mine AS SELECT 1 AS x",
+    "a function in public": "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "a schema": "CREATE SCHEMA mine",
+    "a role": "CREATE ROLE mine",
+    "an extension": "CREATE EXTENSION plpgsql_check",
+    "another password for the owner": "ALTER ROLE governance_owner PASSWORD 'x'",
+    "itself a superuser": "ALTER ROLE CURRENT_USER SUPERUSER",
+    "an untrusted language": "CREATE LANGUAGE plpython3u",
+    "a replica that fires no triggers": "SET session_replication_role = replica",
+    "password hashes": "SELECT rolpassword FROM pg_authid",
+    "password hashes through the view": "SELECT passwd FROM pg_shadow",
+    "raw statistics": "SELECT stavalues1 FROM pg_statistic",
+    "stored large objects": "SELECT data FROM pg_largeobject",
+    "a file of the server": "SELECT pg_read_file('postgresql.conf')",
+    "a folder of the server": "SELECT pg_ls_dir('.')",
+    "a copy to a program": "COPY (SELECT 1) TO PROGRAM 'cat'",
+    "a copy to a file": "COPY (SELECT 1) TO '/tmp/governance-copy'",
+    "the log without its trigger": "ALTER TABLE audit.run_log DISABLE TRIGGER ALL",
+    "the log gone": "DROP TABLE audit.run_log",
+    "the log for itself": "ALTER TABLE audit.run_log OWNER TO CURRENT_USER",
+    "another owner's rights": "SET ROLE governance_owner",
+    "the superuser's rights": "SET ROLE postgres",
+    "the superuser's session": "SET SESSION AUTHORIZATION postgres",
+    "another's connection": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'governance_owner'",
+    "a large object": "SELECT lo_from_bytea(0, 'x')",
+    "an empty large object": "SELECT lo_create(0)",
+}
+NOT_GIVEN = {"42501", "0A000"}
+"""Refused, or not on this server (an extension)."""
+
+
+@pytest.mark.parametrize("what", FORBIDDEN_TO_ALL)
+def test_no_role_gets(what: str, filled: Site, tries: Tries) -> None:
+    zones = ("control", "landing", "quarantine", "vault", "analytics", "sharing", "audit")
+    statement = FORBIDDEN_TO_ALL[what]
+    with closing(psycopg2.connect(filled.dsn("governance_owner"))):  # somebody whose connection could be ended
+        outcomes = {tries.outcome(statement.replace("{zone}", zone)) for zone in zones}
+    assert outcomes <= NOT_GIVEN
+
+
+@pytest.mark.parametrize("role", (*ROLES, "puller"))
+def test_no_role_changes_the_server_or_makes_a_database(filled: Site, role: str) -> None:
+    with closing(psycopg2.connect(filled.dsn(role))) as connection:
+        connection.autocommit = True  # neither runs in a transaction
+        for statement in ("ALTER SYSTEM SET log_statement = 'all'", "CREATE DATABASE mine", "DROP DATABASE postgres"):
+            with connection.cursor() as cursor, pytest.raises(errors.InsufficientPrivilege):
+                cursor.execute(statement)
+
+
+def test_no_role_takes_on_another(filled: Site, tries: Tries, role: str) -> None:
+    others = [other for other in (*ROLES, "airflow", "pg_read_all_data", "pg_read_server_files") if other != role]
+    assert {tries.outcome(sql.SQL("SET ROLE {}").format(sql.Identifier(other))) for other in others} == {"42501"}
+    members = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member WHERE r.rolname = %s"
+    assert builders.read(filled, members, role) == [(0,)]
+    attributes = (
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s"
+    )
+    assert builders.read(filled, attributes, role) == [(False,) * 5]
+
+
+@pytest.mark.parametrize("role", (*ROLES, "governance_owner", "airflow"))
+def test_no_role_connects_to_another_database(filled: Site, role: str) -> None:
+    own = filled.dsn(role).rsplit("/", 1)[1]
+    for database in {"governance", "airflow", "postgres", "template1"} - {own}:
+        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+            psycopg2.connect(filled.dsn(role).rsplit("/", 1)[0] + f"/{database}")
+
+
+def test_nobody_connects_without_the_right_password(filled: Site, role: str) -> None:
+    address = f"host=127.0.0.1 port={filled.warehouse_port} dbname=governance user={role}"
+    for password in ("", "wrong", filled.passwords["analyst" if role != "analyst" else "auditor"]):
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            psycopg2.connect(address, password=password)
+
+
+@pytest.mark.clause("R1")
+@pytest.mark.parametrize(
+    "table", ("audit.run_log", "analytics.releases", "analytics.bookings", "analytics.visits_daily")
+)
+def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
+    before = builders.read(filled, f"SELECT count(*) FROM {table}")
+    assert before > [(0,)]
+    column = "event" if table == "audit.run_log" else "dataset" if table == "analytics.releases" else "recorded_date"
+    changes = [
+        f"DELETE FROM {table}",
+        f"TRUNCATE {table}",
+        f"TRUNCATE {table} CASCADE",
+        f"DELETE FROM {table} WHERE false",
+    ]
+    if table != "audit.run_log":  # its columns but one are generated
+        changes.append(f"UPDATE {table} SET {column} = {column}")
+    else:
+        changes.append("UPDATE audit.run_log SET entry = entry || ' '")
+    for change in changes:
+        with pytest.raises(errors.RaiseException, match="append-only"):
+            builders.read(filled, change)
+    assert builders.read(filled, f"SELECT count(*) FROM {table}") == before
+
+
+PULLER_READS_SOME = """
+bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
+providers
+"""
+
+
+@pytest.fixture(scope="module")
+def puller(filled: Site) -> Iterator[Tries]:
+    """A connection to the source as the role that reads it."""
+    with closing(Tries(filled.dsn("puller"))) as tries:
+        yield tries
+
+
+def test_the_puller_changes_nothing_at_the_source_and_counts_only_what_it_reads(filled: Site, puller: Tries) -> None:
+    found = [
+        name
+        for (name,) in builders.read(
+            filled,
+            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            f"WHERE {IN_ZONES} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+            role="wellbe_owner",
+        )
+    ]
+    assert len(found) >= 16
+    for table in found:
+        schema, name = table.split(".")
+        whole = table == "wellbe.guardian_consents"  # the one table of which policy refuses no column
+        assert puller.outcome(f"SELECT * FROM {table}") == ("done" if whole else "42501"), table
+        counted = puller.outcome(f"SELECT count(*) FROM {table}")
+        assert counted == ("done" if schema == "wellbe" and name in PULLER_READS_SOME.split() else "42501"), table
+        for change in (
+            f"DELETE FROM {table}", f"TRUNCATE {table}", f"INSERT INTO {table} DEFAULT VALUES",
+            f"ALTER TABLE {table} ADD COLUMN x int", f"DROP TABLE {table}", f"LOCK TABLE {table} IN EXCLUSIVE MODE",
+        ):  # fmt: skip
+            assert puller.outcome(change) == "42501", change
+
+
+@pytest.mark.parametrize("what", FORBIDDEN_TO_ALL)
+def test_the_puller_does_not_get(what: str, filled: Site, puller: Tries) -> None:
+    statement = FORBIDDEN_TO_ALL[what].replace("governance_owner", "wellbe_owner")
+    statement = statement.replace("audit.run_log", "wellbe.bookings")
+    with closing(psycopg2.connect(filled.dsn("wellbe_owner"))):  # somebody whose connection could be ended
+        outcomes = {puller.outcome(statement.replace("{zone}", zone)) for zone in ("wellbe", "sample")}
+    assert outcomes <= NOT_GIVEN
+
+
+def test_the_puller_connects_to_no_other_database_of_the_source(filled: Site) -> None:
+    for database in ("postgres", "template1"):
+        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+            psycopg2.connect(filled.dsn("puller").rsplit("/", 1)[0] + f"/{database}")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(
+            filled.dsn("puller").replace(f":{filled.source_port}/wellbe", f":{filled.warehouse_port}/governance")
+        )
