@@ -31,8 +31,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "policy": ("policy",),
     "pure": (
-        "age", "anonymisation", "commands.clause_texts", "coverage", "encryption", "facts", "history", "key", "measures",
-        "partitions", "pseudonymisation", "pulling", "rules", "run_log", "web",
+        "age", "anonymisation", "commands.clause_texts", "coverage", "encryption", "facts", "history", "key",
+        "measures", "partitions", "pseudonymisation", "pulling", "rules", "run_log", "web",
     ),
     "edges": ("keys", "schema", "sources", "validation", "warehouse"),
     "steps": ("recording", "steps"),
@@ -45,11 +45,12 @@ MAY_PRINT = ("__main__", "embedded.cli", "sample.cli")
 # What reaches the world, the clock or chance: nothing that a pure module has a use for.
 WORLDLY_MODULES = {
     "adbc_driver_manager", "adbc_driver_postgresql", "asyncio", "fcntl", "http", "logging", "os", "psycopg2", "random",
-    "requests", "secrets", "shutil", "socket", "sqlalchemy", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid",
+    "requests", "secrets", "shutil", "socket", "sqlalchemy", "subprocess", "sys", "tempfile", "threading", "time",
+    "urllib", "uuid",
 }  # fmt: skip
 WORLDLY_CALLS = {
-    "now", "utcnow", "today", "open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv", "read_parquet",
-    "getenv", "default_rng",
+    "now", "utcnow", "today", "open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv",
+    "read_parquet", "getenv", "default_rng",
 }  # fmt: skip
 KNOWN_READS = {"anonymisation.levels": {"read_csv"}}  # the country hierarchy, which is part of the policy
 
