@@ -42,9 +42,6 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
 }
 
-CLEARED = ("pull", "validate", "publish")
-
-
 def asset(zone: str, dataset: str) -> Asset:
     """The asset that a task of a pipeline updates, such as `wellbe://analytics/bookings`."""
     return Asset(name=f"{zone}.{dataset}", uri=f"wellbe://{zone}/{dataset}")
@@ -92,7 +89,7 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
 
 def pipeline(dataset: str) -> None:
     """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
-    accepted = validate.override(outlets=[asset("vault", dataset)])(pull(dataset))
+    accepted: Any = validate.override(outlets=[asset("vault", dataset)])(pull(dataset))  # an XComArg while it is wired
     predecessor_published(accepted) >> publish.override(outlets=[asset("analytics", dataset)])(accepted)
 
 
@@ -136,7 +133,8 @@ def _workspace() -> Any:
 
 
 def _uri(connection: str) -> str:
-    return Connection.get(connection).get_uri().replace("postgres://", "postgresql://", 1)
+    uri: str = Connection.get(connection).get_uri()
+    return uri.replace("postgres://", "postgresql://", 1)
 
 
 def _extra(connection: str, key: str) -> str:

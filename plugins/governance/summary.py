@@ -116,7 +116,7 @@ def _caught(site: Site) -> list[Caught]:
 
 def _planted(site: Site) -> list[tuple[str, str, str, str, str]]:
     query = "SELECT dataset, kind, rule, table_name, row_key FROM sample.planted_troubles"
-    return rows(site.dsn("wellbe_owner"), query)  # type: ignore[return-value]
+    return rows(site.dsn("wellbe_owner"), query)
 
 
 def _strangers(site: Site) -> Counter[str]:

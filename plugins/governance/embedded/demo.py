@@ -59,6 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = sites.default_data_dir()
     _start_over_when_input_changed(folder, arguments)
     site = control.clusters_up(folder, say)
+    if _ran_ahead(site, until):
+        say("Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made, and starting over")
+        _empty(folder, arguments)
+        site = control.clusters_up(folder, say)
     loaded = _fill(site, arguments, until)
     write_site_policy(site, loaded.first_day)
     site = control.up(folder, say)
@@ -83,22 +87,47 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> None:
     """A demo on other input begins with an empty site; only a site that a demo made is ever emptied."""
-    from governance.embedded import control
-
-    wanted = {"bookings": _digest(arguments.bookings), "access_log": _digest(arguments.access_log)}
     marker = folder / MARKER
     if marker.exists():
-        if json.loads(marker.read_text()) == wanted:
+        if json.loads(marker.read_text()) == _input(arguments):
             return
         say("the input is another one than last time: emptying .data, which the last demo made, and starting over")
-        control.down(folder, say)
-        shutil.rmtree(folder)
-    elif (folder / "source").exists() and _has_data(folder):
+        return _empty(folder, arguments)
+    if (folder / "source").exists() and _has_data(folder):
         raise SiteError(
             f"{folder} holds data that no demo made; run the demo in another checkout, or `make clean` if nothing in it is needed"
         )
+    _mark(folder, arguments)
+
+
+def _empty(folder: Path, arguments: argparse.Namespace) -> None:
+    from governance.embedded import control
+
+    control.down(folder, say)
+    shutil.rmtree(folder)
+    _mark(folder, arguments)
+
+
+def _mark(folder: Path, arguments: argparse.Namespace) -> None:
+    """Note that a demo made this folder, and from which input."""
     sites.private_folder(folder)
-    sites.write_private(marker, json.dumps(wanted) + "\n")
+    sites.write_private(folder / MARKER, json.dumps(_input(arguments)) + "\n")
+
+
+def _input(arguments: argparse.Namespace) -> dict[str, str | None]:
+    from governance.sample.plan import EDITION
+
+    files = {"bookings": _digest(arguments.bookings), "access_log": _digest(arguments.access_log)}
+    return {**files, "edition": str(EDITION)}
+
+
+def _ran_ahead(site: Site, until: date) -> bool:
+    """Whether the schedule has published days that a growing sample did not hold yet, as when Airflow was left up over midnight."""
+    ((last,),) = _rows(site, "wellbe_owner", "SELECT max(last_day) FROM sample.loads WHERE origin = 'generated'")
+    if last is None or last >= until:
+        return False
+    ((ahead,),) = _rows(site, "analyst", "SELECT EXISTS (SELECT FROM analytics.releases WHERE partition_key > %s)", (last,))
+    return bool(ahead)
 
 
 def _has_data(folder: Path) -> bool:
@@ -237,7 +266,7 @@ def _task_states(site: Site) -> str:
 
 
 def _published(site: Site) -> set[tuple[str, str]]:
-    return set(_rows(site, "analyst", "SELECT dataset, partition_key::text FROM analytics.releases"))  # type: ignore[arg-type]
+    return set(_rows(site, "analyst", "SELECT dataset, partition_key::text FROM analytics.releases"))
 
 
 def _tell(site: Site, told: set[str]) -> bool:

@@ -53,7 +53,12 @@ BOOKING_KINDS: dict[str, Kind] = {
         "guardian_consent_unverified L2.guardian_consent_verified",
         "guardian_consent_late L2.guardian_consent_before_booking",
     ),
-    **_kinds("bookings", "booking_services", "provider_unknown H1.known_provider"),
+    **_kinds(
+        "bookings",
+        "booking_services",
+        "provider_unknown H1.known_provider",
+        "card_number_in_itinerary K4.no_card_number_in_text",
+    ),
     **_kinds(
         "bookings",
         "payment_cards",
@@ -81,7 +86,7 @@ ON_COMPLETED_PARTS = (
     *("terms_missing", "terms_after_booking", "purpose_unknown", "client_unknown", "email_broken", "currency_unknown"),
     *("travellers_missing", "services_missing", "card_number_in_notes", "cvv_in_notes", "minor_without_consent"),
     *("birth_date_unknown", "birth_date_implausible", "guardian_consent_unverified", "guardian_consent_late"),
-    *("provider_unknown", "card_over_age", "card_in_future", "card_time_unknown"),
+    *("provider_unknown", "card_number_in_itinerary", "card_over_age", "card_in_future", "card_time_unknown"),
     *("duration_implausible", "coordinates_implausible"),
 )
 

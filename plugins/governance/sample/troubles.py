@@ -137,15 +137,21 @@ def _duplicate_version(case: Case) -> str:
 
 
 def _card_number_in_notes(case: Case) -> str:
+    case.booking["notes"] = f"{case.booking['notes'] or ''} Dra beloppet från kort {_noted_card(case)}, tack."
+    return case.booking_key()
+
+
+def _card_number_in_itinerary(case: Case) -> str:
+    service = case.tables["booking_services"][-1]
+    service["itinerary"] = f"{service['itinerary'] or 'Transfer'}; paid with {_noted_card(case)}."
+    return f"{case.booking_key()}/{service['service_no']}"
+
+
+def _noted_card(case: Case) -> str:
+    """A card number as people write it."""
     digits = cards.numbers(Draws(case.seed, "noted cards"), np.array([case.key + 90_000], dtype=np.int64))[0].as_py()
     separator = (" ", "-", "")[case.turn % 3]
-    number = separator.join(digits[at : at + 4] for at in range(0, len(digits), 4))
-    itinerary = next((row for row in case.tables["booking_services"] if row["itinerary"]), None)
-    if itinerary is not None and case.turn % 2:
-        itinerary["itinerary"] = f"{itinerary['itinerary']}; paid with {number}."
-    else:
-        case.booking["notes"] = f"{case.booking['notes'] or ''} Dra beloppet från kort {number}, tack."
-    return case.booking_key()
+    return separator.join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def _cvv_in_notes(case: Case) -> str:
