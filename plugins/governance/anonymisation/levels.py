@@ -17,6 +17,7 @@ EUR_PER_UNIT = {"EUR": 1.0, "SEK": 0.09, "GBP": 1.15, "USD": 0.9, "NOK": 0.085, 
 """Fixed rates: a band is to mean the same in every release, whatever the day's rate."""
 
 PRICE_BANDS = ((250, "under 250"), (500, "250-499"), (1000, "500-999"), (2500, "1000-2499"), (5000, "2500-4999"))
+STAY_LENGTHS = ((4, "up to 3"), (8, "4-7"))
 LEAD_TIMES = ((30, "under 30 days"), (90, "30-89 days"))
 
 
@@ -56,6 +57,15 @@ def lead_time(days: pd.Series) -> pd.Series:
     ['under 30 days', 'under 30 days', '30-89 days', '30-89 days', '90 days or more', '90 days or more']
     """
     return _bands(days, LEAD_TIMES, "90 days or more")
+
+
+def stay_length(nights: pd.Series) -> pd.Series:
+    """Nights booked, in bands.
+
+    >>> stay_length(pd.Series([0, 3, 4, 7, 8, None])).tolist()
+    ['up to 3', 'up to 3', '4-7', '4-7', '8 or more', 'unknown']
+    """
+    return _bands(nights, STAY_LENGTHS, "8 or more")
 
 
 def specialty(procedure_codes: pd.Series) -> pd.Series:

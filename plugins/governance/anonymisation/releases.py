@@ -14,7 +14,7 @@ from datetime import date
 
 import pandas as pd
 
-from governance.anonymisation.levels import lead_time, party_size, price_band, specialty, subregion, value
+from governance.anonymisation.levels import lead_time, party_size, price_band, specialty, stay_length, subregion, value
 from governance.anonymisation.risk import Risk, class_measures, risk
 from governance.errors import DisclosureError
 from governance.policy import Release as Specification
@@ -37,7 +37,7 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     """A release of booking events: one row per booking, its last event of those accepted, in classes of k people and l values.
 
     `accepted`: row_key, partition_key, booking_id, version, client_token, status, client_country_code, travellers_count, lead_days,
-    price_amount_minor, currency_code, procedure_code (in clear, only here). Raises DisclosureError when the rows to be published do not hold k and l.
+    nights_count, price_amount_minor, currency_code, procedure_code (in clear, only here). Raises DisclosureError when the rows to be published do not hold k and l.
     """
     newest = accepted.groupby("booking_id")["version"].transform("max") == accepted["version"]
     last = accepted[newest]
@@ -48,6 +48,7 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
             "origin_region": subregion(last["client_country_code"]),
             "party_size": party_size(last["travellers_count"]),
             "lead_time": lead_time(last["lead_days"]),
+            "stay_length": stay_length(last["nights_count"]),
             "service_specialty": specialty(last["procedure_code"]),
             "price_band": price_band(last["price_amount_minor"], last["currency_code"]),
         }

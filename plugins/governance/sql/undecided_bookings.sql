@@ -1,7 +1,7 @@
 -- Accepted booking versions up to partition $1 that no release has decided, with the procedure of their first health service.
 SELECT
     b.row_key, b.partition_key, b.booking_id, b.version, b.client_token, b.status, b.client_country_code,
-    b.travellers_count, b.lead_days, b.price_amount_minor, b.currency_code,
+    b.travellers_count, b.lead_days, b.nights_count, b.price_amount_minor, b.currency_code,
     s.row_key AS service_row_key, s.procedure_code_encrypted
 FROM vault.bookings b
 LEFT JOIN LATERAL (

@@ -304,6 +304,7 @@ CREATE TABLE analytics.bookings (
     origin_region     text NOT NULL,
     party_size        text NOT NULL,
     lead_time         text NOT NULL,
+    stay_length       text NOT NULL,
     service_specialty text NOT NULL,
     price_band        text NOT NULL
 );
