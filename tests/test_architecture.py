@@ -67,8 +67,7 @@ def row_of(module: str) -> str:
     """The row of a module: the longest name in `ROWS` that it is, or lies in."""
     names = [(name, row) for row, listed in ROWS.items() for name in listed]
     inside = [(len(name), row) for name, row in names if module == name or module.startswith(f"{name}.")]
-    assert inside, f"{module} stands in no row of tests/test_architecture.py"
-    return max(inside)[1]
+    return max(inside)[1] if inside else "none"
 
 
 def tree(path: Path) -> ast.Module:
@@ -109,8 +108,9 @@ def calls(path: Path) -> set[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_arrows_point_one_way(module: str) -> None:
     rows = list(ROWS)
+    assert row_of(module) in rows, f"{module} stands in no row of this file"
     here = rows.index(row_of(module))
-    below = {name: row_of(name) for name in own_imports(MODULES[module]) if rows.index(row_of(name)) > here}
+    below = {name for name in own_imports(MODULES[module]) if row_of(name) not in rows[: here + 1]}
     assert not below, f"{module} ({rows[here]}) imports from below"
 
 
