@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from governance.commands.clause_texts import Background
 from governance.commands.proofs import CHECKOUT, Collected, RunLog, code, first_sentence, marked_tests
 from governance.coverage import Answer, Coverage, MarkedTest, Reference, Standing
 from governance.errors import GovernanceError, PolicyError
-from governance.policy import load
+from governance.policy import Clause, load
 from governance.rules import declared
 from governance.validation import load_suite
 
@@ -116,6 +117,35 @@ def test_on_a_terminal_a_failure_stands_out() -> None:
     lost = Reference("code", "governance.age:nothing", Standing.BROKEN, "cannot be imported")
     line = clause_texts.line(Coverage("L1", (lost, failed)), 120)
     assert line == "L1 gap      code 1 (DO NOT RESOLVE) · expectation - · test 1 (FAILED) · evidence -"
+
+
+def test_a_rule_that_is_gone_is_told_and_not_hidden() -> None:
+    lost = Reference("expectation", "L1.gone", Standing.BROKEN, "is no rule of any suite")
+    lines = list(clause_texts.answer(Coverage("L1", (lost,)), Background(POLICY, RULES, TESTS, {}), width=120))
+    assert lines[1].endswith("expectation L1.gone is no rule of any suite")
+    assert lines[lines.index("    L1.gone") + 1] == "        is no rule of any suite"
+
+
+def test_a_check_whose_code_is_gone_does_not_resolve() -> None:
+    gone = replace(RULES["K1.card_age.future"], by="governance.pulling:no_such_function")
+    proofs = clauses.Proofs({gone.rule: gone}, Collected(()), RunLog(None), False)
+    (reference,) = proofs.of_clause("K1", Clause(title="t", must="m", expectations=(gone.rule,))).references
+    assert reference.standing is Standing.BROKEN
+
+
+@pytest.mark.parametrize("asked", ["L1", "l1"])
+def test_explain_prints_the_answer(
+    asked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(RunLog, "here", classmethod(lambda cls: RunLog(None)))
+    monkeypatch.setattr(clauses, "marked_tests", lambda: Collected(TESTS))
+    assert main(["explain", asked]) == 0
+    assert capsys.readouterr().out.splitlines() == explained("L1")
+
+
+def test_without_a_site_there_is_no_log_to_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("governance.embedded.site.default_data_dir", lambda: tmp_path)
+    assert RunLog.here().dsn is None
 
 
 def test_an_unknown_clause_is_refused_and_the_known_ones_are_named(capsys: pytest.CaptureFixture[str]) -> None:
