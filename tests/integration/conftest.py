@@ -9,6 +9,7 @@ import pytest
 import builders
 from builders import World
 from governance.embedded.site import Site
+from governance.steps import Workspace
 
 
 @pytest.fixture
@@ -19,3 +20,9 @@ def world(site: Site) -> Iterator[World]:
     builders.empty_warehouse(site)
     yield world
     world.close()
+
+
+@pytest.fixture
+def space(site: Site) -> Workspace:
+    """A workspace two days after the world's first day."""
+    return builders.workspace(site)

@@ -1,0 +1,71 @@
+"""What a test looks at after a step: rows opened, entries of the log, a digest of all that may not have changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import builders
+from governance import steps
+from governance.embedded.site import Site
+from governance.encryption import Column, decrypt
+from governance.keys import Keyring
+from governance.run_log import Batch
+from governance.steps import Workspace
+
+LANDED = ("bookings", "booking_travellers", "booking_services", "payment_cards")
+
+
+def through(space: Workspace, dataset: str, key: str, run_id: str = "test") -> Batch:
+    """All three hops."""
+    batch = steps.pull(space, dataset, key, builders.run(run_id))
+    return steps.publish(space, steps.validate(space, batch, builders.run(run_id)), builders.run(run_id))
+
+
+def content(site: Site, zone: str, table: str) -> list[dict[str, Any]]:
+    """Rows of a landed table by row key, ciphertexts opened, without the number that landing gave them."""
+    keys = Keyring.load(Path(site.keyring_path))
+    rows = [row for (row,) in builders.read(site, f"SELECT to_jsonb(t) - 'row_id' FROM {zone}.{table} t")]
+    for name in [name for name in (rows[0] if rows else ()) if name.endswith("_encrypted")]:
+        sealed = [bytes.fromhex(row[name][2:]) if row[name] else None for row in rows]
+        opened = decrypt(
+            pa.array(sealed, pa.binary()),
+            pa.array([row["row_key"] for row in rows]),
+            key_of=keys.by_id,
+            column=Column(table, name),
+        ).to_pylist()
+        for row, value in zip(rows, opened, strict=True):
+            row[name] = value
+    return sorted(rows, key=lambda row: str(row["row_key"]))
+
+
+def entries(site: Site, event: str = "%", phase: str = "%") -> list[dict[str, Any]]:
+    """Entries of the run log, oldest first."""
+    query = "SELECT entry FROM audit.run_log WHERE event LIKE %s AND phase LIKE %s ORDER BY written_at"
+    return [json.loads(entry) for (entry,) in builders.read(site, query, event, phase)]
+
+
+def outcomes(site: Site, event: str = "%") -> list[str]:
+    """How the hops ended, oldest first."""
+    return [entry["outcome"] for entry in entries(site, event, "outcome")]
+
+
+def state(site: Site) -> dict[str, list[Any]]:
+    """Everything but the log, as a digest per table: what a step that failed must leave alone."""
+    tables = builders.read(
+        site,
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+        "WHERE schemaname IN ('control', 'landing', 'quarantine', 'vault', 'analytics') ORDER BY 1",
+    )
+    return {
+        name: builders.read(site, f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)), count(*) FROM {name} t")
+        for (name,) in tables
+    }
+
+
+def terms(site: Site, event: str = "publish") -> list[dict[str, int]]:
+    """The equation's terms of each effect of a hop."""
+    return [e["conservation"] for e in entries(site, event, "outcome") if e["outcome"] in ("passed", "no_data")]
