@@ -22,7 +22,7 @@ MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
         "control.batches": "SELECT, INSERT, UPDATE",
-        "landing.*": "INSERT, DELETE, SELECT (partition_key)",
+        "landing.*": "INSERT, DELETE, MAINTAIN, SELECT (partition_key)",
         "quarantine.refusals": "INSERT, DELETE, SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },

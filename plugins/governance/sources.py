@@ -63,20 +63,29 @@ class Snapshot:
         """
         with self._guarded(), self._connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(*self._bound(named_query(f"pull_{table}"), partition))
+            self._bind(cursor, partition)
+            cursor.execute(named_query(f"pull_{table}"))
             yield from cursor.fetch_record_batch()
 
     def _table(self, query: str, partition: Partition | None = None) -> pa.Table:
         with self._guarded(), self._connection.cursor() as cursor:
-            cursor.execute(*self._bound(query, partition))
+            if partition is not None:
+                self._bind(cursor, partition)
+            cursor.execute(query)
             return cursor.fetch_arrow_table()
 
     @staticmethod
-    def _bound(query: str, partition: Partition | None) -> tuple[str, tuple[Any, ...]]:
-        if partition is None:
-            return query, ()
-        values = (partition.start, partition.end, partition.time_zone)
-        return query, values if "$3" in query else values[:2]
+    def _bind(cursor: Any, partition: Partition) -> None:
+        """Tell the queries their partition through settings of the transaction.
+
+        Not as parameters: with those the driver fetches the whole result at once instead of streaming a COPY.
+        """
+        cursor.execute(
+            "SELECT set_config('governance.partition_start', $1, true), set_config('governance.partition_end', $2, true), "
+            "set_config('governance.time_zone', $3, true)",
+            (partition.start.isoformat(), partition.end.isoformat(), partition.time_zone),
+        )
+        cursor.fetchall()
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -167,6 +167,8 @@ class Warehouse:
             )
             for table, batches in tables:
                 self._copy(cursor, table, batches)
+                # What has just been loaded is unknown to the planner, and a plan for an empty table takes minutes on a full one.
+                cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("landing", table)))
             entry = summary.entry()
             execute_values(
                 cursor,

@@ -1,4 +1,4 @@
--- The services of the booking versions recorded in [$1, $2). $3 is the policy's time zone. Days outside years 1 to 9999 are unknown.
+-- The services of the booking versions recorded in the partition. Days outside years 1 to 9999 are unknown.
 SELECT
     s.booking_id || '/' || s.version || '/' || s.service_no AS row_key,
     s.booking_id || '/' || s.version AS root_key,
@@ -8,8 +8,8 @@ SELECT
     CASE
         WHEN p.provider_id IS NULL THEN 'unknown'
         WHEN p.kind <> s.kind THEN 'other_kind'
-        WHEN p.active_from > (b.booked_at AT TIME ZONE $3)::date THEN 'not_started'
-        WHEN p.active_until < (b.booked_at AT TIME ZONE $3)::date THEN 'ended'
+        WHEN p.active_from > (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date THEN 'not_started'
+        WHEN p.active_until < (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date THEN 'ended'
         ELSE 'active'
     END AS provider_state_code,
     s.procedure_code AS "booking_services.procedure_code",
@@ -19,7 +19,7 @@ FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its services once.
     SELECT booking_id, version, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
     FROM wellbe.bookings
-    WHERE recorded_at >= $1 AND recorded_at < $2
+    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_services s ON s.booking_id = b.booking_id AND s.version = b.version

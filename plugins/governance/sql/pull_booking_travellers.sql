@@ -1,5 +1,5 @@
--- Everyone on the booking versions recorded in [$1, $2), with the best guardian consent known at $2: a given and verified one before
--- any other, the earliest of those. $3 is the policy's time zone. Instants outside years 1 to 9999 are unknown.
+-- Everyone on the booking versions recorded in the partition, with the best guardian consent known at its end: a given and verified one before
+-- any other, the earliest of those. Instants outside years 1 to 9999 are unknown.
 SELECT
     t.booking_id || '/' || t.version || '/' || t.traveller_no AS row_key,
     t.booking_id || '/' || t.version AS root_key,
@@ -8,7 +8,7 @@ SELECT
     t.family_name AS "booking_travellers.family_name",
     t.birth_date AS "booking_travellers.birth_date",
     b.booked_at AS "bookings.booked_at",
-    (b.booked_at AT TIME ZONE $3)::date AS booked_date,
+    (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date AS booked_date,
     b.service_date AS "bookings.service_date",
     g.consent_id AS "guardian_consents.consent_id",
     g.guardian_name AS "guardian_consents.guardian_name",
@@ -25,7 +25,7 @@ FROM (
         min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at,
         min(service_date) FILTER (WHERE service_date BETWEEN '0001-01-02' AND '9999-12-31') AS service_date
     FROM wellbe.bookings
-    WHERE recorded_at >= $1 AND recorded_at < $2
+    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_travellers t ON t.booking_id = b.booking_id AND t.version = b.version
@@ -37,6 +37,6 @@ LEFT JOIN LATERAL (
             CASE WHEN c.given_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.given_at END AS given_at,
             CASE WHEN c.verified_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.verified_at END AS verified_at
     ) known
-    WHERE c.booking_id = t.booking_id AND c.traveller_no = t.traveller_no AND c.recorded_at < $2
+    WHERE c.booking_id = t.booking_id AND c.traveller_no = t.traveller_no AND c.recorded_at < current_setting('governance.partition_end')::timestamptz
     ORDER BY (known.verified_at IS NULL OR known.given_at IS NULL), greatest(known.given_at, known.verified_at), c.consent_id LIMIT 1
 ) g ON true

@@ -1,5 +1,5 @@
--- One row per booking version recorded in [$1, $2). What is joined is as it was known at $2, so that the partition is the same
--- whenever it is pulled again. $3 is the policy's time zone. A day or an instant outside years 1 to 9999 (PostgreSQL knows more, and infinity)
+-- One row per booking version recorded in the partition. What is joined is as it was known at the partition's end, so that the partition is the same
+-- whenever it is pulled again. A day or an instant outside years 1 to 9999 (PostgreSQL knows more, and infinity)
 -- is unknown: one such row is for the suite to catch, and must not stop the batch.
 SELECT
     b.booking_id AS "bookings.booking_id",
@@ -30,15 +30,15 @@ SELECT
     a.channel AS "terms_acceptances.channel",
     a.accepted_at AS "terms_acceptances.accepted_at",
     extract(epoch FROM b.booked_at - a.accepted_at)::double precision AS terms_lead_seconds,
-    b.service_date - (b.booked_at AT TIME ZONE $3)::date AS lead_days,
+    b.service_date - (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date AS lead_days,
     extract(epoch FROM b.recorded_at - b.booked_at)::double precision AS recording_lag_seconds,
     (SELECT count(*) FROM wellbe.booking_travellers t WHERE t.booking_id = b.booking_id AND t.version = b.version)::integer AS travellers_count,
     (SELECT count(*) FROM wellbe.booking_services s WHERE s.booking_id = b.booking_id AND s.version = b.version)::integer AS services_count,
     CASE WHEN b.version > 0 THEN b.version - 1 - (
         SELECT count(DISTINCT p.version) FROM wellbe.bookings p
-        WHERE p.booking_id = b.booking_id AND p.version BETWEEN 1 AND b.version - 1 AND p.recorded_at < $2
+        WHERE p.booking_id = b.booking_id AND p.version BETWEEN 1 AND b.version - 1 AND p.recorded_at < current_setting('governance.partition_end')::timestamptz
     )::integer ELSE -1 END AS versions_missing_count,
-    (SELECT count(*) FROM wellbe.bookings d WHERE d.booking_id = b.booking_id AND d.version = b.version AND d.recorded_at < $2)::integer AS copies_count
+    (SELECT count(*) FROM wellbe.bookings d WHERE d.booking_id = b.booking_id AND d.version = b.version AND d.recorded_at < current_setting('governance.partition_end')::timestamptz)::integer AS copies_count
 FROM (
     SELECT
         booking_id, version, client_id, purpose_code, status, recorded_at, nights_count, price_amount_minor, currency_code, locale, notes,
@@ -46,17 +46,17 @@ FROM (
         CASE WHEN changed_at BETWEEN '0001-01-02' AND '9999-12-31' THEN changed_at END AS changed_at,
         CASE WHEN service_date BETWEEN '0001-01-02' AND '9999-12-31' THEN service_date END AS service_date
     FROM wellbe.bookings
-    WHERE recorded_at >= $1 AND recorded_at < $2
+    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
 ) b
 LEFT JOIN LATERAL (
     SELECT c.version, c.given_name, c.family_name, c.email, c.phone, c.skype, c.birth_date, c.country_code, c.postcode
     FROM wellbe.clients c
-    WHERE c.client_id = b.client_id AND c.recorded_at < $2
+    WHERE c.client_id = b.client_id AND c.recorded_at < current_setting('governance.partition_end')::timestamptz
     ORDER BY c.version DESC, c.recorded_at DESC LIMIT 1
 ) c ON true
 LEFT JOIN LATERAL (
     SELECT a.terms_version, a.channel, a.accepted_at
     FROM wellbe.terms_acceptances a
-    WHERE a.client_id = b.client_id AND a.recorded_at < $2 AND a.accepted_at BETWEEN '0001-01-02' AND '9999-12-31'
+    WHERE a.client_id = b.client_id AND a.recorded_at < current_setting('governance.partition_end')::timestamptz AND a.accepted_at BETWEEN '0001-01-02' AND '9999-12-31'
     ORDER BY a.accepted_at, a.terms_version, a.channel LIMIT 1
 ) a ON true

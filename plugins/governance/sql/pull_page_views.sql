@@ -1,4 +1,4 @@
--- Page views recorded in [$1, $2). An instant outside years 1 to 9999 is unknown.
+-- Page views recorded in the partition. An instant outside years 1 to 9999 is unknown.
 SELECT
     v.view_id::text AS row_key,
     v.viewed_at AS "page_views.viewed_at",
@@ -21,5 +21,5 @@ FROM (
         view_id, recorded_at, duration_ms, ip, user_agent, app_version, language, url, session_id, device_id, device_settings, latitude, longitude,
         CASE WHEN viewed_at BETWEEN '0001-01-02' AND '9999-12-31' THEN viewed_at END AS viewed_at
     FROM wellbe.page_views
-    WHERE recorded_at >= $1 AND recorded_at < $2
+    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
 ) v

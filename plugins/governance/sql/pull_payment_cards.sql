@@ -1,9 +1,9 @@
--- Cards recorded in [$1, $2), each with the booking version recorded last in the partition. An instant outside years 1 to 9999 is unknown.
+-- Cards recorded in the partition, each with the booking version recorded last in the partition. An instant outside years 1 to 9999 is unknown.
 SELECT
     c.card_id::text AS row_key,
     (
         SELECT b.booking_id || '/' || b.version FROM wellbe.bookings b
-        WHERE b.booking_id = c.booking_id AND b.recorded_at >= $1 AND b.recorded_at < $2
+        WHERE b.booking_id = c.booking_id AND b.recorded_at >= current_setting('governance.partition_start')::timestamptz AND b.recorded_at < current_setting('governance.partition_end')::timestamptz
         ORDER BY b.version DESC LIMIT 1
     ) AS root_key,
     c.client_id AS "payment_cards.client_id",
@@ -14,4 +14,4 @@ SELECT
     CASE WHEN c.captured_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.captured_at END AS "payment_cards.captured_at",
     c.save_to_profile AS "payment_cards.save_to_profile"
 FROM wellbe.payment_cards c
-WHERE c.recorded_at >= $1 AND c.recorded_at < $2
+WHERE c.recorded_at >= current_setting('governance.partition_start')::timestamptz AND c.recorded_at < current_setting('governance.partition_end')::timestamptz

@@ -25,6 +25,9 @@ BEGIN
         EXECUTE format('DELETE FROM vault.%I WHERE partition_key = $1', child) USING settle.partition_key;
     END LOOP;
 
+    -- What validation has just written is unknown to the planner, and a plan for empty tables takes minutes on full ones.
+    ANALYZE quarantine.findings;
+
     -- A finding in a row or in anything that belongs to it quarantines the root row.
     EXECUTE format($q$
         INSERT INTO quarantine.rows (dataset, partition_key, row_id, row_key, rules, clauses, run_id)
@@ -40,6 +43,7 @@ BEGIN
         ) hit
         GROUP BY hit.row_id, hit.row_key $q$, root, root, root, root)
     USING settle.dataset, settle.partition_key, settle.run_id;
+    ANALYZE quarantine.rows;
 
     EXECUTE format($q$
         INSERT INTO vault.%I SELECT l.* FROM landing.%I l
@@ -65,5 +69,8 @@ BEGIN
         EXECUTE format('DELETE FROM landing.%I WHERE partition_key = $1', child) USING settle.partition_key;
         GET DIAGNOSTICS kept = ROW_COUNT;
         RETURN QUERY SELECT child, moved, kept - moved;
+    END LOOP;
+    FOREACH child IN ARRAY children || root LOOP
+        EXECUTE format('ANALYZE vault.%I', child);
     END LOOP;
 END $$;
