@@ -13,6 +13,7 @@ from governance.commands.reading import log_entries, rows
 from governance.embedded.site import Site
 from governance.policy import load
 from governance.run_log import Conservation
+from governance.sources import named_query
 
 if TYPE_CHECKING:
     from governance.sample.load import Loaded
@@ -64,7 +65,7 @@ def report(
 
 def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list[str]]:
     lines, problems = [], []
-    published, validated = history.effective(tries, "publish"), history.effective(tries, "validate")
+    published = history.effective(tries, "publish")
     header = f"{'PARTITION':<11}{'PULLED':>9}{'ACCEPTED':>10}{'QUARANT.':>10}{'PUBLISHED':>11}{'SUPPR.':>8}{'SUPERS.':>9}{'SHARE':>7}{'K':>5}{'L':>4}"
     for dataset in sorted({dataset for dataset, _ in published}):
         lines += [f"{dataset}  (rows: {'booking versions' if dataset == 'bookings' else 'page views'})", header]
@@ -75,13 +76,9 @@ def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list
             lines.append(_row(key[1], terms, measures.get("k"), measures.get("l")))
             problems += [f"{dataset} {key[1]}: {problem}" for problem in Conservation(**terms).imbalances()]
         lines.append(_row("all", totals, None, None))
-        failed: Counter[str] = Counter()
-        for key, tried in validated.items():
-            if key[0] == dataset:
-                failed.update(tried.failed_rules)
-        held = rows(site.dsn("validator"), "SELECT rule, count(*) FROM quarantine.refusals WHERE dataset = %s GROUP BY rule", (dataset,))
+        held = rows(site.dsn("validator"), named_query("held_by_rule"), (dataset,) * 2)
         lines.append("held back by rule (a row may break several):")
-        lines += [f"    {rule:<36}{count:>7}" for rule, count in sorted([*failed.items(), *held])]
+        lines += [f"    {rule:<36}{count:>7}" for rule, count in held]
         lines.append("")
     return lines, problems
 
