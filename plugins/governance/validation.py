@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,8 @@ def validate(suite: Mapping[str, Any], *, dsn: str, partition_key: str, expected
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     try:
-        source = context.data_sources.add_postgres("warehouse", connection_string=_url(dsn, partition_key))
-        results = [
-            result
-            for table in expected_rows
-            for result in _results(context, source, suite, table, expected_rows)
-        ]
+        with _logged_in(context, _url(dsn, partition_key)) as source:
+            results = [r for table in expected_rows for r in _results(context, source, suite, table, expected_rows)]
     except (OperationalError, gx.datasource.fluent.interfaces.TestConnectionError) as error:
         raise WarehouseUnavailableError(
             f"{label}: validation lost our database ({type(error).__name__}); nothing was settled; the task retries"
@@ -86,6 +83,17 @@ def validate(suite: Mapping[str, Any], *, dsn: str, partition_key: str, expected
         if finding:
             findings.append(finding)
     return Verdict((*outcomes, *_evaluated(suite, outcomes, expected_rows)), tuple(findings))
+
+
+@contextmanager
+def _logged_in(context: Any, url: str) -> Iterator[Any]:
+    """A data source whose sessions end here: Great Expectations leaves them to the garbage collector."""
+    source = context.data_sources.add_postgres("warehouse", connection_string=url)
+    try:
+        yield source
+    finally:
+        source.get_execution_engine().close()
+        source.get_engine().dispose()
 
 
 def _url(dsn: str, partition_key: str) -> str:
