@@ -1,8 +1,9 @@
-"""What Airflow itself loads: a listener that imports the heavy libraries once, in the scheduler, before it forks its workers.
+"""What Airflow itself loads: a listener that imports the heavy libraries once, in the scheduler, before it forks its
+workers.
 
-A task runs in a fork of a fork of the scheduler. Without this each validation spends some ten seconds importing Great Expectations,
-Arrow and pandas anew; with it they are there already, in memory that all share. Nothing depends on it: without the listener,
-or on another executor, tasks import what they need themselves.
+A task runs in a fork of a fork of the scheduler. Without this each validation spends some ten seconds importing Great
+Expectations, Arrow and pandas anew; with it they are there already, in memory that all share. Nothing depends on it:
+without the listener, or on another executor, tasks import what they need themselves.
 """
 
 from __future__ import annotations

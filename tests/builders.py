@@ -24,8 +24,20 @@ DAY = date(2026, 3, 10)
 NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
 NOW = datetime(2026, 3, 12, 9, tzinfo=UTC)
 TABLES = (
-    "bookings", "booking_travellers", "booking_services", "guardian_consents", "payment_cards", "clients",
-    "terms_acceptances", "page_views", "providers", "consent_events", "inquiries", "offers", "subject_requests", "authority_requests",
+    "bookings",
+    "booking_travellers",
+    "booking_services",
+    "guardian_consents",
+    "payment_cards",
+    "clients",
+    "terms_acceptances",
+    "page_views",
+    "providers",
+    "consent_events",
+    "inquiries",
+    "offers",
+    "subject_requests",
+    "authority_requests",
 )
 
 
@@ -56,8 +68,16 @@ class World:
         """An empty source with one clinic and one travel agency."""
         self.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier("wellbe", t) for t in TABLES)))
         for number, kind in ((1, "health"), (2, "travel")):
-            self.insert("providers", provider_id=number, kind=kind, name=f"Provider {number}", country_code="SE",
-                        active_from=date(2010, 1, 1), active_until=None, recorded_at=NOON - timedelta(days=900))
+            self.insert(
+                "providers",
+                provider_id=number,
+                kind=kind,
+                name=f"Provider {number}",
+                country_code="SE",
+                active_from=date(2010, 1, 1),
+                active_until=None,
+                recorded_at=NOON - timedelta(days=900),
+            )
 
     def insert(self, table: str, **row: Any) -> None:
         """One row as it stands."""
@@ -106,61 +126,165 @@ class World:
     ) -> str:
         """One booking version with all that belongs to it; returns its row key, booking_id/version.
 
-        `client`, `terms`, `card`: columns to change, `card={}` for a sound one. `travellers`, `services`, `consents`: one mapping of changes each.
+        `client`, `terms`, `card`: columns to change, `card={}` for a sound one. `travellers`, `services`, `consents`:
+        one mapping of changes each.
         """
         at = self.at()
         feed_id = self.number()
         booking = {
-            "feed_id": feed_id, "booking_id": 10_000 + feed_id, "version": 1, "client_id": 50_000 + feed_id, "offer_id": None,
-            "purpose_code": "contract", "status": "booked", "booked_at": at - timedelta(minutes=5), "changed_at": at - timedelta(minutes=5),
-            "recorded_at": at, "service_date": self.day + timedelta(days=40), "nights_count": 3, "price_amount_minor": 123_400,
-            "currency_code": "EUR", "locale": "sv-SE", "notes": "Window seat, please.",
+            "feed_id": feed_id,
+            "booking_id": 10_000 + feed_id,
+            "version": 1,
+            "client_id": 50_000 + feed_id,
+            "offer_id": None,
+            "purpose_code": "contract",
+            "status": "booked",
+            "booked_at": at - timedelta(minutes=5),
+            "changed_at": at - timedelta(minutes=5),
+            "recorded_at": at,
+            "service_date": self.day + timedelta(days=40),
+            "nights_count": 3,
+            "price_amount_minor": 123_400,
+            "currency_code": "EUR",
+            "locale": "sv-SE",
+            "notes": "Window seat, please.",
         } | row
         self.insert("bookings", **booking)
         booking_id, version, client_id = booking["booking_id"], booking["version"], booking["client_id"]
         if with_client:
-            self.insert("clients", **({
-                "client_id": client_id, "version": 1, "given_name": "Åsa", "family_name": "Lindqvist",
-                "email": f"client{client_id}@example.com", "phone": "+46701740605", "skype": None, "birth_date": date(1980, 5, 17),
-                "country_code": "SE", "postcode": "11122", "registered_at": at - timedelta(days=30), "recorded_at": at - timedelta(days=30),
-            } | dict(client or {})))
+            self.insert(
+                "clients",
+                **(
+                    {
+                        "client_id": client_id,
+                        "version": 1,
+                        "given_name": "Åsa",
+                        "family_name": "Lindqvist",
+                        "email": f"client{client_id}@example.com",
+                        "phone": "+46701740605",
+                        "skype": None,
+                        "birth_date": date(1980, 5, 17),
+                        "country_code": "SE",
+                        "postcode": "11122",
+                        "registered_at": at - timedelta(days=30),
+                        "recorded_at": at - timedelta(days=30),
+                    }
+                    | dict(client or {})
+                ),
+            )
         if with_terms:
-            self.insert("terms_acceptances", **({
-                "acceptance_id": feed_id, "client_id": client_id, "terms_version": "2026-01", "channel": "web",
-                "accepted_at": at - timedelta(days=30), "recorded_at": at - timedelta(days=30),
-            } | dict(terms or {})))
+            self.insert(
+                "terms_acceptances",
+                **(
+                    {
+                        "acceptance_id": feed_id,
+                        "client_id": client_id,
+                        "terms_version": "2026-01",
+                        "channel": "web",
+                        "accepted_at": at - timedelta(days=30),
+                        "recorded_at": at - timedelta(days=30),
+                    }
+                    | dict(terms or {})
+                ),
+            )
         for number, changes in enumerate([{}] if travellers is None else travellers, start=1):
-            self.insert("booking_travellers", **({
-                "booking_id": booking_id, "version": version, "traveller_no": number, "role": "patient" if number == 1 else "companion",
-                "given_name": "Åsa", "family_name": "Lindqvist", "birth_date": date(1980, 5, 17), "recorded_at": at,
-            } | changes))
+            self.insert(
+                "booking_travellers",
+                **(
+                    {
+                        "booking_id": booking_id,
+                        "version": version,
+                        "traveller_no": number,
+                        "role": "patient" if number == 1 else "companion",
+                        "given_name": "Åsa",
+                        "family_name": "Lindqvist",
+                        "birth_date": date(1980, 5, 17),
+                        "recorded_at": at,
+                    }
+                    | changes
+                ),
+            )
         for number, changes in enumerate([{}] if services is None else services, start=1):
-            self.insert("booking_services", **({
-                "booking_id": booking_id, "version": version, "service_no": number, "kind": "health", "provider_id": 1,
-                "procedure_code": "dental.implant", "itinerary": None, "starts_on": self.day + timedelta(days=40), "recorded_at": at,
-            } | changes))
+            self.insert(
+                "booking_services",
+                **(
+                    {
+                        "booking_id": booking_id,
+                        "version": version,
+                        "service_no": number,
+                        "kind": "health",
+                        "provider_id": 1,
+                        "procedure_code": "dental.implant",
+                        "itinerary": None,
+                        "starts_on": self.day + timedelta(days=40),
+                        "recorded_at": at,
+                    }
+                    | changes
+                ),
+            )
         for changes in consents or []:
-            self.insert("guardian_consents", **({
-                "consent_id": self.number(), "booking_id": booking_id, "traveller_no": 1, "guardian_name": "Karin Ek",
-                "guardian_email": "karin@example.com", "guardian_phone": "+46701740606", "relation": "parent",
-                "given_at": at - timedelta(days=2), "verified_at": at - timedelta(days=1), "verification_method": "bankid",
-                "recorded_at": at - timedelta(days=1),
-            } | changes))
+            self.insert(
+                "guardian_consents",
+                **(
+                    {
+                        "consent_id": self.number(),
+                        "booking_id": booking_id,
+                        "traveller_no": 1,
+                        "guardian_name": "Karin Ek",
+                        "guardian_email": "karin@example.com",
+                        "guardian_phone": "+46701740606",
+                        "relation": "parent",
+                        "given_at": at - timedelta(days=2),
+                        "verified_at": at - timedelta(days=1),
+                        "verification_method": "bankid",
+                        "recorded_at": at - timedelta(days=1),
+                    }
+                    | changes
+                ),
+            )
         if card is not None:
-            self.insert("payment_cards", **({
-                "card_id": self.number(), "client_id": client_id, "booking_id": booking_id, "card_number": "4242424242424242",
-                "card_holder": "ASA LINDQVIST", "card_expiry": "04/29", "cvv": None, "captured_at": at, "save_to_profile": False, "recorded_at": at,
-            } | dict(card)))
+            self.insert(
+                "payment_cards",
+                **(
+                    {
+                        "card_id": self.number(),
+                        "client_id": client_id,
+                        "booking_id": booking_id,
+                        "card_number": "4242424242424242",
+                        "card_holder": "ASA LINDQVIST",
+                        "card_expiry": "04/29",
+                        "cvv": None,
+                        "captured_at": at,
+                        "save_to_profile": False,
+                        "recorded_at": at,
+                    }
+                    | dict(card)
+                ),
+            )
         return f"{booking_id}/{version}"
 
     def view(self, **row: Any) -> str:
         """One page view; returns its row key."""
         at, number = self.at(), self.number()
         view = {
-            "view_id": number, "viewed_at": at - timedelta(seconds=1), "recorded_at": at, "duration_ms": 4000, "ip": "192.0.2.17",
-            "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0", "app_version": None, "language": "sv-SE",
-            "url": "/clinics/stockholm?utm_source=mail", "referrer": None, "session_id": f"session-{number}", "first_party_cookie_id": None,
-            "third_party_cookie_id": None, "gpc": None, "device_id": None, "device_settings": None, "latitude": None, "longitude": None,
+            "view_id": number,
+            "viewed_at": at - timedelta(seconds=1),
+            "recorded_at": at,
+            "duration_ms": 4000,
+            "ip": "192.0.2.17",
+            "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0",
+            "app_version": None,
+            "language": "sv-SE",
+            "url": "/clinics/stockholm?utm_source=mail",
+            "referrer": None,
+            "session_id": f"session-{number}",
+            "first_party_cookie_id": None,
+            "third_party_cookie_id": None,
+            "gpc": None,
+            "device_id": None,
+            "device_settings": None,
+            "latitude": None,
+            "longitude": None,
         } | row
         self.insert("page_views", **view)
         return str(view["view_id"])
@@ -196,7 +320,10 @@ def read(site: Site, query: str, *values: Any, role: str = "governance_owner") -
 
 def empty_warehouse(site: Site) -> None:
     """Forget every batch, accepted row and release; the run log too. As superuser, for append-only holds for everyone else."""
-    with psycopg2.connect(site.dsn("postgres").rsplit("/", 1)[0] + "/governance") as connection, connection.cursor() as cursor:
+    with (
+        psycopg2.connect(site.dsn("postgres").rsplit("/", 1)[0] + "/governance") as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "

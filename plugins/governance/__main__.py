@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"governance: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except BrokenPipeError:
-        # The reader has seen enough (`governance runs | head`); Python would complain once more when it closes the pipe.
+        # The reader has seen enough (`governance runs | head`); Python would complain once more when it closes the
+        # pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -20,7 +20,8 @@ class TransientError(GovernanceError):
 
 
 def is_lasting(sqlstate: str | None) -> bool:
-    """Whether a database's refusal would be the same at the next try: it understood, and refused statement, value or right.
+    """Whether a database's refusal would be the same at the next try: it understood, and refused statement, value or
+    right.
 
     Classes of SQLSTATE: 0A feature not supported, 22 data exception, 42 syntax error or access rule violation.
 

@@ -1,7 +1,8 @@
 """Measured facts, by the name that policy gives each measure. Pure.
 
-A measure turns a batch of source rows into one landed column. It measures and never judges: thresholds stand in the suites.
-The columns of a batch are named `table.column` as policy names them, or by the landed column that the query computed itself.
+A measure turns a batch of source rows into one landed column. It measures and never judges: thresholds stand in the
+suites. The columns of a batch are named `table.column` as policy names them, or by the landed column that the query
+computed itself.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def _has_consent(batch: pa.RecordBatch) -> pa.Array:
 
 def _is_verified(batch: pa.RecordBatch) -> pa.Array:
     """Given and verified, at instants that are known."""
-    return pc.and_(pc.is_valid(batch["guardian_consents.given_at"]), pc.is_valid(batch["guardian_consents.verified_at"]))
+    return pc.and_(
+        pc.is_valid(batch["guardian_consents.given_at"]), pc.is_valid(batch["guardian_consents.verified_at"])
+    )
 
 
 def _where(condition: pa.Array, values: pa.Array) -> pa.Array:
@@ -68,7 +71,8 @@ def _age_under_unverified_consent(batch: pa.RecordBatch, parameters: Parameters,
 def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
     given, verified = batch["guardian_consents.given_at"], batch["guardian_consents.verified_at"]
     booked = batch["bookings.booked_at"]
-    # "From before the booking": an instant equal to the booking's is not before it; an unknown booking instant is no proof.
+    # "From before the booking": an instant equal to the booking's is not before it; an unknown booking instant is no
+    # proof.
     in_time = pc.fill_null(pc.and_(pc.less(given, booked), pc.less(verified, booked)), False)
     late = pc.and_(pc.and_(_has_consent(batch), _is_verified(batch)), pc.invert(in_time))
     return _where(late, _age_at_booking(batch, parameters, origin))

@@ -42,6 +42,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=10),
 }
 
+
 def asset(zone: str, dataset: str) -> Asset:
     """The asset that a task of a pipeline updates, such as `wellbe://analytics/bookings`."""
     return Asset(name=f"{zone}.{dataset}", uri=f"wellbe://{zone}/{dataset}")

@@ -43,7 +43,8 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
     >>> parse("2026-06-30", time_zone="Europe/Stockholm", dataset="visits", first=date(2026, 1, 1), now=now).start.isoformat()
     '2026-06-29T22:00:00+00:00'
 
-    Raises PartitionError when the key is missing or malformed, before the dataset's first partition, or not closed at `now`.
+    Raises PartitionError when the key is missing or malformed, before the dataset's first partition, or not closed at
+    `now`.
     """
     if not key:
         raise PartitionError(
@@ -62,5 +63,7 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
             f"dataset {dataset}, partition {key}: before the dataset's first partition {first}, which policy sets"
         )
     if partition.end > now:
-        raise PartitionError(f"dataset {dataset}, partition {key}: not over yet; it ends at {partition.end:%Y-%m-%d %H:%M} UTC")
+        raise PartitionError(
+            f"dataset {dataset}, partition {key}: not over yet; it ends at {partition.end:%Y-%m-%d %H:%M} UTC"
+        )
     return partition

@@ -1,8 +1,9 @@
 """Policy as code: what may be done with each value, for which purpose, by whom, and for how long.
 
-The files in `policies/` are read into strict frozen models: an unknown key, a missing one or a reference that leads nowhere
-is a `PolicyError`. What the policy text leaves open is a named value with `decided_by`; until the controller decides, it
-reads `project default, unconfirmed` and reports list it. The digest of everything read is part of every run-log entry.
+The files in `policies/` are read into strict frozen models: an unknown key, a missing one or a reference that leads
+nowhere is a `PolicyError`. What the policy text leaves open is a named value with `decided_by`; until the controller
+decides, it reads `project default, unconfirmed` and reports list it. The digest of everything read is part of every
+run-log entry.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a batch of source rows to a batch for landing: encrypt, tokenise, measure, keep (clauses B1, B2, J1). Pure.
 
-What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token; the columns that come out are exactly those
-that policy lands. The one verdict of pull is here too: which cards are past their term (K1).
+What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token; the columns that come out
+are exactly those that policy lands. The one verdict of pull is here too: which cards are past their term (K1).
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def _column(
         values = _origin(batch, table, column.origin[0])
         if column.measure:
             values = MEASURES[column.measure](batch, parameters, column.origin[0])
-        return encrypt(
-            values, batch["row_key"], key=secrets.at_rest, column=Column(table, name), nonces=secrets.nonces
-        )
+        return encrypt(values, batch["row_key"], key=secrets.at_rest, column=Column(table, name), nonces=secrets.nonces)
     if column.treatment is Treatment.GENERALISE and column.measure != "sql":
         return MEASURES[column.measure](batch, parameters, column.origin[0])
     return _origin(batch, table, name if name in batch.schema.names else column.origin[0])
@@ -100,8 +98,8 @@ def _origin(batch: pa.RecordBatch, table: str, name: str) -> pa.Array:
 def within_terms(cards: pa.RecordBatch, *, now: datetime, days: int) -> CardTerms:
     """Split cards by the age of their capture against the real now, never a logical date (K1, E06, E07).
 
-    Exactly `days` times 24 hours is still within the term. An unknown instant of capture, and one in the future, is refused
-    like one that is too old.
+    Exactly `days` times 24 hours is still within the term. An unknown instant of capture, and one in the future, is
+    refused like one that is too old.
     """
     captured = cards["payment_cards.captured_at"]
     instant = pa.scalar(now, captured.type)

@@ -1,7 +1,8 @@
 """Every hop writes that it is about to happen, and how it ended (clause R1).
 
-The outcome of a success is appended by the warehouse in the transaction of its effect. What is here writes the intent before, and the
-outcome of a failure after; an intent that stays without an outcome was interrupted, and `governance runs` shows it as such.
+The outcome of a success is appended by the warehouse in the transaction of its effect. What is here writes the intent
+before, and the outcome of a failure after; an intent that stays without an outcome was interrupted, and `governance
+runs` shows it as such.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def code_digest() -> str:
     """SHA-256 over the package's Python and SQL files, by path."""
     digest = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(
+            path.relative_to(PACKAGE).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest()
+        )
     return digest.hexdigest()
 
 
@@ -40,7 +43,8 @@ def new_id() -> str:
 class Recorded:
     """The try of one hop, as a context: intent at entry, and an outcome `failed` when it is left by an error.
 
-    An error that is not ours leaves as a GovernanceError without its text, which may quote rows: only its type and place remain.
+    An error that is not ours leaves as a GovernanceError without its text, which may quote rows: only its type and
+    place remain.
     """
 
     def __init__(
@@ -75,9 +79,7 @@ class Recorded:
         if error is None or not isinstance(error, Exception):
             return  # success has its entry; a kill or an interrupt leaves the intent alone, which is the truth
         ours = error if isinstance(error, GovernanceError) else self._without_text(error, trace)
-        failed = self.outcome(
-            Outcome.FAILED, error={"type": type(ours).__name__, "message": str(ours)}, **self.facts
-        )
+        failed = self.outcome(Outcome.FAILED, error={"type": type(ours).__name__, "message": str(ours)}, **self.facts)
         try:
             with warehouse.connect(self._dsn) as connection:
                 connection.append(failed)

@@ -1,8 +1,9 @@
 """The run log: what an entry says, and its canonical bytes (clause R1).
 
-An entry is written for every intent and every outcome of a hop. It holds counts, digests, rule outcomes and who started the run;
-never personal data of clients, travellers or visitors. Bytes are canonical JSON (RFC 8785), so that a digest of an entry is the
-same everywhere. Order, tree and proofs are not here yet: this first version is append-only in the database.
+An entry is written for every intent and every outcome of a hop. It holds counts, digests, rule outcomes and who
+started the run; never personal data of clients, travellers or visitors. Bytes are canonical JSON (RFC 8785), so that a
+digest of an entry is the same everywhere. Order, tree and proofs are not here yet: this first version is append-only
+in the database.
 """
 
 from __future__ import annotations

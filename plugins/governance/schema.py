@@ -18,7 +18,8 @@ from governance.warehouse import translated
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
-# What each role may do besides the columns that policy grants it in the vault: object -> privileges. Functions end in ().
+# What each role may do besides the columns that policy grants it in the vault: object -> privileges. Functions end in
+# ().
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
         "control.batches": "SELECT, INSERT, UPDATE",
@@ -104,7 +105,9 @@ def _apply_migrations(cursor: psycopg2.extensions.cursor) -> list[str]:
     known = migrations()
     unknown = sorted(done - {name for name, _ in known})
     if unknown:
-        raise GovernanceError(f"the database has migrations that this code does not know: {', '.join(unknown)}; update the code")
+        raise GovernanceError(
+            f"the database has migrations that this code does not know: {', '.join(unknown)}; update the code"
+        )
     applied = []
     for name, text in known:
         if name not in done:
@@ -145,14 +148,18 @@ def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
             continue
         _revoke_everything(cursor, policy, name)
         for schema in role.can_use:
-            cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name)))
+            cursor.execute(
+                sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name))
+            )
         for target, privileges in RIGHTS[name].items():
             _grant(cursor, policy, name, target, privileges)
         if "vault" in role.can_use:
             _grant_vault_columns(cursor, policy, name)
     for dataset in policy.datasets.values():
         for table in dataset.landed:
-            cursor.execute(sql.SQL("GRANT SELECT ON {} TO validator").format(sql.Identifier("landing", f"current_{table}")))
+            cursor.execute(
+                sql.SQL("GRANT SELECT ON {} TO validator").format(sql.Identifier("landing", f"current_{table}"))
+            )
 
 
 def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
@@ -175,7 +182,11 @@ def _grant(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, target
         return
     kind = "FUNCTION " if target.endswith(")") else ""
     # Targets and privileges are the literals of RIGHTS above, never input.
-    cursor.execute(sql.SQL("GRANT {} ON {}{} TO {}").format(sql.SQL(privileges), sql.SQL(kind), sql.SQL(target), sql.Identifier(role)))
+    cursor.execute(
+        sql.SQL("GRANT {} ON {}{} TO {}").format(
+            sql.SQL(privileges), sql.SQL(kind), sql.SQL(target), sql.Identifier(role)
+        )
+    )
 
 
 def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
@@ -185,7 +196,11 @@ def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, rol
         by_table.setdefault(table, {"partition_key"}).add(column)
     for table, columns in by_table.items():
         listed = sql.SQL(", ").join(map(sql.Identifier, sorted(columns)))
-        cursor.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, sql.Identifier("vault", table), sql.Identifier(role)))
+        cursor.execute(
+            sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(
+                listed, sql.Identifier("vault", table), sql.Identifier(role)
+            )
+        )
 
 
 def _generate_comments(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
@@ -196,5 +211,7 @@ def _generate_comments(cursor: psycopg2.extensions.cursor, policy: Policy) -> No
         for name, column in release.columns.items():
             kind = column.kind.replace("_", "-")
             cursor.execute(
-                sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})"))
+                sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
+                    table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})")
+                )
             )

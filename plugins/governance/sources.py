@@ -140,7 +140,8 @@ def check_schema(found: Columns, policy: Policy) -> None:
     Raises GapError naming every undeclared, missing or retyped column: an unknown column is never ignored (E15, E16).
     """
     declared = {
-        table: {name: column.type for name, column in columns.items()} for table, columns in policy.source_tables.items()
+        table: {name: column.type for name, column in columns.items()}
+        for table, columns in policy.source_tables.items()
     }
     problems = []
     for table in sorted(found.keys() | declared.keys()):

@@ -63,13 +63,15 @@ class Workspace:
             yield recorded, connection
 
 
-# -- pull ----------------------------------------------------------------------------------------------------------------
+# -- pull
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch:
     """Bring one partition from the source into landing: encrypted, tokenised, measured, counted.
 
-    Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError; nothing is kept then.
+    Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError; nothing
+    is kept then.
     """
     spec = workspace.policy.dataset(dataset)
     batch = Batch(dataset, key or "none", run.run_id)
@@ -162,7 +164,8 @@ class _Landing:
         )
 
 
-# -- validate ------------------------------------------------------------------------------------------------------------
+# -- validate
+# ------------------------------------------------------------------------------------------------------------
 
 
 def validate(workspace: Workspace, batch: Batch, run: Run) -> Batch:
@@ -262,7 +265,8 @@ def _counted(batch: Batch, accepted: int, quarantined: int) -> Batch:
     return replace(batch, counts={**batch.counts, "accepted": accepted, "quarantined": quarantined})
 
 
-# -- publish -------------------------------------------------------------------------------------------------------------
+# -- publish
+# -------------------------------------------------------------------------------------------------------------
 
 
 def missing_predecessor(workspace: Workspace, batch: Batch) -> str | None:
@@ -293,7 +297,9 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
             raise ContendedError(f"{batch.label}: partition {missing} has to be published first; the task retries")
         state = _landed(connection, batch, partition)
         if state.state != "settled":
-            raise ContendedError(f"{batch.label}: run {state.run_id} has landed it again and not settled it; the task retries")
+            raise ContendedError(
+                f"{batch.label}: run {state.run_id} has landed it again and not settled it; the task retries"
+            )
         conservation = _publish(workspace, spec, batch, partition, state, recorded, connection)
     return replace(
         batch, counts={**batch.counts, "published": conservation.published, "suppressed": conservation.suppressed}

@@ -23,8 +23,8 @@ IMPLIED = {
     "L1.plausible_age": {"L1.adult_at_booking", "L1.adult_at_service"},
     "A1.known_client": {"A1.plausible_email"},
 }
-"""Rules that a trouble also breaks by its nature: who is a minor at booking often still is at service, who is not born yet
-is no adult, and of an unknown client the address is unknown too."""
+"""Rules that a trouble also breaks by its nature: who is a minor at booking often still is at service, who is not born
+yet is no adult, and of an unknown client the address is unknown too."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,25 @@ def report(
     tables, problems = _partitions(site, in_range)
     caught = _caught(site)
     strangers = _strangers(site)
-    problems += [f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}" for c in caught if c.caught < c.planted]
+    problems += [
+        f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}"
+        for c in caught
+        if c.caught < c.planted
+    ]
     if loaded.origin == "generated" and strangers:
-        problems.append(f"{sum(strangers.values())} rows were held back that no trouble was planted in: {dict(strangers)}")
-    lines = ["", *tables, "", *_troubles(caught), *_own_troubles(loaded, strangers), *_malformed(loaded), "", *_decisions(site)]
+        problems.append(
+            f"{sum(strangers.values())} rows were held back that no trouble was planted in: {dict(strangers)}"
+        )
+    lines = [
+        "",
+        *tables,
+        "",
+        *_troubles(caught),
+        *_own_troubles(loaded, strangers),
+        *_malformed(loaded),
+        "",
+        *_decisions(site),
+    ]
     lines += ["", *_figures(times, peak_pss_bytes), "", *_verdict(problems), "", *_where(site)]
     return Report(tuple(lines), not problems)
 
@@ -123,7 +138,9 @@ def _strangers(site: Site) -> Counter[str]:
         for named in {rule} | IMPLIED.get(rule, set()):
             allowed.add((dataset, key, named))
     query = "SELECT dataset, row_key, rule FROM quarantine.findings UNION ALL SELECT dataset, row_key, rule FROM quarantine.refusals"
-    return Counter(rule for dataset, key, rule in rows(site.dsn("validator"), query) if (dataset, key, rule) not in allowed)
+    return Counter(
+        rule for dataset, key, rule in rows(site.dsn("validator"), query) if (dataset, key, rule) not in allowed
+    )
 
 
 def _troubles(caught: list[Caught]) -> list[str]:
@@ -151,7 +168,9 @@ def _malformed(loaded: Loaded) -> list[str]:
 def _decisions(site: Site) -> list[str]:
     policy = load(site=site.policy_path)
     open_values = [name for name, value in policy.open_values.items() if not value.is_confirmed]
-    return [f"policy {policy.digest[:16]}; {len(open_values)} values are project defaults, unconfirmed: {', '.join(open_values)}"]
+    return [
+        f"policy {policy.digest[:16]}; {len(open_values)} values are project defaults, unconfirmed: {', '.join(open_values)}"
+    ]
 
 
 def _figures(times: Mapping[str, float], peak_pss_bytes: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Our database: one connection as one role, one transaction per effect, and no change without its run-log entry.
 
-Every changing method takes the entry that records it and appends it in the same transaction; a method returns only after commit.
-Errors of the driver may quote rows, so only their SQLSTATE leaves this module.
+Every changing method takes the entry that records it and appends it in the same transaction; a method returns only
+after commit. Errors of the driver may quote rows, so only their SQLSTATE leaves this module.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class Warehouse:
     ) -> None:
         """Replace a partition in landing by streamed Arrow batches, in one transaction with its entry.
 
-        `summary` is asked for state and entry after the last batch has been copied, because the counts are known only then.
+        `summary` is asked for state and entry after the last batch has been copied, because the counts are known only
+        then.
         """
         tables = list(tables)
         with self._transaction() as cursor:
@@ -167,7 +168,8 @@ class Warehouse:
             )
             for table, batches in tables:
                 self._copy(cursor, table, batches)
-                # What has just been loaded is unknown to the planner, and a plan for an empty table takes minutes on a full one.
+                # What has just been loaded is unknown to the planner, and a plan for an empty table takes minutes on
+                # a full one.
                 cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("landing", table)))
             entry = summary.entry()
             execute_values(
@@ -196,8 +198,8 @@ class Warehouse:
     def settle(self, batch: Batch, day: date, findings: Sequence[Finding], entry: SettlementEntry) -> Settled:
         """Move a validated batch from landing to vault and quarantine, in one transaction with its entry.
 
-        Each finding's query must name exactly as many rows as Great Expectations counted. Raises GovernanceError when it
-        does not: a query that has lost its condition would quarantine, or let pass, the wrong rows.
+        Each finding's query must name exactly as many rows as Great Expectations counted. Raises GovernanceError when
+        it does not: a query that has lost its condition would quarantine, or let pass, the wrong rows.
         """
         with self._transaction() as cursor:
             cursor.execute("SELECT set_config('governance.partition_key', %s, true)", (batch.partition_key,))
@@ -219,7 +221,14 @@ class Warehouse:
         return settled
 
     def publish(
-        self, batch: Batch, day: date, table: str, rows: pd.DataFrame, decisions: pd.DataFrame, published: Published, entry: Entry
+        self,
+        batch: Batch,
+        day: date,
+        table: str,
+        rows: pd.DataFrame,
+        decisions: pd.DataFrame,
+        published: Published,
+        entry: Entry,
     ) -> None:
         """Append a release: its rows, what was decided about each accepted row, and the entry, in one transaction.
 
@@ -286,7 +295,8 @@ class Warehouse:
     @staticmethod
     def _record_finding(cursor: psycopg2.extensions.cursor, batch: Batch, day: date, finding: Finding) -> None:
         view = sql.Identifier("landing", f"current_{finding.table}")
-        # The query comes from Great Expectations, built from a suite of ours; it is read-only on the validator's own view.
+        # The query comes from Great Expectations, built from a suite of ours; it is read-only on the validator's own
+        # view.
         cursor.execute(
             sql.SQL(
                 "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
@@ -360,7 +370,8 @@ class _BinaryCopy:
             try:
                 chunk = next(self._chunks, None)
             except BaseException as error:
-                # The driver sends the text of what a reader raises to the server, and raises the server's answer instead.
+                # The driver sends the text of what a reader raises to the server, and raises the server's answer
+                # instead.
                 self.broken_by = error
                 raise _Broken from error
             if chunk is None:

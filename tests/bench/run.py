@@ -23,7 +23,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import builders
-
 from governance import steps
 from governance.embedded import control
 from governance.embedded import site as sites
@@ -84,7 +83,9 @@ def hop(folder: Path, name: str, dataset: str) -> int:
         return sum(count for key, count in batch.counts.items() if key.endswith("_pulled"))
     batch = getattr(steps, name)(space, Batch(dataset, DAY.isoformat(), builders.run().run_id), builders.run())
     counts = batch.counts
-    return int(counts["accepted"] + counts["quarantined"] if name == "validate" else counts["published"] + counts["suppressed"])
+    return int(
+        counts["accepted"] + counts["quarantined"] if name == "validate" else counts["published"] + counts["suppressed"]
+    )
 
 
 def naive_pull(folder: Path) -> int:
@@ -142,10 +143,17 @@ def live_day(folder: Path) -> None:
 
     site = sites.load(folder)
     for dataset in demo.DATASETS:
-        subprocess.run(airflow.command("dags", "unpause", "--yes", dataset), env=airflow_config.environment(site), capture_output=True, check=True)
+        subprocess.run(
+            airflow.command("dags", "unpause", "--yes", dataset),
+            env=airflow_config.environment(site),
+            capture_output=True,
+            check=True,
+        )
     query = "SELECT dag_id, state, extract(epoch FROM end_date - queued_at) FROM dag_run ORDER BY 1"
     deadline = time.monotonic() + 300
-    while len(found := rows(site.dsn("airflow"), query)) < 2 or any(state not in ("success", "failed") for _, state, _ in found):
+    while len(found := rows(site.dsn("airflow"), query)) < 2 or any(
+        state not in ("success", "failed") for _, state, _ in found
+    ):
         if time.monotonic() > deadline:
             break
         time.sleep(0.5)
@@ -169,13 +177,23 @@ def main() -> None:
             measured("sample: bookings, people, page views", fill, folder)
             pull = measured("pull visits", hop, folder, "pull", "visits")
             naive = measured("naive pull of page views", naive_pull, folder)
-            say(f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, {pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory")
+            say(
+                f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, {pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
+            )
             pandas_way = measured("Great Expectations on a pandas frame", naive_validate, folder)
             validate = measured("validate visits (suite pushed down, settled)", hop, folder, "validate", "visits")
-            say(f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, {validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory")
+            say(
+                f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, {validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
+            )
             measured("publish visits", hop, folder, "publish", "visits")
             for step in ("pull", "validate", "publish"):
-                measured(f"{step} bookings, all tables" if step == "pull" else f"{step} bookings", hop, folder, step, "bookings")
+                measured(
+                    f"{step} bookings, all tables" if step == "pull" else f"{step} bookings",
+                    hop,
+                    folder,
+                    step,
+                    "bookings",
+                )
             parse_dags()
             _live(Path(name) / "live", site)
         finally:

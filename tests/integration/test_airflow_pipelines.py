@@ -1,4 +1,5 @@
-"""The pipelines under a live Airflow: schedule and backfill, tasks killed in every hop, and canaries that must not be seen.
+"""The pipelines under a live Airflow: schedule and backfill, tasks killed in every hop, and canaries that must not be
+seen.
 
 One scenario is run once, with a kill in the middle of each hop; the tests look at what it left.
 """
@@ -22,8 +23,7 @@ import pytest
 
 from governance import history
 from governance.commands.reading import log_entries, rows
-from governance.embedded import airflow, airflow_config, postgres
-from governance.embedded import demo
+from governance.embedded import airflow, airflow_config, demo, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
@@ -147,7 +147,11 @@ def test_a_task_killed_in_each_hop_is_retried_and_its_death_is_seen_in_the_log(s
     interrupted = [tried for tried in attempts(scenario.site) if tried.outcome == history.INTERRUPTED]
     assert sorted(tried.event for tried in interrupted) == sorted(HOPS)
     for tried in interrupted:
-        later = [t for t in attempts(scenario.site) if (t.event, t.partition_key, t.dataset) == (tried.event, tried.partition_key, tried.dataset)]
+        later = [
+            t
+            for t in attempts(scenario.site)
+            if (t.event, t.partition_key, t.dataset) == (tried.event, tried.partition_key, tried.dataset)
+        ]
         assert later[-1].outcome == "passed"
         assert later[-1].run["try_number"] > tried.run["try_number"]
 
@@ -159,7 +163,9 @@ def test_after_the_kills_every_row_is_there_once_and_conserved(scenario: Scenari
     assert len(published) == len(demo.DATASETS) * DAYS
     assert [Conservation(**tried.conservation).imbalances() for tried in published.values()] == [[]] * len(published)
     ((at_source,),) = rows(site.dsn("wellbe_owner"), "SELECT count(*) FROM wellbe.bookings")
-    assert sum(t.conservation["at_source"] for (dataset, _), t in published.items() if dataset == "bookings") == at_source
+    assert (
+        sum(t.conservation["at_source"] for (dataset, _), t in published.items() if dataset == "bookings") == at_source
+    )
     owner = site.dsn("governance_owner")
     ((in_vault, distinct),) = rows(owner, "SELECT count(*), count(DISTINCT row_key) FROM vault.bookings")
     ((quarantined,),) = rows(owner, "SELECT count(*) FROM quarantine.rows WHERE dataset = 'bookings'")
@@ -180,7 +186,9 @@ def test_who_started_a_run_is_in_the_log(scenario: Scenario) -> None:
 def test_canaries_are_published(scenario: Scenario) -> None:
     """Otherwise the search for their tokens would prove nothing."""
     keys = {
-        f"{booking_id}/1" for day in scenario.days for booking_id in booking_ids(keys_of(day, CANARIES_PER_DAY, CANARY_SLOT))
+        f"{booking_id}/1"
+        for day in scenario.days
+        for booking_id in booking_ids(keys_of(day, CANARIES_PER_DAY, CANARY_SLOT))
     }
     query = "SELECT decision, count(*) FROM vault.release_ledger WHERE dataset = 'bookings' AND row_key = ANY(%s) GROUP BY 1"
     assert rows(scenario.site.dsn("governance_owner"), query, (sorted(keys),)) == [("published", len(keys))]

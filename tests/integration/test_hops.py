@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import builders
 import psycopg2
 import pytest
-from builders import DAY, NOON, World
 
+import builders
+from builders import DAY, NOON, World
 from governance import steps
 from governance.embedded.site import Site
 from governance.run_log import Batch
@@ -53,48 +52,91 @@ MINOR = date(2010, 3, 10)  # 16 on the day
 BOOKING_TROUBLES: dict[str, tuple[Callable[[World], str], str, str]] = {
     "no terms accepted": (lambda w: w.booking(with_terms=False), "bookings", "A1.terms_accepted"),
     "terms accepted a minute after the booking": (
-        lambda w: w.booking(terms={"accepted_at": NOON - timedelta(minutes=4)}), "bookings", "A1.terms_accepted_before_booking"),
+        lambda w: w.booking(terms={"accepted_at": NOON - timedelta(minutes=4)}),
+        "bookings",
+        "A1.terms_accepted_before_booking",
+    ),
     "an unknown purpose": (lambda w: w.booking(purpose_code="resale"), "bookings", "A1.known_purpose"),
     "no purpose": (lambda w: w.booking(purpose_code=None), "bookings", "A1.known_purpose"),
     "an unknown status": (lambda w: w.booking(status="maybe"), "bookings", "A1.known_status"),
     "an e-mail without a domain": (lambda w: w.booking(client={"email": "nobody@"}), "bookings", "A1.plausible_email"),
     "no e-mail": (lambda w: w.booking(client={"email": None}), "bookings", "A1.plausible_email"),
     "a service the day before the booking": (
-        lambda w: w.booking(service_date=DAY - timedelta(days=1)), "bookings", "A1.plausible_service_date"),
+        lambda w: w.booking(service_date=DAY - timedelta(days=1)),
+        "bookings",
+        "A1.plausible_service_date",
+    ),
     "a service 1,101 days after the booking": (
-        lambda w: w.booking(service_date=DAY + timedelta(days=1101)), "bookings", "A1.plausible_service_date"),
+        lambda w: w.booking(service_date=DAY + timedelta(days=1101)),
+        "bookings",
+        "A1.plausible_service_date",
+    ),
     "booked after it was recorded": (
-        lambda w: w.booking(booked_at=NOON + timedelta(seconds=1)), "bookings", "A1.plausible_booking_date"),
+        lambda w: w.booking(booked_at=NOON + timedelta(seconds=1)),
+        "bookings",
+        "A1.plausible_booking_date",
+    ),
     "a negative price": (lambda w: w.booking(price_amount_minor=-1), "bookings", "A1.plausible_price"),
     "a price above the bound": (lambda w: w.booking(price_amount_minor=50_000_001), "bookings", "A1.plausible_price"),
     "no price": (lambda w: w.booking(price_amount_minor=None), "bookings", "A1.plausible_price"),
     "an unknown currency": (lambda w: w.booking(currency_code="XXX"), "bookings", "A1.known_currency"),
     "nobody travels": (lambda w: w.booking(travellers=[]), "bookings", "L1.has_travellers"),
     "no service": (lambda w: w.booking(services=[]), "bookings", "H1.has_services"),
-    "a version that skips one": (lambda w: w.booking(version=3, status="amended") , "bookings", "R1.no_version_gap"),
+    "a version that skips one": (lambda w: w.booking(version=3, status="amended"), "bookings", "R1.no_version_gap"),
     "a card number in the notes": (
-        lambda w: w.booking(notes="Charge 4242 4242-4242 4242 please"), "bookings", "K4.no_card_number_in_text"),
+        lambda w: w.booking(notes="Charge 4242 4242-4242 4242 please"),
+        "bookings",
+        "K4.no_card_number_in_text",
+    ),
     "a CVV in the notes": (lambda w: w.booking(notes="cvc: 123"), "bookings", "K4.no_cvv_in_text"),
     "a card number in the itinerary": (
-        lambda w: w.booking(services=[{"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "4242424242424242"}]) + "/1",
-        "booking_services", "K4.no_card_number_in_text"),
+        lambda w: (
+            w.booking(
+                services=[{"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "4242424242424242"}]
+            )
+            + "/1"
+        ),
+        "booking_services",
+        "K4.no_card_number_in_text",
+    ),
     "a CVV in the itinerary": (
-        lambda w: w.booking(services=[{"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "CVV 4321"}]) + "/1",
-        "booking_services", "K4.no_cvv_in_text"),
+        lambda w: (
+            w.booking(services=[{"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "CVV 4321"}])
+            + "/1"
+        ),
+        "booking_services",
+        "K4.no_cvv_in_text",
+    ),
     "a birth date that nobody knows": (
-        lambda w: w.booking(travellers=[{"birth_date": None}]) + "/1", "booking_travellers", "L1.birth_date_known"),
+        lambda w: w.booking(travellers=[{"birth_date": None}]) + "/1",
+        "booking_travellers",
+        "L1.birth_date_known",
+    ),
     "a birth date of 1900": (
-        lambda w: w.booking(travellers=[{"birth_date": date(1900, 1, 1)}]) + "/1", "booking_travellers", "L1.plausible_age"),
+        lambda w: w.booking(travellers=[{"birth_date": date(1900, 1, 1)}]) + "/1",
+        "booking_travellers",
+        "L1.plausible_age",
+    ),
     "a guardian's consent that was never verified": (
         lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"verified_at": None}]) + "/1",
-        "booking_travellers", "L2.guardian_consent_verified"),
+        "booking_travellers",
+        "L2.guardian_consent_verified",
+    ),
     "a guardian's consent from after the booking": (
         lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"verified_at": NOON}]) + "/1",
-        "booking_travellers", "L2.guardian_consent_before_booking"),
+        "booking_travellers",
+        "L2.guardian_consent_before_booking",
+    ),
     "a provider that is not in the register": (
-        lambda w: w.booking(services=[{"provider_id": 99}]) + "/1", "booking_services", "H1.known_provider"),
+        lambda w: w.booking(services=[{"provider_id": 99}]) + "/1",
+        "booking_services",
+        "H1.known_provider",
+    ),
     "a provider of the other kind": (
-        lambda w: w.booking(services=[{"provider_id": 2}]) + "/1", "booking_services", "H1.known_provider"),
+        lambda w: w.booking(services=[{"provider_id": 2}]) + "/1",
+        "booking_services",
+        "H1.known_provider",
+    ),
 }
 
 
@@ -130,7 +172,9 @@ def test_a_minor_on_both_days_fails_both_rules(site: Site, world: World) -> None
     key = world.booking(travellers=[{"birth_date": MINOR}])
     through(site, "bookings")
     assert {rule for _, _, rule in findings(site)} == {"L1.adult_at_booking", "L1.adult_at_service"}
-    assert rows(site, "SELECT row_key, rules FROM quarantine.rows") == [(key, ["L1.adult_at_booking", "L1.adult_at_service"])]
+    assert rows(site, "SELECT row_key, rules FROM quarantine.rows") == [
+        (key, ["L1.adult_at_booking", "L1.adult_at_service"])
+    ]
 
 
 @pytest.mark.clause("L2")
@@ -173,7 +217,12 @@ VIEW_TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.clause("K4")
 @pytest.mark.clause("R1")
 def test_each_rule_of_visits_catches_its_trouble_and_only_that(site: Site, world: World) -> None:
-    sound = {world.view(), world.view(latitude=59.3, longitude=18.1), world.view(duration_ms=0), world.view(duration_ms=86_400_000)}
+    sound = {
+        world.view(),
+        world.view(latitude=59.3, longitude=18.1),
+        world.view(duration_ms=0),
+        world.view(duration_ms=86_400_000),
+    }
     planted = {("page_views", world.view(**row), rule) for row, rule in VIEW_TROUBLES.values()}
     twice = world.view()
     world.view(view_id=int(twice))

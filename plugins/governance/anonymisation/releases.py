@@ -2,8 +2,8 @@
 
 What a release protects against: singling out by the published quasi-identifiers (every class holds at least k distinct people),
 and learning the one sensitive value of a class (at least l distinct ones). What it does not protect against: skewed classes, what
-several releases together tell about a person who is in more than one of them, and whoever knows the sensitive value of all others in a class.
-It is therefore called anonymised only within one release.
+several releases together tell about a person who is in more than one of them, and whoever knows the sensitive value of
+all others in a class. It is therefore called anonymised only within one release.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ class Release:
 
 
 def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
-    """A release of booking events: one row per booking, its last event of those accepted, in classes of k people and l values.
+    """A release of booking events: one row per booking, its last event of those accepted, in classes of k people and l
+    values.
 
-    `accepted`: row_key, partition_key, booking_id, version, client_token, status, client_country_code, travellers_count, lead_days,
-    nights_count, price_amount_minor, currency_code, procedure_code (in clear, only here). Raises DisclosureError when the rows to be published do not hold k and l.
+    `accepted`: row_key, partition_key, booking_id, version, client_token, status, client_country_code,
+    travellers_count, lead_days, nights_count, price_amount_minor, currency_code, procedure_code (in clear, only here).
+    Raises DisclosureError when the rows to be published do not hold k and l.
     """
     newest = accepted.groupby("booking_id")["version"].transform("max") == accepted["version"]
     last = accepted[newest]
@@ -61,14 +63,17 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     decision = pd.Series("superseded", index=accepted.index).where(~newest, "suppressed")
     decision[published.index] = "published"
     # The order of rows would tell who came first; sorted by what is published it tells nothing.
-    return Release(published.sort_values(list(specification.columns), ignore_index=True), _decisions(accepted, decision), measured)
+    return Release(
+        published.sort_values(list(specification.columns), ignore_index=True), _decisions(accepted, decision), measured
+    )
 
 
 def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, limit: int) -> Release:
     """A release of page view counts: cells of at least k visitors, each visitor counted for at most `limit` views.
 
-    `accepted`: row_key, partition_key, visitor_token, country_code, device_class, page_category. Which views of a visitor count does not
-    depend on when they were made: they are taken in the order of their row keys. Raises DisclosureError when a published cell does not hold k.
+    `accepted`: row_key, partition_key, visitor_token, country_code, device_class, page_category. Which views of a
+    visitor count does not depend on when they were made: they are taken in the order of their row keys. Raises
+    DisclosureError when a published cell does not hold k.
     """
     cells = list(specification.of_kind("quasi_identifier"))[1:]
     views = accepted.sort_values("row_key")
@@ -82,13 +87,21 @@ def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k
     decision[labelled.index[safe]] = "published"
     measured = require(labelled[safe], cells, (), labelled.loc[safe, "visitor_token"], k=k, l=1)
     if int(published["views_count"].sum()) != int(safe.sum()):
-        raise DisclosureError("the published counts do not add up to the views that were to be published; nothing was published")
+        raise DisclosureError(
+            "the published counts do not add up to the views that were to be published; nothing was published"
+        )
     rows = published[list(specification.columns)].reset_index(drop=True)
     return Release(rows, _decisions(accepted, decision), Risk(measured.k, None))
 
 
 def in_classes(
-    rows: pd.DataFrame, quasi: Sequence[str], sensitive: Sequence[str], people: pd.Series, *, k: int, l: int  # noqa: E741
+    rows: pd.DataFrame,
+    quasi: Sequence[str],
+    sensitive: Sequence[str],
+    people: pd.Series,
+    *,
+    k: int,
+    l: int,  # noqa: E741
 ) -> pd.Series:
     """Which rows may be published: those whose class holds k people and l values of every sensitive column."""
     if rows.empty:
@@ -98,14 +111,24 @@ def in_classes(
 
 
 def require(
-    rows: pd.DataFrame, quasi: Sequence[str], sensitive: Sequence[str], people: pd.Series, *, k: int, l: int  # noqa: E741
+    rows: pd.DataFrame,
+    quasi: Sequence[str],
+    sensitive: Sequence[str],
+    people: pd.Series,
+    *,
+    k: int,
+    l: int,  # noqa: E741
 ) -> Risk:
     """Measure the very rows that would be published. Raises DisclosureError when they do not hold k and l."""
     measured = risk(rows, quasi, sensitive, people)
     if measured.k is not None and measured.k < k:
-        raise DisclosureError(f"a class of {measured.k} people was about to be published, policy asks for {k}; nothing was published")
+        raise DisclosureError(
+            f"a class of {measured.k} people was about to be published, policy asks for {k}; nothing was published"
+        )
     if measured.l is not None and measured.l < l:
-        raise DisclosureError(f"a class with {measured.l} sensitive values was about to be published, policy asks for {l}; nothing was published")
+        raise DisclosureError(
+            f"a class with {measured.l} sensitive values was about to be published, policy asks for {l}; nothing was published"
+        )
     return measured
 
 

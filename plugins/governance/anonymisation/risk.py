@@ -25,8 +25,8 @@ def class_measures(
 ) -> pd.DataFrame:
     """k and l of the class of every row: a frame with columns `k` and `l`, indexed like `rows`.
 
-    `people` tells people apart and is aligned with `rows`; an unknown person counts as nobody. NULL is a value like any other.
-    Without sensitive columns `l` is the class's k.
+    `people` tells people apart and is aligned with `rows`; an unknown person counts as nobody. NULL is a value like
+    any other. Without sensitive columns `l` is the class's k.
     """
     table = rows[[*quasi_identifiers, *sensitive]].assign(_person=people)
     classes = table.groupby(list(quasi_identifiers), dropna=False, sort=False, observed=True)

@@ -22,7 +22,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     listing = actions.add_parser("list", help="rows per dataset, partition and rule; with --keys the rows' keys")
     listing.add_argument("--dataset", help="only this dataset")
     listing.add_argument("--partition", metavar="YYYY-MM-DD", help="only this partition")
-    listing.add_argument("--keys", action="store_true", help="also the surrogate keys by which the source knows the rows")
+    listing.add_argument(
+        "--keys", action="store_true", help="also the surrogate keys by which the source knows the rows"
+    )
     listing.set_defaults(run=_list)
     replay = actions.add_parser(
         "replay", help="pull and validate a partition again; what passes now is published with the next release"
@@ -36,7 +38,9 @@ def _list(arguments: argparse.Namespace) -> int:
     found = rows(
         sites.load().dsn("validator"), named_query("quarantined"), (arguments.dataset,) * 2 + (arguments.partition,) * 2
     )
-    say(f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}  {'KEYS' if arguments.keys else ''}".rstrip())
+    say(
+        f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}  {'KEYS' if arguments.keys else ''}".rstrip()
+    )
     for dataset, partition, rule, table, count, keys in found:
         shown = "  " + " ".join(keys) if arguments.keys else ""
         say(f"{dataset:<9} {partition:%Y-%m-%d}  {rule:<34} {table:<19} {count:>6}{shown}")

@@ -13,7 +13,9 @@ from governance.embedded.cli import say
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("runs", help="every try of every hop: what, when, by whom, how it ended (from the run log)")
+    parser = subparsers.add_parser(
+        "runs", help="every try of every hop: what, when, by whom, how it ended (from the run log)"
+    )
     parser.add_argument("--dataset", help="only this dataset")
     parser.add_argument("--partition", metavar="YYYY-MM-DD", help="only this partition")
     parser.add_argument("--failed", action="store_true", help="only tries that failed or have no outcome")
@@ -33,7 +35,9 @@ def _run(arguments: argparse.Namespace) -> int:
         for tried in tries:
             say(json.dumps({**tried.entry, "outcome": tried.outcome, "started_at": tried.started_at}, sort_keys=True))
         return 0
-    say(f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<9} {'TRY':>3} {'OUTCOME':<11} {'TRIGGER':<10} WHAT")
+    say(
+        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<9} {'TRY':>3} {'OUTCOME':<11} {'TRIGGER':<10} WHAT"
+    )
     for tried in tries:
         say(
             f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} {tried.event:<9} "
@@ -55,5 +59,7 @@ def _what(tried: history.Tried) -> str:
         "validate": ("accepted", "quarantined"),
         "publish": ("published", "suppressed", "superseded", "carried_in"),
     }.get(tried.event, ())
-    parts = [f"{name.replace('_', ' ')} {terms[name]}" for name in shown if terms and (terms[name] or name != "carried_in")]
+    parts = [
+        f"{name.replace('_', ' ')} {terms[name]}" for name in shown if terms and (terms[name] or name != "carried_in")
+    ]
     return ", ".join(parts + [f"ALARM {alarm}" for alarm in tried.entry.get("alarms") or []])

@@ -1,7 +1,8 @@
-"""`make demo`: everything up, a source filled, every partition run by Airflow's own means, and a summary that says what happened.
+"""`make demo`: everything up, a source filled, every partition run by Airflow's own means, and a summary that says
+what happened.
 
-Nothing here calls a step: each DAG's timetable starts yesterday's partition and `airflow backfill create` the others; what is told is
-read from the run log, as the auditor reads it.
+Nothing here calls a step: each DAG's timetable starts yesterday's partition and `airflow backfill create` the others;
+what is told is read from the run log, as the auditor reads it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,12 @@ class Peak:
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("demo", help="everything up, a source filled, at least seven partitions run, a summary")
-    parser.add_argument("--bookings", type=Path, metavar="FILE", help="replay this hotel-bookings CSV instead of a sample")
+    parser = subparsers.add_parser(
+        "demo", help="everything up, a source filled, at least seven partitions run, a summary"
+    )
+    parser.add_argument(
+        "--bookings", type=Path, metavar="FILE", help="replay this hotel-bookings CSV instead of a sample"
+    )
     parser.add_argument("--access-log", type=Path, metavar="FILE", help="replay this access log instead of a sample")
     parser.set_defaults(run=_run)
 
@@ -53,14 +58,18 @@ def _run(arguments: argparse.Namespace) -> int:
     from governance.embedded import control
 
     if (arguments.bookings is None) != (arguments.access_log is None):
-        raise InputError("real input takes both files: make demo BOOKINGS=hotel_bookings.csv.gz ACCESS_LOG=access_log.gz")
+        raise InputError(
+            "real input takes both files: make demo BOOKINGS=hotel_bookings.csv.gz ACCESS_LOG=access_log.gz"
+        )
     began = time.monotonic()
     until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
     folder = sites.default_data_dir()
     _start_over_when_input_changed(folder, arguments)
     site = control.clusters_up(folder, say)
     if _ran_ahead(site, until):
-        say("Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made, and starting over")
+        say(
+            "Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made, and starting over"
+        )
         _empty(folder, arguments)
         site = control.clusters_up(folder, say)
     loaded = _fill(site, arguments, until)
@@ -82,7 +91,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if report.is_good else 1
 
 
-# -- what goes in --------------------------------------------------------------------------------------------------------
+# -- what goes in
+# --------------------------------------------------------------------------------------------------------
 
 
 def _start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> None:
@@ -126,7 +136,9 @@ def _ran_ahead(site: Site, until: date) -> bool:
     ((last,),) = _rows(site, "wellbe_owner", "SELECT max(last_day) FROM sample.loads WHERE origin = 'generated'")
     if last is None or last >= until:
         return False
-    ((ahead,),) = _rows(site, "analyst", "SELECT EXISTS (SELECT FROM analytics.releases WHERE partition_key > %s)", (last,))
+    ((ahead,),) = _rows(
+        site, "analyst", "SELECT EXISTS (SELECT FROM analytics.releases WHERE partition_key > %s)", (last,)
+    )
     return bool(ahead)
 
 
@@ -172,10 +184,13 @@ def _fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
 def write_site_policy(site: Site, first: date) -> None:
     """Set from which partition on this site processes its datasets."""
     lines = "".join(f"  {dataset}: {first}\n" for dataset in DATASETS)
-    sites.write_private(site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}")
+    sites.write_private(
+        site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}"
+    )
 
 
-# -- running -------------------------------------------------------------------------------------------------------------
+# -- running
+# -------------------------------------------------------------------------------------------------------------
 
 
 def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
@@ -277,7 +292,9 @@ def _tell(site: Site, told: set[str]) -> bool:
     fresh = [t for t in history.attempts(log_entries(site.dsn("auditor"))) if t.ended_at and t.attempt_id not in told]
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
         told.add(tried.attempt_id)
-        say(f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} {_words(tried)}")
+        say(
+            f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} {_words(tried)}"
+        )
     return bool(fresh)
 
 
@@ -285,7 +302,9 @@ def _words(tried: Any) -> str:
     terms = tried.conservation
     if tried.outcome == "failed":
         return f"failed: {tried.entry['error']['message']}"
-    names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}[tried.event]
+    names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}[
+        tried.event
+    ]
     counts = ", ".join(f"{terms[name]:,} {name}" for name in names if name in terms)
     return f"{counts}{'' if tried.outcome == 'passed' else f' ({tried.outcome})'}"
 
@@ -300,5 +319,3 @@ def _rows(site: Site, role: str, query: str, values: tuple[Any, ...] = ()) -> li
     from governance.commands.reading import rows
 
     return rows(site.dsn(role), query, values)
-
-

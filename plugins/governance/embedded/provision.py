@@ -37,7 +37,8 @@ def provision(site: Site, cluster: ClusterName) -> None:
         with closing(psycopg2.connect(admin_dsn, dbname=database)) as connection, connection, connection.cursor() as c:
             c.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             _run(c, "ALTER SCHEMA public OWNER TO {}", _OWNER[database])
-            # A large object belongs to no schema, so that no zone would hold it back: everybody may make one by default.
+            # A large object belongs to no schema, so that no zone would hold it back: everybody may make one by
+            # default.
             c.execute(
                 "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC"
             )
