@@ -1,0 +1,225 @@
+"""The schema comes by numbered migrations, keeps the rows that are there, and is what policy says that it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+import builders
+from builders import DAY
+from governance import policy as policies
+from governance import schema, sources
+from governance.embedded.site import Site
+from governance.errors import GovernanceError, WarehouseUnavailableError
+
+pytestmark = pytest.mark.pg
+
+POLICY = policies.load()
+LANDED = {name: table for dataset in POLICY.datasets.values() for name, table in dataset.landed.items()}
+
+
+@pytest.fixture
+def database(site: Site) -> Iterator[str]:
+    """The owner's DSN of an empty database in our cluster."""
+    with closing(psycopg2.connect(site.dsn("postgres"))) as connection:
+        connection.autocommit = True  # CREATE DATABASE knows no transaction
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE migrating OWNER governance_owner")
+            cursor.execute("GRANT CONNECT ON DATABASE migrating TO analyst")
+            yield site.dsn("governance_owner").rsplit("/", 1)[0] + "/migrating"
+            cursor.execute("DROP DATABASE migrating")
+
+
+def run(dsn: str, query: str, *values: object) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(query, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def apply_up_to(dsn: str, count: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first migrations alone, as an earlier version of this project left them."""
+    known = schema.migrations()[:count]
+    with monkeypatch.context() as patch, closing(psycopg2.connect(dsn)) as connection, connection:
+        patch.setattr(schema, "migrations", lambda: known)
+        with connection.cursor() as cursor:
+            return schema._apply_migrations(cursor)
+
+
+def filled(dsn: str) -> dict[str, list[tuple[object, ...]]]:
+    """Put a row into each table of the first version; returns what is there."""
+    run(
+        dsn,
+        """
+        INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts)
+            VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}');
+        INSERT INTO landing.bookings (partition_key, row_key, notes_encrypted) VALUES ('2026-03-11', '2/1', 'x');
+        INSERT INTO vault.bookings (row_id, partition_key, row_key, status) VALUES (1, '2026-03-10', '1/1', 'booked');
+        INSERT INTO vault.page_views (row_id, partition_key, row_key) VALUES (1, '2026-03-10', '7');
+        INSERT INTO vault.release_ledger VALUES ('bookings', '1/1', '2026-03-10', '2026-03-10', 'published'),
+            ('visits', '7', '2026-03-10', '2026-03-10', 'suppressed');
+        INSERT INTO quarantine.findings VALUES
+            ('bookings', '2026-03-10', 'bookings', 3, '3/1', '3/1', 'r', 'A1', 'warning');
+        INSERT INTO quarantine.rows (dataset, partition_key, row_id, row_key, rules, clauses, run_id)
+            VALUES ('bookings', '2026-03-10', 3, '3/1', '{r}', '{A1}', 'r');
+        INSERT INTO quarantine.refusals VALUES ('bookings', '2026-03-10', 'payment_cards', '9', 'K1.card_age.future');
+        INSERT INTO analytics.releases (dataset, partition_key, rows, suppressed, policy_digest)
+            VALUES ('bookings', '2026-03-10', 1, 0, 'p');
+        INSERT INTO analytics.visits_daily VALUES ('2026-03-10', 'SE', 'mobile', 'search', 10, 10);
+        INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('d', 'clinic');
+        SELECT audit.append('{"format":"wellbe-run-log/1","entry_id":"00000000-0000-4000-8000-000000000001",'
+            '"event":"pull","attempt_id":"a","phase":"intent"}');
+        """,
+    )
+    columns = run(
+        dsn, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'analytics.bookings'::regclass AND attnum > 0"
+    )
+    labels = ", ".join(["'x'"] * (int(str(columns[0][0])) - 1))
+    run(dsn, f"INSERT INTO analytics.bookings VALUES ('2026-03-10', {labels})")
+    return content(dsn)
+
+
+def content(dsn: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table of the zones, as JSON."""
+    tables = run(
+        dsn,
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1",
+        list(POLICY.zones),
+    )
+    return {str(name): run(dsn, f"SELECT to_jsonb(t) FROM {name} t ORDER BY 1::text") for (name,) in tables}
+
+
+@pytest.mark.parametrize("version", range(1, len(schema.migrations())))
+def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_them(
+    database: str, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    assert apply_up_to(database, version, monkeypatch) == every[:version]
+    before = filled(database)
+    assert schema.migrate(database, POLICY) == every[version:]
+    after = content(database)
+    assert {table: rows for table, rows in after.items() if table in before} == before
+    assert run(database, "SELECT name FROM public.schema_migrations ORDER BY 1") == [(name,) for name in every]
+    assert schema.migrate(database, POLICY) == []
+    assert content(database) == after
+
+
+def test_migrating_again_changes_nothing(site: Site) -> None:
+    dsn = site.dsn("governance_owner")
+    rights = (
+        "SELECT n.nspname, c.relname, c.relacl::text, (SELECT string_agg(a.attname || a.attacl::text, ' ' ORDER BY 1) "
+        "FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY(%s) ORDER BY 1, 2"
+    )
+    before = builders.read(site, rights, list(POLICY.zones))
+    assert schema.migrate(dsn, POLICY) == []
+    assert builders.read(site, rights, list(POLICY.zones)) == before
+    sources.migrate(site.dsn("wellbe_owner"))
+    sources.grant(site.dsn("wellbe_owner"), POLICY)
+
+
+def test_a_database_of_a_later_version_is_left_alone(database: str) -> None:
+    schema.migrate(database, POLICY)
+    run(database, "INSERT INTO public.schema_migrations (name) VALUES ('9999_later.sql')")
+    with pytest.raises(
+        GovernanceError, match=r"migrations that this code does not know: 9999_later\.sql; update the code"
+    ):
+        schema.migrate(database, POLICY)
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [*schema.migrations(), ("9998_broken.sql", "CREATE TABLE control.half (x int); SELECT 1 / 0")]
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migrations", lambda: known)
+        with pytest.raises(GovernanceError, match="SQLSTATE 22012"):
+            schema.migrate(database, POLICY)
+    assert run(database, "SELECT count(*) FROM pg_namespace WHERE nspname = 'control'") == [(0,)]
+    assert schema.migrate(database, POLICY) == [name for name, _ in schema.migrations()]
+
+
+def test_two_migrations_at_once_take_turns(database: str) -> None:
+    applied: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: applied.append(schema.migrate(database, POLICY))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(applied) == [[], [name for name, _ in schema.migrations()]]
+
+
+def test_a_fresh_database_is_empty_until_something_was_pulled(database: str) -> None:
+    schema.migrate(database, POLICY)
+    assert schema.is_empty(database)
+    run(database, "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, "
+                  "landed_counts) VALUES ('visits', %s, 'landed', 'r', 'a', '{}', '{}')", DAY)  # fmt: skip
+    assert not schema.is_empty(database)
+
+
+def test_no_database_is_no_migration() -> None:
+    with pytest.raises(WarehouseUnavailableError):
+        schema.migrate("postgresql://governance_owner:x@127.0.0.1:1/governance", POLICY)
+
+
+@pytest.mark.clause("A1")
+@pytest.mark.parametrize("zone", ("landing", "vault"))
+def test_the_columns_of_a_zone_are_those_that_policy_lands(site: Site, zone: str) -> None:
+    found = builders.read(
+        site,
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+        "WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> 'release_ledger'",
+        zone,
+    )
+    own = {"row_id": "bigint", "partition_key": "date"}
+    assert set(found) == {
+        (name, column, kind)
+        for name, table in LANDED.items()
+        for column, kind in (own | {c: spec.type for c, spec in table.columns.items()}).items()
+    }
+
+
+@pytest.mark.clause("A1")
+def test_the_columns_of_the_source_are_those_that_policy_declares(site: Site) -> None:
+    with sources.snapshot(site.dsn("puller"), "a test") as snapshot:
+        sources.check_schema(snapshot.columns(), POLICY)
+
+
+@pytest.mark.clause("E1")
+def test_what_analysts_see_is_a_quasi_identifier_a_sensitive_value_or_a_count_and_commented(site: Site) -> None:
+    found = builders.read(
+        site,
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum), "
+        "obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+        "WHERE n.nspname = 'analytics' AND c.relkind = 'r'",
+    )
+    assert all(len(comment or "") > 10 and len(about or "") > 10 for _, _, _, comment, about in found)
+    releases = {dataset.release.table: dataset.release for dataset in POLICY.datasets.values()}
+    assert {name for name, *_ in found} == {"releases", *releases}
+    live = {(name, column): kind for name, column, kind, *_ in found if name != "releases"}
+    assert live == {(name, c): spec.type for name, release in releases.items() for c, spec in release.columns.items()}
+    kinds = {spec.kind for release in releases.values() for spec in release.columns.values()}
+    assert kinds == {"quasi_identifier", "sensitive", "count"}
+    # Of bookings single rows are published: every column identifies or is sensitive, there is no third kind.
+    assert {spec.kind for spec in POLICY.dataset("bookings").release.columns.values()} == {
+        "quasi_identifier",
+        "sensitive",
+    }
+    described = {(name, column): comment for name, column, _, comment, _ in found}
+    for name, release in releases.items():
+        for column, spec in release.columns.items():
+            assert described[name, column] == f"{spec.description} ({spec.kind.replace('_', '-')})"
+
+
+@pytest.mark.clause("R1")
+def test_the_log_is_commented_column_by_column(site: Site) -> None:
+    missing = builders.read(
+        site,
+        "SELECT a.attname FROM pg_attribute a WHERE a.attrelid = 'audit.run_log'::regclass AND a.attnum > 0 "
+        "AND NOT a.attisdropped AND col_description(a.attrelid, a.attnum) IS NULL",
+    )
+    assert missing == []
