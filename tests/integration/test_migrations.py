@@ -86,7 +86,7 @@ def content(dsn: str) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table of the zones, as JSON."""
     tables = run(
         dsn,
-        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1",
+        "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1",
         list(POLICY.zones),
     )
     return {str(name): run(dsn, f"SELECT to_jsonb(t) FROM {name} t ORDER BY 1::text") for (name,) in tables}
