@@ -46,6 +46,14 @@ class Secrets:
 
 
 @dataclass(frozen=True)
+class Means:
+    """What turning source rows into landing rows takes, beside the rows: keys and parameters of measures."""
+
+    secrets: Secrets
+    parameters: Parameters
+
+
+@dataclass(frozen=True)
 class CardTerms:
     """Cards apart: those that may land, and the keys of those that may not, per rule."""
 
@@ -53,33 +61,29 @@ class CardTerms:
     refused: dict[str, list[str]]
 
 
-def landed(
-    batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, *, secrets: Secrets, parameters: Parameters
-) -> pa.RecordBatch:
+def landed(batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, means: Means) -> pa.RecordBatch:
     """The landing rows of a batch of source rows, in the same order, with a column `partition_key` in front.
 
     Raises GapError when the query does not bring what policy lands.
     """
     columns = {"partition_key": pa.array([day] * batch.num_rows, pa.date32())}
     for name, column in spec.columns.items():
-        values = _column(batch, table, name, column, secrets, parameters)
-        columns[name] = values.cast(ARROW_TYPES[column.type])
+        columns[name] = _column(batch, Column(table, name), column, means).cast(ARROW_TYPES[column.type])
     return pa.record_batch(columns)
 
 
-def _column(
-    batch: pa.RecordBatch, table: str, name: str, column: LandedColumn, secrets: Secrets, parameters: Parameters
-) -> pa.Array:
+def _column(batch: pa.RecordBatch, place: Column, column: LandedColumn, means: Means) -> pa.Array:
+    secrets, parameters = means.secrets, means.parameters
     if column.treatment is Treatment.TOKENISE:
         return _tokens(batch, column, secrets)
     if column.treatment is Treatment.ENCRYPT:
-        values = _origin(batch, table, column.origin[0])
+        values = _origin(batch, place.table, column.origin[0])
         if column.measure:
             values = MEASURES[column.measure](batch, parameters, column.origin[0])
-        return encrypt(values, batch["row_key"], key=secrets.at_rest, column=Column(table, name), nonces=secrets.nonces)
+        return encrypt(values, batch["row_key"], key=secrets.at_rest, column=place, nonces=secrets.nonces)
     if column.treatment is Treatment.GENERALISE and column.measure != "sql":
         return MEASURES[column.measure](batch, parameters, column.origin[0])
-    return _origin(batch, table, name if name in batch.schema.names else column.origin[0])
+    return _origin(batch, place.table, place.name if place.name in batch.schema.names else column.origin[0])
 
 
 def _tokens(batch: pa.RecordBatch, column: LandedColumn, secrets: Secrets) -> pa.Array:

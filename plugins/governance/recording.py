@@ -19,7 +19,7 @@ from typing import Any
 
 from governance import warehouse
 from governance.errors import GovernanceError, WarehouseUnavailableError
-from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
+from governance.run_log import Attempt, Entry, Outcome
 
 PACKAGE = Path(__file__).parent
 
@@ -47,20 +47,10 @@ class Recorded:
     place remain.
     """
 
-    def __init__(
-        self,
-        event: str,
-        batch: Batch,
-        run: Run,
-        *,
-        dsn: str,
-        clock: Callable[[], datetime],
-        digests: Digests,
-        clauses: tuple[str, ...],
-    ) -> None:
+    def __init__(self, attempt: Attempt, *, dsn: str, clock: Callable[[], datetime]) -> None:
         self._dsn = dsn
         self._clock = clock
-        self.attempt = Attempt(new_id(), event, batch, run, digests, clauses)
+        self.attempt = attempt
         self.facts: dict[str, Any] = {}
         """What a failed outcome should say beside its error, such as the rules that stopped the batch."""
 
@@ -93,6 +83,6 @@ class Recorded:
         own = [frame for frame in frames if PACKAGE in Path(frame.filename).parents] or frames
         place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "an unknown place"
         return GovernanceError(
-            f"{self.attempt.batch.label}: {self.attempt.event} met an unexpected {type(error).__name__} at {place}; nothing of this "
-            f"step was kept; its text is withheld because it may quote a row"
+            f"{self.attempt.batch.label}: {self.attempt.event} met an unexpected {type(error).__name__} at {place}; "
+            f"nothing of this step was kept; its text is withheld because it may quote a row"
         )

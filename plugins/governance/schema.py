@@ -12,9 +12,9 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
+from governance.database import translated
 from governance.errors import GovernanceError
 from governance.policy import Policy
-from governance.warehouse import translated
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -144,22 +144,22 @@ def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
     for schema in policy.zones:
         cursor.execute(sql.SQL("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {} FROM PUBLIC").format(sql.Identifier(schema)))
     for name, role in policy.roles.items():
-        if role.cluster != "warehouse":
-            continue
-        _revoke_everything(cursor, policy, name)
-        for schema in role.can_use:
-            cursor.execute(
-                sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(name))
-            )
-        for target, privileges in RIGHTS[name].items():
-            _grant(cursor, policy, name, target, privileges)
-        if "vault" in role.can_use:
-            _grant_vault_columns(cursor, policy, name)
+        if role.cluster == "warehouse":
+            _revoke_everything(cursor, policy, name)
+            _grant_role(cursor, policy, name, role.can_use)
     for dataset in policy.datasets.values():
         for table in dataset.landed:
-            cursor.execute(
-                sql.SQL("GRANT SELECT ON {} TO validator").format(sql.Identifier("landing", f"current_{table}"))
-            )
+            view = sql.Identifier("landing", f"current_{table}")
+            cursor.execute(sql.SQL("GRANT SELECT ON {} TO validator").format(view))
+
+
+def _grant_role(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, zones: tuple[str, ...]) -> None:
+    for schema in zones:
+        cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), sql.Identifier(role)))
+    for target, privileges in RIGHTS[role].items():
+        _grant(cursor, policy, role, target, privileges)
+    if "vault" in zones:
+        _grant_vault_columns(cursor, policy, role)
 
 
 def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:

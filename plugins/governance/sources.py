@@ -6,7 +6,7 @@ ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounde
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +127,9 @@ def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
     try:
         yield Snapshot(connection, label)
     finally:
-        try:
+        # A connection that the server has cut cannot be closed politely; there is nothing left to release.
+        with suppress(adbc_driver_manager.Error):
             connection.close()
-        except adbc_driver_manager.Error:
-            # A connection that the server has cut cannot be closed politely; there is nothing left to release.
-            pass
 
 
 def check_schema(found: Columns, policy: Policy) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
 from governance import history
@@ -46,10 +45,12 @@ class Report:
     is_good: bool
 
 
-def report(
-    site: Site, loaded: Loaded, *, first: date, last: date, times: Mapping[str, float], peak_pss_bytes: int
-) -> Report:
-    """The summary of what the site's run log, quarantine and releases hold for the partitions from first to last."""
+def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_bytes: int) -> Report:
+    """The summary of what the site's run log, quarantine and releases hold for the days that were loaded.
+
+    `times` in seconds, by what they were spent on.
+    """
+    first, last = loaded.first_day, loaded.last_day
     tries = history.attempts(log_entries(site.dsn("auditor")))
     in_range = [t for t in tries if first.isoformat() <= t.partition_key <= last.isoformat()]
     tables, problems = _partitions(site, in_range)

@@ -19,6 +19,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from governance.database import BinaryCopy, translated
 from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
@@ -73,6 +74,17 @@ class Published:
     l: int | None  # noqa: E741 -- the name of the measure
 
 
+@dataclass(frozen=True)
+class NewRelease:
+    """A release to append: `rows` with the columns of analytics.<table>, `decisions` with row_key, accepted_partition,
+    decision."""
+
+    table: str
+    rows: pd.DataFrame
+    decisions: pd.DataFrame
+    published: Published
+
+
 class LandingSummary(Protocol):
     """What a landing knows once its last batch has been copied."""
 
@@ -123,7 +135,7 @@ class Warehouse:
         return self.release(dataset, day) is not None
 
     def undecided(self, dataset: str, up_to: date) -> pa.Table:
-        """Accepted rows of the dataset, up to a partition, that no release has decided yet; the publisher's columns only."""
+        """Accepted rows of the dataset, up to a partition, that no release has decided yet: the publisher's columns."""
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi as adbc
 
@@ -178,11 +190,7 @@ class Warehouse:
                 [(batch.dataset, day, *refusal) for refusal in summary.refusals],
             )
             cursor.execute(
-                "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts, refused) "
-                "VALUES (%s, %s, 'landed', %s, %s, %s, %s, %s) "
-                "ON CONFLICT (dataset, partition_key) DO UPDATE SET state = 'landed', run_id = EXCLUDED.run_id, "
-                "pull_attempt = EXCLUDED.pull_attempt, source_counts = EXCLUDED.source_counts, landed_counts = EXCLUDED.landed_counts, "
-                "refused = EXCLUDED.refused, accepted = NULL, quarantined = NULL, changed_at = clock_timestamp()",
+                named_query("batch_landed"),
                 (
                     batch.dataset,
                     day,
@@ -213,46 +221,32 @@ class Warehouse:
             settled = Settled({t: a for t, a, _ in counts}, {t: q for t, _, q in counts})
             root = counts[0][0]
             cursor.execute(
-                "UPDATE control.batches SET state = 'settled', accepted = %s, quarantined = %s, changed_at = clock_timestamp() "
-                "WHERE dataset = %s AND partition_key = %s",
+                named_query("batch_settled"),
                 (settled.accepted[root], settled.quarantined[root], batch.dataset, day),
             )
             self._append(cursor, entry(settled))
         return settled
 
-    def publish(
-        self,
-        batch: Batch,
-        day: date,
-        table: str,
-        rows: pd.DataFrame,
-        decisions: pd.DataFrame,
-        published: Published,
-        entry: Entry,
-    ) -> None:
-        """Append a release: its rows, what was decided about each accepted row, and the entry, in one transaction.
-
-        `rows` has the columns of analytics.<table>; `decisions` has row_key, accepted_partition, decision.
-        """
+    def publish(self, batch: Batch, day: date, release: NewRelease, entry: Entry) -> None:
+        """Append a release: its rows, what was decided about each accepted row, and the entry, in one transaction."""
+        measured = release.published
         with self._transaction() as cursor:
             cursor.execute(
-                "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
                 (
                     batch.dataset,
                     day,
-                    published.k,
-                    published.l,
-                    published.rows,
-                    published.suppressed,
+                    measured.k,
+                    measured.l,
+                    measured.rows,
+                    measured.suppressed,
                     entry.attempt.digests.policy,
                 ),
             )
-            self._copy_frame(cursor, ("analytics", table), rows)
-            self._copy_frame(
-                cursor,
-                ("vault", "release_ledger"),
-                decisions.assign(dataset=batch.dataset, release_partition=batch.partition_key),
-            )
+            self._copy_frame(cursor, ("analytics", release.table), release.rows)
+            decisions = release.decisions.assign(dataset=batch.dataset, release_partition=batch.partition_key)
+            self._copy_frame(cursor, ("vault", "release_ledger"), decisions)
             self._append(cursor, entry)
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -299,7 +293,8 @@ class Warehouse:
         # view.
         cursor.execute(
             sql.SQL(
-                "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
+                "INSERT INTO quarantine.findings "
+                "(dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
                 "SELECT DISTINCT %s, %s::date, %s, v.row_id, v.row_key, v.root_key, %s, %s, %s "
                 "FROM ({failing}) AS failing JOIN {view} AS v ON v.row_id = failing.row_id ON CONFLICT DO NOTHING"
             ).format(failing=sql.SQL(finding.rows_query.rstrip().rstrip(";").replace("%", "%%")), view=view),
@@ -313,8 +308,8 @@ class Warehouse:
         (named,) = cursor.fetchone() or (0,)
         if named != finding.failed:
             raise GovernanceError(
-                f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query names {named}; "
-                f"nothing was settled; check the expectation's conditions"
+                f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query "
+                f"names {named}; nothing was settled; check the expectation's conditions"
             )
 
     @staticmethod
@@ -326,7 +321,7 @@ class Warehouse:
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
             sql.Identifier("landing", table), columns
         )
-        source = _BinaryCopy(first, batches)
+        source = BinaryCopy(first, batches)
         try:
             cursor.copy_expert(statement, source)
         except psycopg2.Error:
@@ -339,69 +334,6 @@ class Warehouse:
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
         cursor.copy_expert(statement, io.StringIO(frame.to_csv(index=False, header=False)))
-
-
-class _Broken(Exception):
-    """Tells the driver to break off a COPY, and nothing else."""
-
-
-class _BinaryCopy:
-    """A readable that encodes Arrow batches as PostgreSQL's binary COPY while the driver asks for bytes."""
-
-    def __init__(self, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> None:
-        from pgpq import ArrowToPostgresBinaryEncoder
-
-        self._encoder = ArrowToPostgresBinaryEncoder(first.schema)
-        self._chunks = self._encoded(first, rest)
-        self._buffer = memoryview(b"")
-        self.broken_by: BaseException | None = None
-        """What ended the batches before their end: the source, a key, a count."""
-
-    def _encoded(self, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
-        yield self._encoder.write_header()
-        yield self._encoder.write_batch(first)
-        for batch in rest:
-            yield self._encoder.write_batch(batch)
-        yield self._encoder.finish()
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, b'' at the end, as psycopg2.copy_expert reads them."""
-        while not self._buffer:
-            try:
-                chunk = next(self._chunks, None)
-            except BaseException as error:
-                # The driver sends the text of what a reader raises to the server, and raises the server's answer
-                # instead.
-                self.broken_by = error
-                raise _Broken from error
-            if chunk is None:
-                return b""
-            self._buffer = memoryview(chunk)
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return bytes(taken)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours, without their text."""
-    try:
-        yield
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise WarehouseUnavailableError(
-            f"our database cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); nothing of this step was kept; "
-            f"check connection wellbe_warehouse_* and its server, the task retries"
-        ) from None
-    except psycopg2.Error as error:
-        raise GovernanceError(
-            f"our database refused the step ({type(error).__name__}, SQLSTATE {error.pgcode or 'none'}"
-            f"{_place(error)}); nothing of it was kept"
-        ) from None
-
-
-def _place(error: psycopg2.Error) -> str:
-    diagnostics = error.diag
-    named = [diagnostics.schema_name, diagnostics.table_name, diagnostics.column_name, diagnostics.constraint_name]
-    return "".join(f", {name}" for name in named if name)
 
 
 @contextmanager

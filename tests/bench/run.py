@@ -139,10 +139,10 @@ def parse_dags() -> int:
 def live_day(folder: Path) -> None:
     """A scheduled run of three hops of the day under a live, warm Airflow, from trigger to done."""
     from governance.commands.reading import rows
-    from governance.embedded import airflow, airflow_config, demo
+    from governance.embedded import airflow, airflow_config, demo_input
 
     site = sites.load(folder)
-    for dataset in demo.DATASETS:
+    for dataset in demo_input.DATASETS:
         subprocess.run(
             airflow.command("dags", "unpause", "--yes", dataset),
             env=airflow_config.environment(site),
@@ -203,7 +203,7 @@ def main() -> None:
 def _live(folder: Path, _: Site) -> None:
     from zoneinfo import ZoneInfo
 
-    from governance.embedded import demo
+    from governance.embedded import demo, demo_input
     from governance.sample.generator import generate
 
     now = datetime.now(UTC)
@@ -211,7 +211,7 @@ def _live(folder: Path, _: Site) -> None:
     try:
         site = control.up(folder)
         generate(site.dsn("wellbe_owner"), bookings=2200, visits=22_000, days=1, seed=1, until=until, now=now)
-        demo.write_site_policy(site, until)
+        demo_input.write_site_policy(site, until)
         demo.wait_for_dags(site)
         live_day(folder)
     finally:

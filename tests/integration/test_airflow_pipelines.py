@@ -23,7 +23,7 @@ import pytest
 
 from governance import history
 from governance.commands.reading import log_entries, rows
-from governance.embedded import airflow, airflow_config, demo, postgres
+from governance.embedded import airflow, airflow_config, demo, demo_input, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
@@ -53,7 +53,7 @@ def scenario(live: Site) -> Scenario:
     loaded = generate(
         live.dsn("wellbe_owner"), bookings=3000, visits=9000, days=DAYS, seed=7, until=until, now=datetime.now(UTC)
     )
-    demo.write_site_policy(live, loaded.first_day)
+    demo_input.write_site_policy(live, loaded.first_day)
     scenario = Scenario(live, [loaded.first_day + timedelta(days=n) for n in range(DAYS)])
     demo.wait_for_dags(live)
     with held(live, HOPS["pull"]):
@@ -67,7 +67,7 @@ def scenario(live: Site) -> Scenario:
     wait_published(live, {("bookings", day.isoformat()) for day in scenario.days})
     run_airflow(live, "dags", "unpause", "--yes", "visits")
     backfill(live, "visits", scenario.days[:-1])
-    wait_published(live, {(dataset, day.isoformat()) for dataset in demo.DATASETS for day in scenario.days})
+    wait_published(live, {(dataset, day.isoformat()) for dataset in demo_input.DATASETS for day in scenario.days})
     return scenario
 
 
@@ -136,7 +136,7 @@ def test_one_partition_started_by_the_timetable_and_the_others_by_backfill(scena
     query = "SELECT dag_id, partition_key, run_type, state FROM dag_run ORDER BY 1, 2"
     assert rows(scenario.site.dsn("airflow"), query) == [
         (dataset, str(day), "scheduled" if day == scenario.days[-1] else "backfill", "success")
-        for dataset in demo.DATASETS
+        for dataset in demo_input.DATASETS
         for day in scenario.days
     ]
 
@@ -160,7 +160,7 @@ def test_a_task_killed_in_each_hop_is_retried_and_its_death_is_seen_in_the_log(s
 def test_after_the_kills_every_row_is_there_once_and_conserved(scenario: Scenario) -> None:
     site = scenario.site
     published = history.effective(attempts(site), "publish")
-    assert len(published) == len(demo.DATASETS) * DAYS
+    assert len(published) == len(demo_input.DATASETS) * DAYS
     assert [Conservation(**tried.conservation).imbalances() for tried in published.values()] == [[]] * len(published)
     ((at_source,),) = rows(site.dsn("wellbe_owner"), "SELECT count(*) FROM wellbe.bookings")
     assert (

@@ -15,7 +15,7 @@ import faults
 from aftermath import entries, outcomes, state, through
 from builders import DAY, NOON, World
 from faults import Stop
-from governance import history, steps, validation, warehouse
+from governance import database, history, steps, validation, warehouse
 from governance.embedded.site import Site
 from governance.errors import (
     ContendedError,
@@ -26,7 +26,7 @@ from governance.errors import (
 )
 from governance.run_log import Batch
 from governance.sources import Snapshot
-from governance.steps import Workspace
+from governance.steps import Workspace, to_analytics
 from governance.warehouse import Warehouse
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
@@ -196,7 +196,7 @@ def test_a_copy_whose_session_is_ended_is_our_database_away_and_not_the_source(
     site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many_views(world)
-    original, ended = warehouse._BinaryCopy.read, []
+    original, ended = database.BinaryCopy.read, []
 
     def read(self: Any, size: int = -1) -> bytes:
         if len(ended) < 20:
@@ -205,7 +205,7 @@ def test_a_copy_whose_session_is_ended_is_our_database_away_and_not_the_source(
 
     before = state(site)
     with monkeypatch.context() as patch:
-        patch.setattr(warehouse._BinaryCopy, "read", read)
+        patch.setattr(database.BinaryCopy, "read", read)
         with pytest.raises(WarehouseUnavailableError):
             steps.pull(space, "visits", KEY, builders.run())
     assert state(site) == before
@@ -351,14 +351,14 @@ def after(target: Any, name: str, nth: int = 1) -> Callable[[Stop], None]:
 POINTS = {
     # The entry of the intent is the first to be appended, that of the outcome the second.
     ("pull", "before the copy"): before(Warehouse, "_copy"),
-    ("pull", "in the middle of the copy"): after(warehouse._BinaryCopy, "read", 2),
+    ("pull", "in the middle of the copy"): after(database.BinaryCopy, "read", 2),
     ("pull", "before the commit"): after(Warehouse, "_append", 2),
     ("pull", "after the commit"): after(Warehouse, "land"),
     ("validate", "in the suite"): before(validation, "_results", 2),
     ("validate", "in the middle of settling"): after(Warehouse, "_record_finding"),
     ("validate", "before the commit"): after(Warehouse, "_append", 2),
     ("validate", "after the commit"): after(Warehouse, "settle"),
-    ("publish", "before it writes"): after(steps, "_release"),
+    ("publish", "before it writes"): after(to_analytics, "_release"),
     ("publish", "in the middle of writing"): after(Warehouse, "_copy_frame"),
     ("publish", "before the commit"): after(Warehouse, "_append", 2),
     ("publish", "after the commit"): after(Warehouse, "publish"),

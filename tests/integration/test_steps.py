@@ -33,7 +33,7 @@ from governance.keys import Keyring
 from governance.partitions import Partition
 from governance.run_log import Batch
 from governance.sources import Snapshot
-from governance.steps import Workspace
+from governance.steps import Workspace, to_analytics
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
 
@@ -228,7 +228,7 @@ def canary_in(site: Site, monkeypatch: pytest.MonkeyPatch, where: str) -> Iterat
     target, name = {
         "a measure": (pulling, "landed"),
         "the suite": (validation, "_outcome"),
-        "the release": (steps, "_release"),
+        "the release": (to_analytics, "_release"),
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(target, name, fail)

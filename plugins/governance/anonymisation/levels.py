@@ -97,4 +97,3 @@ def _bands(values: pd.Series, bands: tuple[tuple[int, str], ...], top: str) -> p
     labels = np.array([label for _, label in bands] + [top], dtype=object)
     named = pd.Series(labels[np.searchsorted(bounds, values.to_numpy(dtype=float), side="right")], index=values.index)
     return named.where(values.notna(), UNKNOWN).astype("str")
-

@@ -1,9 +1,9 @@
 """A release: what is published of one partition, and what was decided about each accepted row (clause E1). Pure.
 
-What a release protects against: singling out by the published quasi-identifiers (every class holds at least k distinct people),
-and learning the one sensitive value of a class (at least l distinct ones). What it does not protect against: skewed classes, what
-several releases together tell about a person who is in more than one of them, and whoever knows the sensitive value of
-all others in a class. It is therefore called anonymised only within one release.
+What a release protects against: singling out by the published quasi-identifiers (every class holds at least k
+distinct people), and learning the one sensitive value of a class (at least l distinct ones). What it does not protect
+against: skewed classes, what several releases together tell about a person who is in more than one of them, and
+whoever knows the sensitive value of all others in a class. It is therefore called anonymised only within one release.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k
     return Release(rows, _decisions(accepted, decision), Risk(measured.k, None))
 
 
-def in_classes(
+def in_classes(  # noqa: PLR0913 -- a table, what its columns are, and the two measures
     rows: pd.DataFrame,
     quasi: Sequence[str],
     sensitive: Sequence[str],
@@ -110,7 +110,7 @@ def in_classes(
     return (measured["k"] >= k) & (measured["l"] >= l)
 
 
-def require(
+def require(  # noqa: PLR0913 -- as above
     rows: pd.DataFrame,
     quasi: Sequence[str],
     sensitive: Sequence[str],
@@ -127,7 +127,8 @@ def require(
         )
     if measured.l is not None and measured.l < l:
         raise DisclosureError(
-            f"a class with {measured.l} sensitive values was about to be published, policy asks for {l}; nothing was published"
+            f"a class with {measured.l} sensitive values was about to be published, policy asks for {l}; "
+            f"nothing was published"
         )
     return measured
 

@@ -1,7 +1,7 @@
 """k-anonymity and l-diversity, measured on rows as they would be published. Pure.
 
-k (Sweeney 2002) is counted in distinct people, not rows: ten bookings of one client hide nobody. l is distinct l-diversity
-(Machanavajjhala et al. 2007), for each sensitive column by itself.
+k (Sweeney 2002) is counted in distinct people, not rows: ten bookings of one client hide nobody. l is distinct
+l-diversity (Machanavajjhala et al. 2007), for each sensitive column by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Risk:
-    """The smallest k and l of any class of a table; None for a table without rows, and l None without sensitive columns."""
+    """The smallest k and l of any class of a table; None without rows, and l None without sensitive columns."""
 
     k: int | None
     l: int | None  # noqa: E741 -- the name of the measure

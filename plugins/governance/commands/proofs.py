@@ -19,9 +19,9 @@ from typing import Any
 import psycopg2
 
 from governance.coverage import Answer, MarkedTest, Reference, Standing
+from governance.database import translated
 from governance.errors import GovernanceError, SiteError, WarehouseUnavailableError
 from governance.sources import named_query
-from governance.warehouse import translated
 
 PACKAGE = Path(__file__).parents[1]
 CHECKOUT = PACKAGE.parents[1]

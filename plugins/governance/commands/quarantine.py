@@ -38,9 +38,8 @@ def _list(arguments: argparse.Namespace) -> int:
     found = rows(
         sites.load().dsn("validator"), named_query("quarantined"), (arguments.dataset,) * 2 + (arguments.partition,) * 2
     )
-    say(
-        f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}  {'KEYS' if arguments.keys else ''}".rstrip()
-    )
+    keys_title = "  KEYS" if arguments.keys else ""
+    say(f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}{keys_title}")
     for dataset, partition, rule, table, count, keys in found:
         shown = "  " + " ".join(keys) if arguments.keys else ""
         say(f"{dataset:<9} {partition:%Y-%m-%d}  {rule:<34} {table:<19} {count:>6}{shown}")

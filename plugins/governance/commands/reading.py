@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg2
 
+from governance.database import translated
 from governance.sources import named_query
-from governance.warehouse import translated
 
 
 def rows(dsn: str, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -36,12 +36,13 @@ def _run(arguments: argparse.Namespace) -> int:
             say(json.dumps({**tried.entry, "outcome": tried.outcome, "started_at": tried.started_at}, sort_keys=True))
         return 0
     say(
-        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<9} {'TRY':>3} {'OUTCOME':<11} {'TRIGGER':<10} WHAT"
+        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<9} {'TRY':>3} {'OUTCOME':<11} "
+        f"{'TRIGGER':<10} WHAT"
     )
     for tried in tries:
         say(
-            f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} {tried.event:<9} "
-            f"{tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} {_what(tried)}"
+            f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} "
+            f"{tried.event:<9} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} {_what(tried)}"
         )
     open_tries = sum(1 for tried in tries if tried.outcome == history.INTERRUPTED)
     if open_tries:

@@ -8,30 +8,23 @@ what is told is read from the run log, as the auditor reads it.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from governance.embedded import demo_input
 from governance.embedded import site as sites
 from governance.embedded.cli import say
+from governance.embedded.demo_input import DATASETS, write_site_policy
 from governance.embedded.site import Site
 from governance.errors import InputError, SiteError
 
-if TYPE_CHECKING:
-    from governance.sample.load import Loaded
-
-DATASETS = ("bookings", "visits")
-BOOKINGS, VISITS, DAYS, SEED = 15_000, 150_000, 7, 1
 STALLED_SECONDS = 600
 QUIET_SECONDS = 30
-MARKER = "demo.json"
 
 
 @dataclass
@@ -64,133 +57,23 @@ def _run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
     folder = sites.default_data_dir()
-    _start_over_when_input_changed(folder, arguments)
+    demo_input.start_over_when_input_changed(folder, arguments)
     site = control.clusters_up(folder, say)
-    if _ran_ahead(site, until):
-        say(
-            "Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made, and starting over"
-        )
-        _empty(folder, arguments)
+    if demo_input.ran_ahead(site, until):
+        say("Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made")
+        demo_input.empty(folder, arguments)
         site = control.clusters_up(folder, say)
-    loaded = _fill(site, arguments, until)
+    loaded = demo_input.fill(site, arguments, until)
     write_site_policy(site, loaded.first_day)
     site = control.up(folder, say)
     up_seconds = time.monotonic() - began
     peak = Peak()
     ran = _run_partitions(site, loaded.first_day, loaded.last_day, peak)
-    report = summary.report(
-        site,
-        loaded,
-        first=loaded.first_day,
-        last=loaded.last_day,
-        times={"up and filled": up_seconds, "partitions": ran, "whole": time.monotonic() - began},
-        peak_pss_bytes=peak.pss_bytes,
-    )
+    times = {"up and filled": up_seconds, "partitions": ran, "whole": time.monotonic() - began}
+    report = summary.report(site, loaded, times, peak.pss_bytes)
     for line in report.lines:
         say(line)
     return 0 if report.is_good else 1
-
-
-# -- what goes in
-# --------------------------------------------------------------------------------------------------------
-
-
-def _start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> None:
-    """A demo on other input begins with an empty site; only a site that a demo made is ever emptied."""
-    marker = folder / MARKER
-    if marker.exists():
-        if json.loads(marker.read_text()) == _input(arguments):
-            return
-        say("the input is another one than last time: emptying .data, which the last demo made, and starting over")
-        return _empty(folder, arguments)
-    if (folder / "source").exists() and _has_data(folder):
-        raise SiteError(
-            f"{folder} holds data that no demo made; run the demo in another checkout, or `make clean` if nothing in it is needed"
-        )
-    _mark(folder, arguments)
-
-
-def _empty(folder: Path, arguments: argparse.Namespace) -> None:
-    from governance.embedded import control
-
-    control.down(folder, say)
-    shutil.rmtree(folder)
-    _mark(folder, arguments)
-
-
-def _mark(folder: Path, arguments: argparse.Namespace) -> None:
-    """Note that a demo made this folder, and from which input."""
-    sites.private_folder(folder)
-    sites.write_private(folder / MARKER, json.dumps(_input(arguments)) + "\n")
-
-
-def _input(arguments: argparse.Namespace) -> dict[str, str | None]:
-    from governance.sample.plan import EDITION
-
-    files = {"bookings": _digest(arguments.bookings), "access_log": _digest(arguments.access_log)}
-    return {**files, "edition": str(EDITION)}
-
-
-def _ran_ahead(site: Site, until: date) -> bool:
-    """Whether the schedule has published days that a growing sample did not hold yet, as when Airflow was left up over midnight."""
-    ((last,),) = _rows(site, "wellbe_owner", "SELECT max(last_day) FROM sample.loads WHERE origin = 'generated'")
-    if last is None or last >= until:
-        return False
-    ((ahead,),) = _rows(
-        site, "analyst", "SELECT EXISTS (SELECT FROM analytics.releases WHERE partition_key > %s)", (last,)
-    )
-    return bool(ahead)
-
-
-def _has_data(folder: Path) -> bool:
-    from governance.commands.reading import rows
-    from governance.embedded import control
-
-    site = control.clusters_up(folder, say)
-    ((empty,),) = rows(site.dsn("wellbe_owner"), "SELECT NOT EXISTS (SELECT FROM wellbe.bookings)")
-    return not empty
-
-
-def _digest(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
-    now = datetime.now(UTC)
-    began = time.monotonic()
-    dsn = site.dsn("wellbe_owner")
-    if arguments.bookings is None:
-        from governance.sample.generator import generate
-
-        say(f"filling the source with a sample: {BOOKINGS} bookings and {VISITS} page views over {DAYS} days")
-        loaded = generate(dsn, bookings=BOOKINGS, visits=VISITS, days=DAYS, seed=SEED, until=until, now=now)
-    else:
-        from governance.sample.importer import import_files
-
-        say(f"replaying {arguments.bookings.name} and {arguments.access_log.name} into the source")
-        files = {"bookings_csv": arguments.bookings, "access_log": arguments.access_log}
-        loaded = import_files(dsn, **files, seed=SEED, until=until, now=now)
-    added = sum(loaded.added.values())
-    say(f"  {added} rows in {time.monotonic() - began:.1f} s" if added else "  the source is filled already")
-    return loaded
-
-
-def write_site_policy(site: Site, first: date) -> None:
-    """Set from which partition on this site processes its datasets."""
-    lines = "".join(f"  {dataset}: {first}\n" for dataset in DATASETS)
-    sites.write_private(
-        site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}"
-    )
-
-
-# -- running
-# -------------------------------------------------------------------------------------------------------------
 
 
 def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:

@@ -1,0 +1,11 @@
+"""The use cases: read, call the pure modules, write effect and entry in one transaction.
+
+Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
+"""
+
+from governance.steps.to_analytics import missing_predecessor, publish
+from governance.steps.to_landing import pull
+from governance.steps.to_vault import validate
+from governance.steps.workspace import Hop, Workspace
+
+__all__ = ["Hop", "Workspace", "missing_predecessor", "publish", "pull", "validate"]

@@ -1,0 +1,90 @@
+"""What a step needs of the world, and what one try of a hop has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from governance import partitions, validation, warehouse
+from governance.errors import PartitionError
+from governance.keys import Keys
+from governance.partitions import Partition
+from governance.policy import Dataset, Policy, suite_digest
+from governance.recording import Recorded, code_digest, new_id
+from governance.run_log import Attempt, Batch, Conservation, Digests, Run
+from governance.warehouse import LandedBatch, Warehouse
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a step needs of the world."""
+
+    policy: Policy
+    source_uri: Callable[[], str]
+    warehouse_dsn: Callable[[str], str]  # by role
+    keys: Callable[[], Keys]
+    clock: Callable[[], datetime]
+    suites: Path = validation.SUITE_FOLDER
+
+    def partition(self, dataset: str, key: str | None) -> Partition:
+        """The partition that a key names. Raises PartitionError."""
+        return partitions.parse(
+            key,
+            time_zone=self.policy.time_zone,
+            dataset=dataset,
+            first=self.policy.first_partition(dataset),
+            now=self.clock(),
+        )
+
+    @contextmanager
+    def hop(self, event: str, role: str, batch: Batch, run: Run) -> Iterator[Hop]:
+        """A recorded try of one hop, with a connection as its role that holds the partition.
+
+        Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server.
+        """
+        dsn = self.warehouse_dsn(role)
+        spec = self.policy.dataset(batch.dataset)
+        suite = validation.load_suite(batch.dataset, self.suites)
+        digests = Digests(self.policy.digest, suite_digest(suite), code_digest())
+        attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
+        recorded = Recorded(attempt, dsn=dsn, clock=self.clock)
+        with recorded, warehouse.connect(dsn) as connection, connection.exclusive(batch):
+            yield Hop(self, spec, batch, recorded, connection)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One try of one hop of one batch."""
+
+    workspace: Workspace
+    spec: Dataset
+    batch: Batch
+    recorded: Recorded
+    warehouse: Warehouse
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The batch's partition. Raises PartitionError."""
+        # A pull without a partition has a batch that is named 'none'; it must not be taken for a day.
+        key = None if self.batch.partition_key == "none" else self.batch.partition_key
+        return self.workspace.partition(self.batch.dataset, key)
+
+    def landed(self) -> LandedBatch:
+        """State of the batch in landing. Raises PartitionError when it was never pulled."""
+        state = self.warehouse.landed_batch(self.batch.dataset, self.partition.day)
+        if state is None:
+            raise PartitionError(f"{self.batch.label}: nothing was pulled; run the pull task of this partition first")
+        return state
+
+    def conservation(self, state: LandedBatch) -> Conservation:
+        """The equation as far as landing and settlement have come."""
+        return Conservation(
+            at_source=state.source_counts[self.spec.root],
+            pulled=state.landed_counts[self.spec.root],
+            accepted=state.accepted or 0,
+            quarantined=state.quarantined or 0,
+        )
