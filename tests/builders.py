@@ -91,7 +91,10 @@ class World:
         )
 
     def crowd(self, people: int = 10, **changes: Any) -> list[str]:
-        """Bookings of so many people who share quasi-identifiers and differ in specialty and price: ten are published."""
+        """Bookings of so many people who share quasi-identifiers and differ in specialty and price.
+
+        Ten are published.
+        """
         kinds = (("dental.implant", 123_400), ("eye.lasik", 20_000))
         return [
             self.booking(**{"services": [{"procedure_code": procedure}], "price_amount_minor": price} | changes)
@@ -319,7 +322,10 @@ def read(site: Site, query: str, *values: Any, role: str = "governance_owner") -
 
 
 def empty_warehouse(site: Site) -> None:
-    """Forget every batch, accepted row and release; the run log too. As superuser, for append-only holds for everyone else."""
+    """Forget every batch, accepted row and release; the run log too.
+
+    As superuser, for append-only holds for everyone else.
+    """
     with (
         psycopg2.connect(site.dsn("postgres").rsplit("/", 1)[0] + "/governance") as connection,
         connection.cursor() as cursor,

@@ -126,7 +126,8 @@ def _texts(cursor: Any) -> set[tuple[str, str]]:
     cursor.execute(f"SELECT {_KEY}, notes FROM wellbe.bookings b WHERE notes IS NOT NULL")
     rows = list(cursor.fetchall())
     cursor.execute(
-        "SELECT booking_id || '/' || version || '/' || service_no, itinerary FROM wellbe.booking_services WHERE itinerary IS NOT NULL"
+        "SELECT booking_id || '/' || version || '/' || service_no, itinerary "
+        "FROM wellbe.booking_services WHERE itinerary IS NOT NULL"
     )
     rows += cursor.fetchall()
     found = {("K4.no_card_number_in_text", key) for key, text in rows if has_card_number(text)}

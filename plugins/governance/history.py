@@ -43,8 +43,8 @@ class Tried:
 def attempts(entries: Iterable[Mapping[str, Any]]) -> list[Tried]:
     """The tries that entries tell of, oldest first.
 
-    >>> intent = {"attempt_id": "a", "event": "pull", "phase": "intent", "dataset": "visits", "partition_key": "2026-03-10",
-    ...           "at": "2026-03-11T00:00:01Z", "run": {}, "outcome": None}
+    >>> intent = {"attempt_id": "a", "event": "pull", "phase": "intent", "dataset": "visits",
+    ...           "partition_key": "2026-03-10", "at": "2026-03-11T00:00:01Z", "run": {}, "outcome": None}
     >>> attempts([intent])[0].outcome
     'no outcome'
     """
@@ -74,7 +74,10 @@ def attempts(entries: Iterable[Mapping[str, Any]]) -> list[Tried]:
 
 
 def effective(tries: Sequence[Tried], event: str) -> dict[tuple[str, str], Tried]:
-    """Per (dataset, partition) the last try of a hop that had its effect, which replays repeat and failures do not undo."""
+    """Per (dataset, partition) the last try of a hop that had its effect.
+
+    Replays repeat that effect and failures do not undo it.
+    """
     last: dict[tuple[str, str], Tried] = {}
     for tried in tries:
         if tried.event == event and tried.outcome in ("passed", "no_data"):

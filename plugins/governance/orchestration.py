@@ -1,7 +1,8 @@
 """Airflow's side of the steps: tasks, schedule, defaults, connections. The only module that imports Airflow.
 
-Tasks are defined here once and wired in `dags/`. Between them travels a `Batch` (names and counts), never a row. A permanent error fails
-the task at once, a transient one is retried: that translation is `_translated`, in this place alone.
+Tasks are defined here once and wired in `dags/`. Between them travels a `Batch` (names and counts), never a row. A
+permanent error fails the task at once, a transient one is retried: that translation is `_translated`, in this place
+alone.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
 
 def pipeline(dataset: str) -> None:
     """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
-    accepted: Any = validate.override(outlets=[asset("vault", dataset)])(pull(dataset))  # an XComArg while it is wired
+    pulled: Any = pull(dataset)  # what a task returns is an XComArg while it is wired
+    accepted: Any = validate.override(outlets=[asset("vault", dataset)])(pulled)
     predecessor_published(accepted) >> publish.override(outlets=[asset("analytics", dataset)])(accepted)
 
 

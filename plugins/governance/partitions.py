@@ -40,7 +40,8 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
 
     >>> from datetime import UTC, date, datetime
     >>> now = datetime(2026, 7, 2, tzinfo=UTC)
-    >>> parse("2026-06-30", time_zone="Europe/Stockholm", dataset="visits", first=date(2026, 1, 1), now=now).start.isoformat()
+    >>> first = date(2026, 1, 1)
+    >>> parse("2026-06-30", time_zone="Europe/Stockholm", dataset="visits", first=first, now=now).start.isoformat()
     '2026-06-29T22:00:00+00:00'
 
     Raises PartitionError when the key is missing or malformed, before the dataset's first partition, or not closed at

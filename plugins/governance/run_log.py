@@ -51,7 +51,10 @@ class Digests:
 
 @dataclass(frozen=True)
 class RuleOutcome:
-    """One rule of a suite on one batch: how many rows it saw and how many failed; ids and values stay in the data plane."""
+    """One rule of a suite on one batch: how many rows it saw and how many failed.
+
+    Ids and values stay in the data plane.
+    """
 
     rule: str
     clause: str
@@ -166,7 +169,8 @@ class Conservation:
         found = []
         if self.at_source != self.dropped_by_tombstone + self.pulled:
             found.append(
-                f"at source {self.at_source} is not dropped by tombstone {self.dropped_by_tombstone} + pulled {self.pulled}"
+                f"at source {self.at_source} is not dropped by tombstone {self.dropped_by_tombstone} "
+                f"+ pulled {self.pulled}"
             )
         if self.pulled != self.accepted + self.quarantined:
             found.append(f"pulled {self.pulled} is not accepted {self.accepted} + quarantined {self.quarantined}")
@@ -174,8 +178,9 @@ class Conservation:
         right = self.published + self.carried_out + self.suppressed + self.superseded + self.erased
         if left != right:
             found.append(
-                f"accepted {self.accepted} + carried in {self.carried_in} is not published {self.published} + carried out "
-                f"{self.carried_out} + suppressed {self.suppressed} + superseded {self.superseded} + erased {self.erased}"
+                f"accepted {self.accepted} + carried in {self.carried_in} is not published {self.published} "
+                f"+ carried out {self.carried_out} + suppressed {self.suppressed} + superseded {self.superseded} "
+                f"+ erased {self.erased}"
             )
         return found
 

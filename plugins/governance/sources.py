@@ -81,7 +81,8 @@ class Snapshot:
         Not as parameters: with those the driver fetches the whole result at once instead of streaming a COPY.
         """
         cursor.execute(
-            "SELECT set_config('governance.partition_start', $1, true), set_config('governance.partition_end', $2, true), "
+            "SELECT set_config('governance.partition_start', $1, true), "
+            "set_config('governance.partition_end', $2, true), "
             "set_config('governance.time_zone', $3, true)",
             (partition.start.isoformat(), partition.end.isoformat(), partition.time_zone),
         )
@@ -154,7 +155,8 @@ def check_schema(found: Columns, policy: Policy) -> None:
     if problems:
         raise GapError(
             f"the source and the policy disagree about {len(problems)} columns: {'; '.join(problems[:10])}"
-            f"{' ...' if len(problems) > 10 else ''}; declare category, purpose and treatment in policies/, or mend the source"
+            f"{' ...' if len(problems) > 10 else ''}; "
+            f"declare category, purpose and treatment in policies/, or mend the source"
         )
 
 

@@ -1,4 +1,7 @@
-"""The summary of a demo: what each partition came to, which planted troubles were caught, and whether rows are conserved."""
+"""The summary of a demo.
+
+What each partition came to, which planted troubles were caught, and whether rows are conserved.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
 def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list[str]]:
     lines, problems = [], []
     published = history.effective(tries, "publish")
-    header = f"{'PARTITION':<11}{'PULLED':>9}{'ACCEPTED':>10}{'QUARANT.':>10}{'PUBLISHED':>11}{'SUPPR.':>8}{'SUPERS.':>9}{'SHARE':>7}{'K':>5}{'L':>4}"
+    header = (
+        f"{'PARTITION':<11}{'PULLED':>9}{'ACCEPTED':>10}{'QUARANT.':>10}{'PUBLISHED':>11}"
+        f"{'SUPPR.':>8}{'SUPERS.':>9}{'SHARE':>7}{'K':>5}{'L':>4}"
+    )
     for dataset in sorted({dataset for dataset, _ in published}):
         lines += [f"{dataset}  (rows: {'booking versions' if dataset == 'bookings' else 'page views'})", header]
         totals: Counter[str] = Counter()
@@ -138,7 +144,10 @@ def _strangers(site: Site) -> Counter[str]:
     for dataset, _, rule, _, key in _planted(site):
         for named in {rule} | IMPLIED.get(rule, set()):
             allowed.add((dataset, key, named))
-    query = "SELECT dataset, row_key, rule FROM quarantine.findings UNION ALL SELECT dataset, row_key, rule FROM quarantine.refusals"
+    query = (
+        "SELECT dataset, row_key, rule FROM quarantine.findings "
+        "UNION ALL SELECT dataset, row_key, rule FROM quarantine.refusals"
+    )
     return Counter(
         rule for dataset, key, rule in rows(site.dsn("validator"), query) if (dataset, key, rule) not in allowed
     )
@@ -170,7 +179,8 @@ def _decisions(site: Site) -> list[str]:
     policy = load(site=site.policy_path)
     open_values = [name for name, value in policy.open_values.items() if not value.is_confirmed]
     return [
-        f"policy {policy.digest[:16]}; {len(open_values)} values are project defaults, unconfirmed: {', '.join(open_values)}"
+        f"policy {policy.digest[:16]}; {len(open_values)} values are project defaults, unconfirmed: "
+        f"{', '.join(open_values)}"
     ]
 
 

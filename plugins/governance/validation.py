@@ -1,8 +1,9 @@
 """Great Expectations suites on a landed partition, run where the rows are (pushed down to PostgreSQL).
 
-Only ids, rules and counts come out: the raw result of Great Expectations carries values and is dropped here. Three holes of the
-engine are closed: it passes on zero rows and on all-NULL columns (row counts and evaluated rows are rules of their own), and its
-query of failing rows forgets row conditions (suites may not use them; `warehouse.settle` counts again).
+Only ids, rules and counts come out: the raw result of Great Expectations carries values and is dropped here. Three
+holes of the engine are closed: it passes on zero rows and on all-NULL columns (row counts and evaluated rows are rules
+of their own), and its query of failing rows forgets row conditions (suites may not use them; `warehouse.settle` counts
+again).
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ class Verdict:
 
 
 def load_suite(dataset: str, folder: Path = SUITE_FOLDER) -> dict[str, Any]:
-    """The suite of a dataset. Raises PolicyError when it is missing, or an expectation lacks what this project asks of one."""
+    """The suite of a dataset.
+
+    Raises PolicyError when it is missing, or an expectation lacks what this project asks of one.
+    """
     path = folder / f"{dataset}.json"
     try:
         suite: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -53,26 +57,31 @@ def load_suite(dataset: str, folder: Path = SUITE_FOLDER) -> dict[str, Any]:
             raise PolicyError(f"suite {path.name}, expectation {position}: needs a severity and meta {missing or ''}")
         if "row_condition" in expectation.get("kwargs", {}):
             # Its query of failing rows would be run without the condition and name other rows.
-            raise PolicyError(f"suite {path.name}, rule {meta['rule']}: row_condition is not supported; land a fact instead")
+            raise PolicyError(
+                f"suite {path.name}, rule {meta['rule']}: row_condition is not supported; land a fact instead"
+            )
     return suite
 
 
-def validate(suite: Mapping[str, Any], *, dsn: str, partition_key: str, expected_rows: Mapping[str, int], label: str) -> Verdict:
+def validate(
+    suite: Mapping[str, Any], *, dsn: str, partition_key: str, expected_rows: Mapping[str, int], label: str
+) -> Verdict:
     """Run a suite on the landed partition, one pass per table.
 
-    `expected_rows`: rows that each table of the batch must have (source less refused). Raises WarehouseUnavailableError when the
-    database is away, GovernanceError when an expectation could not be evaluated.
+    `expected_rows`: rows that each table of the batch must have (source less refused). Raises
+    WarehouseUnavailableError when the database is away, GovernanceError when an expectation could not be evaluated.
     """
     import great_expectations as gx
+    from great_expectations.datasource.fluent.interfaces import TestConnectionError
     from sqlalchemy.exc import OperationalError
 
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # its errors quote statements and rows
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # its validator reads a mapping
     try:
         with _logged_in(context, _url(dsn, partition_key)) as source:
             results = [r for table in expected_rows for r in _results(context, source, suite, table, expected_rows)]
-    except (OperationalError, gx.datasource.fluent.interfaces.TestConnectionError) as error:
+    except (OperationalError, TestConnectionError) as error:
         raise WarehouseUnavailableError(
             f"{label}: validation lost our database ({type(error).__name__}); nothing was settled; the task retries"
         ) from None
@@ -128,7 +137,9 @@ def _results(
     )
     by_number = {item.expectation_config.meta["number"]: item for item in answer.results}
     if len(by_number) != len(chosen):
-        raise GovernanceError(f"suite {suite['name']}, table {table}: {len(by_number)} of {len(chosen)} expectations were evaluated")
+        raise GovernanceError(
+            f"suite {suite['name']}, table {table}: {len(by_number)} of {len(chosen)} expectations were evaluated"
+        )
     return [(e["meta"], e["severity"], by_number[e["meta"]["number"]].to_json_dict()) for e in chosen]
 
 
@@ -137,14 +148,14 @@ def _outcome(
 ) -> tuple[RuleOutcome, Finding | None]:
     result, table, rule = answer["result"], meta["table"], meta["rule"]
     if "element_count" not in result and "observed_value" not in result:
-        # Great Expectations keeps the error to itself. Its text stays here too: it quotes statements, and may quote a row.
+        # Great Expectations keeps the error to itself. Its text stays here too: it quotes statements, maybe a row.
         if "OperationalError" in str(answer.get("exception_info")):
             raise WarehouseUnavailableError(
                 f"{label}, rule {rule}: validation lost our database; nothing was settled; the task retries"
             )
         raise GovernanceError(
-            f"{label}, rule {rule}: the expectation could not be evaluated on landing.current_{table}; nothing was settled; "
-            f"check its column and arguments in the suite"
+            f"{label}, rule {rule}: the expectation could not be evaluated on landing.current_{table}; "
+            f"nothing was settled; check its column and arguments in the suite"
         )
     if "observed_value" in result:
         evaluated, failed = int(result["observed_value"]), 0 if answer["success"] else 1
@@ -169,5 +180,7 @@ def _evaluated(
         seen = [outcome.evaluated for outcome in outcomes if outcome.table == table]
         short = sum(1 for evaluated in seen if evaluated != rows)
         state = "passed" if seen and not short else "failed"
-        found.append(RuleOutcome(meta["rule"], meta["clause"], meta["severity"], table, min(seen, default=0), short, state))
+        found.append(
+            RuleOutcome(meta["rule"], meta["clause"], meta["severity"], table, min(seen, default=0), short, state)
+        )
     return found

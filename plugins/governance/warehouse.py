@@ -323,7 +323,8 @@ class Warehouse:
         )
         source = BinaryCopy(first, batches)
         try:
-            cursor.copy_expert(statement, source)
+            # The stub asks for `readline` too; of a source of COPY, psycopg2 calls `read` alone.
+            cursor.copy_expert(statement, source)  # type: ignore[arg-type]
         except psycopg2.Error:
             if source.broken_by is not None:
                 raise source.broken_by from None

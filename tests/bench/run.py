@@ -1,8 +1,9 @@
 """`make bench`: speed and memory of every hop, beside the naive way, in one run on clusters of its own.
 
-Each line is a process of its own: wall and CPU seconds (the client's; the server's are not in it), rows per second of wall time, and the
-most memory that the process held (RSS). The naive pull is what a first draft would do: `pandas.read_sql`, a keyed digest row by row,
-`DataFrame.to_sql`. Nothing here is asserted; machines differ, so compare lines of one run.
+Each line is a process of its own: wall and CPU seconds (the client's; the server's are not in it), rows per second of
+wall time, and the most memory that the process held (RSS). The naive pull is what a first draft would do:
+`pandas.read_sql`, a keyed digest row by row, `DataFrame.to_sql`. Nothing here is asserted; machines differ, so compare
+lines of one run.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ def naive_pull(folder: Path) -> int:
 
     site = sites.load(folder)
     url = "postgresql+psycopg2://" + site.dsn("puller").split("://", 1)[1]
-    allowed = "view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, app_version, language, url, session_id, device_id, device_settings"
+    allowed = (
+        "view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, app_version, language, url, session_id, "
+        "device_id, device_settings"
+    )
     frame = pd.read_sql(f"SELECT {allowed} FROM wellbe.page_views", sqlalchemy.create_engine(url))
     for column in ("ip", "user_agent", "url", "session_id", "device_id", "device_settings"):
         frame[column] = frame[column].map(lambda v: hmac.new(b"k" * 32, str(v).encode(), "sha256").hexdigest())
@@ -178,12 +182,14 @@ def main() -> None:
             pull = measured("pull visits", hop, folder, "pull", "visits")
             naive = measured("naive pull of page views", naive_pull, folder)
             say(
-                f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, {pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
+                f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, "
+                f"{pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
             )
             pandas_way = measured("Great Expectations on a pandas frame", naive_validate, folder)
             validate = measured("validate visits (suite pushed down, settled)", hop, folder, "validate", "visits")
             say(
-                f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, {validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
+                f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, "
+                f"{validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
             )
             measured("publish visits", hop, folder, "publish", "visits")
             for step in ("pull", "validate", "publish"):

@@ -190,7 +190,10 @@ def test_canaries_are_published(scenario: Scenario) -> None:
         for day in scenario.days
         for booking_id in booking_ids(keys_of(day, CANARIES_PER_DAY, CANARY_SLOT))
     }
-    query = "SELECT decision, count(*) FROM vault.release_ledger WHERE dataset = 'bookings' AND row_key = ANY(%s) GROUP BY 1"
+    query = (
+        "SELECT decision, count(*) FROM vault.release_ledger "
+        "WHERE dataset = 'bookings' AND row_key = ANY(%s) GROUP BY 1"
+    )
     assert rows(scenario.site.dsn("governance_owner"), query, (sorted(keys),)) == [("published", len(keys))]
     assert len(keys) >= 3 * 2 * 20
 

@@ -42,7 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for tried in tries:
         say(
             f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} "
-            f"{tried.event:<9} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} {_what(tried)}"
+            f"{tried.event:<9} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
+            f"{_what(tried)}"
         )
     open_tries = sum(1 for tried in tries if tried.outcome == history.INTERRUPTED)
     if open_tries:

@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
-    """Start every DAG by its schedule and the rest by backfill, and tell of the partitions until all have been published."""
+    """Start every DAG by its schedule and the rest by backfill, and tell of the partitions until all are published."""
     began = time.monotonic()
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     wanted = {(dataset, day.isoformat()) for dataset in DATASETS for day in days}
@@ -97,8 +97,8 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
         failed = _failed_runs(site)
         if failed:
             raise SiteError(
-                f"Airflow gave up on {', '.join(failed)}; see `governance runs --failed`, mend it, clear the run in the UI ({site.api_url}) "
-                f"or run `make demo` again"
+                f"Airflow gave up on {', '.join(failed)}; see `governance runs --failed`, mend it, "
+                f"clear the run in the UI ({site.api_url}) or run `make demo` again"
             )
         if time.monotonic() - moved > STALLED_SECONDS:
             raise SiteError(f"nothing moved for {STALLED_SECONDS} s; see `governance runs` and the UI ({site.api_url})")
@@ -120,7 +120,8 @@ def _start(site: Site, datasets: list[str], days: list[date]) -> None:
             _airflow(
                 site,
                 airflow.command(
-                    "backfill", "create", "--dag-id", dataset, "--from-date", days[0].isoformat(), "--to-date", days[-2].isoformat(),
+                    "backfill", "create", "--dag-id", dataset,
+                    "--from-date", days[0].isoformat(), "--to-date", days[-2].isoformat(),
                     "--reprocess-behavior", "failed",
                 ),
             )  # fmt: skip
@@ -158,7 +159,10 @@ def _failed_runs(site: Site) -> list[str]:
 
 def _task_states(site: Site) -> str:
     """What Airflow is at, for when nothing has ended for a while."""
-    query = "SELECT coalesce(state, 'not started'), count(*) FROM task_instance WHERE state IS DISTINCT FROM 'success' GROUP BY 1 ORDER BY 1"
+    query = (
+        "SELECT coalesce(state, 'not started'), count(*) FROM task_instance "
+        "WHERE state IS DISTINCT FROM 'success' GROUP BY 1 ORDER BY 1"
+    )
     states = ", ".join(f"{count} {state}" for state, count in _rows(site, "airflow", query))
     return f"Airflow's tasks: {states or 'none yet'}"
 
@@ -176,7 +180,8 @@ def _tell(site: Site, told: set[str]) -> bool:
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
         told.add(tried.attempt_id)
         say(
-            f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} {_words(tried)}"
+            f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} "
+            f"{_words(tried)}"
         )
     return bool(fresh)
 

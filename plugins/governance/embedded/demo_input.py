@@ -63,7 +63,10 @@ def _input(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 
 def ran_ahead(site: Site, until: date) -> bool:
-    """Whether the schedule has published days that a growing sample did not hold yet, as when Airflow was left up over midnight."""
+    """Whether the schedule has published days that a growing sample did not hold yet.
+
+    As when Airflow was left up over midnight.
+    """
     from governance.commands.reading import rows
 
     ((last,),) = rows(site.dsn("wellbe_owner"), "SELECT max(last_day) FROM sample.loads WHERE origin = 'generated'")

@@ -48,8 +48,9 @@ def _settle(hop: Hop, state: LandedBatch) -> Settled:
             first = verdict.stopped_by[0]
             names = ", ".join(sorted({rule.rule for rule in verdict.stopped_by}))
             raise ValidationStoppedError(
-                f"{hop.batch.label}: critical rules failed: {names} (first on table {first.table}, {first.evaluated} rows seen); nothing was "
-                f"settled and the last good state stays; find what changed the rows on their way and run the partition again"
+                f"{hop.batch.label}: critical rules failed: {names} (first on table {first.table}, "
+                f"{first.evaluated} rows seen); nothing was settled and the last good state stays; "
+                f"find what changed the rows on their way and run the partition again"
             )
 
     def entry(settled: Settled) -> Entry:
