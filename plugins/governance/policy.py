@@ -8,22 +8,21 @@ run-log entry.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from governance.errors import PolicyError
+from governance.policy_files import parts
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 UNCONFIRMED = "project default, unconfirmed"
+SOURCE_SCHEMA = "wellbe"
 
 
 class Treatment(StrEnum):
@@ -141,7 +140,34 @@ class Dataset(Strict):
         )
         if idle:
             raise ValueError(f"columns read for nothing in dataset {self.dataset} (refuse them): {', '.join(idle)}")
+        for name, published in self.release.columns.items():
+            self._check_published(name, published)
         return self
+
+    def _check_published(self, name: str, published: PublishedColumn) -> None:
+        if published.origin == "partition":
+            return
+        table, _, column = published.origin.partition(".")
+        if table not in self.landed or column not in self.landed[table].columns:
+            raise ValueError(f"published {name} comes from {published.origin}, which does not land")
+        landed = self.landed[table].columns[column]
+        if published.kind == "count" or landed.treatment is not Treatment.KEEP:
+            return
+        for origin in landed.origin:
+            source_table, _, source_column = origin.partition(".")
+            if self.source[source_table][source_column].treatment is Treatment.WITHHOLD:
+                raise ValueError(f"published {name} comes from {origin}, which is withheld: readable, never published")
+
+    def references(
+        self, purposes: Container[str], clauses: Container[str], open_values: Container[str]
+    ) -> Iterator[tuple[str, str, Container[str]]]:
+        """(who, whom, among what) of every name that the dataset uses of the rest of the policy."""
+        yield from ((f"dataset {self.dataset}", clause, clauses) for clause in self.clauses)
+        for table_name, table in self.landed.items():
+            if table.term:
+                yield f"table {table_name}", table.term, open_values
+            for name, column in table.columns.items():
+                yield from ((f"column {table_name}.{name}", purpose, purposes) for purpose in column.purposes)
 
     def _check_origin(self, where: str, column: LandedColumn, origin: str) -> None:
         table, _, name = origin.partition(".")
@@ -232,19 +258,36 @@ class Policy(Strict):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        for dataset in self.datasets.values():
-            for table_name, table in dataset.landed.items():
-                for name, column in table.columns.items():
-                    unknown = sorted(set(column.purposes) - set(self.purposes))
-                    if unknown:
-                        raise ValueError(f"{dataset.dataset}.{table_name}.{name} has unknown purposes {unknown}")
-            unknown = sorted(set(dataset.clauses) - set(self.clauses))
-            if unknown:
-                raise ValueError(f"dataset {dataset.dataset} names unknown clauses {unknown}")
-        for name, purpose in self.purposes.items():
-            if purpose.role not in self.roles:
-                raise ValueError(f"purpose {name} works through role {purpose.role}, which is not declared")
+        loose = (
+            f"{who} names {name!r}, which is not declared" for who, name, of in self._references() if name not in of
+        )
+        for problem in (*loose, *self._declared_twice()):
+            raise ValueError(problem)
         return self
+
+    def _references(self) -> Iterator[tuple[str, str, Container[str]]]:
+        """(who, whom, among what) of every name that one part of the policy uses of another."""
+        for dataset in self.datasets.values():
+            yield from dataset.references(self.purposes, self.clauses, self.open_values)
+        for name, purpose in self.purposes.items():
+            yield f"purpose {name}", purpose.role, self.roles
+            yield f"purpose {name}", purpose.clause, self.clauses
+        for name, value in self.open_values.items():
+            yield f"open value {name}", value.clause, self.clauses
+        for name, role in self.roles.items():
+            zones = self.zones if role.cluster == "warehouse" else (SOURCE_SCHEMA,)
+            yield from ((f"role {name}", zone, zones) for zone in role.can_use)
+        for retention in self.retention:
+            yield "retention", retention.zone, self.zones
+            yield f"retention of {retention.zone}", retention.clause, self.clauses
+        yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
+
+    def _declared_twice(self) -> Iterator[str]:
+        """A table declared twice would have the treatment of whichever comes last."""
+        for kind in ("source", "landed"):
+            names = [name for dataset in self.datasets.values() for name in getattr(dataset, kind)]
+            names += list(self.unpulled) if kind == "source" else []
+            yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
 
     @cached_property
     def source_tables(self) -> dict[str, dict[str, SourceColumn]]:
@@ -276,8 +319,12 @@ class Policy(Strict):
         """
         if dataset in self.site.first_partition:
             return self.site.first_partition[dataset]
-        value = self.value("first_partition")
-        return date.fromisoformat(str(value[dataset]))
+        by_dataset = self.value("first_partition")
+        if dataset not in by_dataset:
+            raise PolicyError(
+                f"dataset {dataset} has no first_partition; set it in policies/policy.yaml or the site's file"
+            )
+        return date.fromisoformat(str(by_dataset[dataset]))
 
     def readable_columns(self, role: str) -> Iterator[tuple[str, str]]:
         """(table, column) of the vault that a role may read, for the purposes it works for."""
@@ -294,45 +341,9 @@ def load(folder: Path = POLICY_FOLDER, site: Path | None = None) -> Policy:
 
     Returns the policy with the SHA-256 over its files in `digest`. Raises PolicyError naming file and key.
     """
-    digest = hashlib.sha256()
-    parts: dict[str, Any] = {"datasets": {}, "site": {}}
-    files = sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.csv"))
-    for path in files:
-        content = path.read_bytes()
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(content).digest())
-        if path.suffix == ".yaml":
-            _add(parts, path, _mapping(path, content))
-    if site is not None and site.exists():
-        content = site.read_bytes()
-        digest.update(b"site\0" + hashlib.sha256(content).digest())
-        parts["site"] = _mapping(site, content)
     try:
-        return Policy.model_validate({**parts, "digest": digest.hexdigest()})
+        return Policy.model_validate(parts(folder, site))
     except ValidationError as error:
         first = error.errors()[0]
         where = " > ".join(str(step) for step in first["loc"])
         raise PolicyError(f"policy is not valid at {where}: {first['msg']} ({error.error_count()} problems)") from None
-
-
-def _add(parts: dict[str, Any], path: Path, content: Mapping[str, Any]) -> None:
-    if "dataset" in content:
-        if content["dataset"] != path.stem:
-            raise PolicyError(f"{path.name} declares dataset {content['dataset']!r}; file and dataset share one name")
-        parts["datasets"][path.stem] = content
-    else:
-        parts.update(content)
-
-
-def _mapping(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path.name} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(loaded, dict):
-        raise PolicyError(f"{path.name} must hold a mapping at its top")
-    return loaded
-
-
-def suite_digest(suite: Mapping[str, Any]) -> str:
-    """SHA-256 over a suite's canonical JSON."""
-    return hashlib.sha256(json.dumps(suite, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,3 +74,8 @@ def _joined(known: Rule, again: Rule, suite: str) -> Rule:
     tables = dict.fromkeys((*known.tables, *again.tables))
     reasons = dict.fromkeys((*known.reasons, *again.reasons))
     return replace(known, tables=tuple(tables), reasons=tuple(reasons))
+
+
+def suite_digest(suite: Mapping[str, Any]) -> str:
+    """SHA-256 over a suite's canonical JSON."""
+    return hashlib.sha256(json.dumps(suite, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

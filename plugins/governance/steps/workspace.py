@@ -13,8 +13,9 @@ from governance import partitions, validation, warehouse
 from governance.errors import PartitionError
 from governance.keys import Keys
 from governance.partitions import Partition
-from governance.policy import Dataset, Policy, suite_digest
+from governance.policy import Dataset, Policy
 from governance.recording import Recorded, code_digest, new_id
+from governance.rules import suite_digest
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run
 from governance.warehouse import LandedBatch, Warehouse
 

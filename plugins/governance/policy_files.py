@@ -1,0 +1,73 @@
+"""The files of a policy, read without surprises: each one mapping, in which no key stands twice, nor in two files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from governance.errors import PolicyError
+
+
+class _OnceEach(yaml.SafeLoader):
+    """YAML's own reader takes the last of two equal keys without a word; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(twice)} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def mapping(name: str, content: bytes) -> dict[str, Any]:
+    """What a policy file holds. Raises PolicyError, which names the file, when that is not one sound mapping.
+
+    >>> mapping("site.yaml", b"first_partition: {visits: 2026-03-10}")
+    {'first_partition': {'visits': datetime.date(2026, 3, 10)}}
+    """
+    try:
+        loaded = yaml.load(content, _OnceEach)  # noqa: S506 -- a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise PolicyError(f"{name} is not sound YAML{where}: {problem}") from None
+    if not isinstance(loaded, dict):
+        raise PolicyError(f"{name} must hold a mapping at its top")
+    return loaded
+
+
+def parts(folder: Path, site: Path | None) -> dict[str, Any]:
+    """What stands in a policy folder, and in the site's file where there is one, with the SHA-256 over all of it.
+
+    Keys are those of `policy.Policy`. Raises PolicyError naming the file.
+    """
+    digest = hashlib.sha256()
+    found: dict[str, Any] = {"datasets": {}, "site": {}, "digest": ""}
+    for path in sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.csv")):
+        content = path.read_bytes()
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(content).digest())
+        if path.suffix == ".yaml":
+            _add(found, path.stem, mapping(path.name, content))
+    if site is not None and site.exists():
+        content = site.read_bytes()
+        digest.update(b"site\0" + hashlib.sha256(content).digest())
+        found["site"] = mapping(site.name, content)
+    return {**found, "digest": digest.hexdigest()}
+
+
+def _add(found: dict[str, Any], stem: str, content: dict[str, Any]) -> None:
+    if "dataset" in content:
+        if content["dataset"] != stem:
+            raise PolicyError(f"{stem}.yaml declares dataset {content['dataset']!r}; file and dataset share one name")
+        found["datasets"][stem] = content
+        return
+    twice = sorted(found.keys() & content.keys())
+    if twice:
+        raise PolicyError(f"{stem}.yaml sets {', '.join(twice)}, which another file of the policy sets too")
+    found.update(content)
