@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol
@@ -261,8 +261,8 @@ class Warehouse:
         try:
             yield
         finally:
-            if not self._connection.closed:
-                self._connection.rollback()
+            # A session that is lost by now has lost the lock too; to say so would hide what was done, or why it failed.
+            with suppress(WarehouseUnavailableError):
                 self._rows("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
 
     @contextmanager

@@ -284,6 +284,25 @@ def test_accepted_rows_that_cannot_be_read_publish_nothing(
     steps.publish(space, batch, builders.run())
 
 
+@pytest.mark.parametrize(("event", "effect"), (("pull", "land"), ("validate", "settle"), ("publish", "publish")))
+def test_a_session_that_is_ended_after_the_commit_hides_nothing(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, event: str, effect: str
+) -> None:
+    world.visitors()
+    batch = Batch("visits", KEY, "test")
+    original = getattr(Warehouse, effect)
+
+    def ended_after(self: Warehouse, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        terminate(site, {"pull": "loader", "validate": "validator", "publish": "publisher"}[event])
+        return result
+
+    monkeypatch.setattr(Warehouse, effect, ended_after)
+    steps.pull(space, "visits", KEY, builders.run())
+    steps.publish(space, checked(space, batch), builders.run())
+    assert outcomes(site) == ["passed"] * 3
+
+
 def test_a_hop_that_has_ended_leaves_no_session_behind(site: Site, world: World, space: Workspace) -> None:
     world.view()
     through(space, "visits", KEY)
