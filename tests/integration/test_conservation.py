@@ -273,6 +273,16 @@ def test_an_odd_row_is_quarantined_and_stops_nobody_else(site: Site, world: Worl
     ]
 
 
+def test_a_day_on_which_nobody_books_a_clinic_is_published_like_any_other(
+    site: Site, world: World, space: Workspace
+) -> None:
+    travel = {"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "Arlanda to Lisbon"}
+    for price in (20_000, 123_400) * 5:
+        world.booking(services=[travel], price_amount_minor=price)
+    assert through(space, "bookings", KEY).counts["suppressed"] == 10  # one specialty, which is none
+    assert outcomes(site) == ["passed"] * 3
+
+
 def test_the_only_booking_of_a_day_may_have_nobody_on_it(site: Site, world: World, space: Workspace) -> None:
     key = world.booking(travellers=[], services=[])
     assert through(space, "bookings", KEY).counts["quarantined"] == 1

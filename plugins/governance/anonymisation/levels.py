@@ -74,7 +74,8 @@ def specialty(procedure_codes: pd.Series) -> pd.Series:
     >>> specialty(pd.Series(["dental.implant", None])).tolist()
     ['dental', 'travel']
     """
-    return procedure_codes.astype("str").str.split(".").str[0].where(procedure_codes.notna(), "travel").astype("str")
+    specialties = procedure_codes.astype("str").str.replace(r"\..*", "", regex=True)
+    return specialties.where(procedure_codes.notna(), "travel").astype("str")
 
 
 def price_band(amounts_minor: pd.Series, currency_codes: pd.Series) -> pd.Series:
