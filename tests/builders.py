@@ -95,7 +95,7 @@ class World:
 
         Ten are published.
         """
-        kinds = (("dental.implant", 123_400), ("eye.lasik", 20_000))
+        kinds = (("dental.implant", 123_400), ("ophthalmology.lasik", 20_000))
         return [
             self.booking(**{"services": [{"procedure_code": procedure}], "price_amount_minor": price} | changes)
             for procedure, price in (kinds[n % 2] for n in range(people))

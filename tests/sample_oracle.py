@@ -73,6 +73,12 @@ BOOKING_RULES: dict[str, str] = {
         JOIN wellbe.booking_services s USING (booking_id, version) LEFT JOIN wellbe.providers p USING (provider_id)
         WHERE p.provider_id IS NULL OR p.kind <> s.kind OR (b.booked_at {_STOCKHOLM})::date < p.active_from
            OR (b.booked_at {_STOCKHOLM})::date > p.active_until""",
+    "E1.known_procedure": f"""SELECT {_KEY} || '/' || s.service_no FROM wellbe.bookings b
+        JOIN wellbe.booking_services s USING (booking_id, version)
+        WHERE (s.kind = 'health' AND s.procedure_code IS NULL)
+           OR split_part(s.procedure_code, '.', 1) NOT IN ('dental', 'ophthalmology', 'orthopaedics', 'plastic',
+              'fertility', 'hair', 'bariatric', 'cardiology', 'dermatology', 'oncology', 'rehabilitation', 'psychiatry')
+           OR s.procedure_code !~ '^[a-z]+[.][a-z0-9_.]+$'""",
     "K1.card_age.over_age": """SELECT card_id::text FROM wellbe.payment_cards
         WHERE captured_at < %(now)s - interval '240 hours'""",
     "K1.card_age.future": "SELECT card_id::text FROM wellbe.payment_cards b WHERE captured_at > %(now)s",

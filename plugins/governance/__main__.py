@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GovernanceError as error:
         print(f"governance: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted; what runs stays up: `make down` stops it", file=sys.stderr)  # noqa: T201
+        return 130
     except BrokenPipeError:
         # The reader has seen enough (`governance runs | head`); Python would complain once more when it closes the
         # pipe.

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours, without their text."""
+def translated(label: str = "the database of this project") -> Iterator[None]:
+    """Turn the driver's errors into ours, without their text. `label` says whose step it is."""
     try:
         yield
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise WarehouseUnavailableError(
-            f"our database cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); nothing of "
-            f"this step was kept; check connection wellbe_warehouse_* and its server, the task retries"
+            f"{label}: our database cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); "
+            f"nothing of this step was kept; check connection wellbe_warehouse_* and its server, the task retries"
         ) from None
     except psycopg2.Error as error:
         raise GovernanceError(
-            f"our database refused the step ({type(error).__name__}, SQLSTATE {error.pgcode or 'none'}"
-            f"{_place(error)}); nothing of it was kept"
+            f"{label}: our database refused the step ({type(error).__name__}, SQLSTATE {error.pgcode or 'none'}"
+            f"{_place(error)}); nothing of it was kept; "
+            f"report it with the entry of this run in `governance runs --failed`"
         ) from None
 
 

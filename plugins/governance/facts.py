@@ -78,6 +78,16 @@ def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origi
     return _where(late, _age_at_booking(batch, parameters, origin))
 
 
+def _procedure_states(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    codes = batch[origin]
+    listed = pa.array(sorted(parameters.tables["specialties"]), pa.string())
+    has_form = pc.fill_null(pc.match_substring_regex(codes, r"^[a-z]+(\.[a-z0-9_]+)+$"), False)
+    specialty = pc.replace_substring_regex(codes, r"\..*$", "")
+    is_known = pc.and_(has_form, pc.fill_null(pc.is_in(specialty, value_set=listed), False))
+    absent = pc.if_else(pc.equal(batch["booking_services.kind"], "health"), "missing", "none")
+    return pc.if_else(pc.is_null(codes), absent, pc.if_else(is_known, "known", "unknown"))
+
+
 def _path_characters(urls: pa.Array) -> pa.Array:
     paths = web.paths(urls)
     return _where(pc.starts_with(urls, "/"), pc.utf8_length(paths)).cast(pa.int32())
@@ -105,6 +115,7 @@ MEASURES: dict[str, Measure] = {
     "age_at_service_without_consent": _age_at_service_without_consent,
     "age_under_unverified_consent": _age_under_unverified_consent,
     "age_under_late_consent": _age_under_late_consent,
+    "procedure_states": _procedure_states,
     "card_numbers": _of_origin(measures.card_numbers),
     "cvv_mentions": _of_origin(measures.cvv_mentions),
     "email_defects": _of_origin(measures.email_defects),

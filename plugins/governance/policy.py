@@ -84,6 +84,7 @@ class PublishedColumn(Strict):
     origin: str = Field(alias="from")
     level: str
     type: str
+    values: tuple[str, ...] = ()  # the only ones that may be published; a level that reads a hierarchy has its values
     description: str
 
 

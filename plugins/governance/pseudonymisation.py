@@ -52,12 +52,13 @@ def tokens(values: pa.Array, *, key: Key, domain: str) -> pa.Array:
 def visitor_tokens(
     device_id: pa.Array, session_id: pa.Array, ip: pa.Array, user_agent: pa.Array, *, key: Key
 ) -> pa.Array:
-    """The token of each visitor: of the device, else of the session, else of address and user agent together, else
+    """The token of each visitor: of the device, else of address and user agent together, else of the session, else
     NULL.
 
-    String arrays of length n in, string array of length n out; a blank value counts as missing. Visitors who share
-    address and user agent share a token, and one who is seen first with and then without a device has two: counts of
-    visitors are estimates. Pass the key of a period. Source: policy clauses B1, B2.
+    String arrays of length n in, string array of length n out; a blank value counts as missing. Address before session:
+    who refuses cookies has a new session with every view, and must not pass for a crowd. So visitors who share address
+    and user agent share a token, and one who is seen first with and then without a device has two: counts of visitors
+    are estimates, rather too low. Pass the key of a period. Source: policy clauses B1, B2.
 
     >>> one, none = pa.array(["a"]), pa.array([None], pa.string())
     >>> visitor_tokens(none, none, one, none, key=Key("visits", 1, bytes(32))).to_pylist()
@@ -66,7 +67,7 @@ def visitor_tokens(
     device_id, session_id, ip, user_agent = (_present(values) for values in (device_id, session_id, ip, user_agent))
     # The length in front keeps 'a|b' + 'c' apart from 'a' + 'b|c'.
     both = pc.binary_join_element_wise(pc.cast(pc.utf8_length(ip), pa.string()), ip, user_agent, "|")
-    found = pc.coalesce(_marked("device ", device_id), _marked("session ", session_id), _marked("address ", both))
+    found = pc.coalesce(_marked("device ", device_id), _marked("address ", both), _marked("session ", session_id))
     return tokens(found, key=key, domain="visitor")
 
 

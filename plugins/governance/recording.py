@@ -59,7 +59,7 @@ class Recorded:
         return self.attempt.outcome(outcome, entry_id=new_id(), at=self._clock(), **facts)
 
     def __enter__(self) -> Recorded:
-        with warehouse.connect(self._dsn) as connection:
+        with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
             connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
         return self
 
@@ -71,7 +71,7 @@ class Recorded:
         ours = error if isinstance(error, GovernanceError) else self._without_text(error, trace)
         failed = self.outcome(Outcome.FAILED, error={"type": type(ours).__name__, "message": str(ours)}, **self.facts)
         try:
-            with warehouse.connect(self._dsn) as connection:
+            with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
                 connection.append(failed)
         except WarehouseUnavailableError:
             pass  # the intent stays without an outcome, and shows as interrupted

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from governance import history
@@ -57,6 +58,7 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
     tries = history.attempts(log_entries(site.dsn("auditor")))
     in_range = [t for t in tries if first.isoformat() <= t.partition_key <= last.isoformat()]
     tables, problems = _partitions(site, in_range)
+    problems += _unfinished(site, first, last)
     caught = _caught(site)
     strangers = _strangers(site)
     problems += [
@@ -103,6 +105,21 @@ def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list
         lines += [f"    {rule:<36}{count:>7}" for rule, count in held]
         lines.append("")
     return lines, problems
+
+
+def _unfinished(site: Site, first: date, last: date) -> list[str]:
+    """Partitions that have been landed again and not settled, and failed runs of Airflow."""
+    query = (
+        "SELECT dataset, partition_key FROM control.batches "
+        "WHERE state <> 'settled' AND partition_key BETWEEN %s AND %s"
+    )
+    again = [
+        f"{dataset} {day}: is being run again" for dataset, day in rows(site.dsn("validator"), query, (first, last))
+    ]
+    failed = rows(
+        site.dsn("airflow"), "SELECT dag_id, coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed'"
+    )
+    return again + [f"{dag} {key}: Airflow gave up on a run; see `governance runs --failed`" for dag, key in failed]
 
 
 def _row(label: str, terms: Mapping[str, int], k: int | None, l: int | None) -> str:  # noqa: E741

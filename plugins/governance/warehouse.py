@@ -6,6 +6,7 @@ after commit. Errors of the driver may quote rows, so only their SQLSTATE leaves
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,8 +108,9 @@ SettlementEntry = Callable[[Settled], Entry]
 class Warehouse:
     """A connection to our database as one role, for one hop of one batch."""
 
-    def __init__(self, connection: psycopg2.extensions.connection, dsn: str) -> None:
+    def __init__(self, connection: psycopg2.extensions.connection, dsn: str, label: str) -> None:
         self._connection = connection
+        self._label = label
         self._dsn = dsn
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ class Warehouse:
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
-        with translated():
+        with translated(self._label):
             try:
                 with self._connection.cursor() as cursor:
                     yield cursor
@@ -334,15 +336,17 @@ class Warehouse:
     def _copy_frame(cursor: psycopg2.extensions.cursor, table: tuple[str, str], frame: pd.DataFrame) -> None:
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
-        cursor.copy_expert(statement, io.StringIO(frame.to_csv(index=False, header=False)))
+        cursor.copy_expert(
+            statement, io.StringIO(frame.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC))
+        )
 
 
 @contextmanager
-def connect(dsn: str) -> Iterator[Warehouse]:
+def connect(dsn: str, label: str = "the warehouse") -> Iterator[Warehouse]:
     """A warehouse connection, closed at the end. Raises WarehouseUnavailableError when there is no server."""
-    with translated():
+    with translated(label):
         connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS, application_name="wellbe-governance")
     try:
-        yield Warehouse(connection, dsn)
+        yield Warehouse(connection, dsn, label)
     finally:
         connection.close()

@@ -132,6 +132,21 @@ BOOKING_TROUBLES: dict[str, tuple[Callable[[World], str], str, str]] = {
         "booking_services",
         "H1.known_provider",
     ),
+    "a procedure of no specialty that policy lists": (
+        lambda w: w.booking(services=[{"procedure_code": "Anna has the flu."}]) + "/1",
+        "booking_services",
+        "E1.known_procedure",
+    ),
+    "an empty procedure": (
+        lambda w: w.booking(services=[{"procedure_code": ""}]) + "/1",
+        "booking_services",
+        "E1.known_procedure",
+    ),
+    "a health service without a procedure": (
+        lambda w: w.booking(services=[{"procedure_code": None}]) + "/1",
+        "booking_services",
+        "E1.known_procedure",
+    ),
     "a provider of the other kind": (
         lambda w: w.booking(services=[{"provider_id": 2}]) + "/1",
         "booking_services",

@@ -50,9 +50,9 @@ def identity(visit: tuple[str | None, str | None, str | None, str | None]) -> tu
     device, session, ip, agent = (part if part and part.strip() else None for part in visit)
     if device:
         return ("device", device)
-    if session:
-        return ("session", session)
-    return ("address", ip, agent) if ip and agent else None
+    if ip and agent:
+        return ("address", ip, agent)
+    return ("session", session) if session else None
 
 
 @pytest.mark.clause("B2")

@@ -37,7 +37,7 @@ BOOKING = st.fixed_dictionaries(
         "nights_count": st.sampled_from([3, None]),
         "price_amount_minor": st.sampled_from([100, 60_000, 900_000]),
         "currency_code": st.sampled_from(["EUR", "SEK"]),
-        "procedure_code": st.sampled_from(["dental.implant", "eye.lasik", None]),
+        "procedure_code": st.sampled_from(["dental.implant", "ophthalmology.lasik", None]),
     }
 )
 VIEW = st.fixed_dictionaries(

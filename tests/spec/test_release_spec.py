@@ -30,7 +30,7 @@ SOUND: dict[str, Any] = {
     "procedure_code": "dental.implant",
 }  # fmt: skip
 CHEAP = {"price_amount_minor": 20_000}
-EYES = {"procedure_code": "eye.lasik"}
+EYES = {"procedure_code": "ophthalmology.lasik"}
 
 
 def booked(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def test_three_people_with_two_specialties_and_two_price_bands_are_published() -
     assert found.rows.to_dict("records") == [
         {**label, "service_specialty": "dental", "price_band": "500-999"},
         {**label, "service_specialty": "dental", "price_band": "under 250"},
-        {**label, "service_specialty": "eye", "price_band": "500-999"},
+        {**label, "service_specialty": "ophthalmology", "price_band": "500-999"},
     ]
     assert found.risk == Risk(k=3, l=2)
     assert set(decided(found).values()) == {"published"}

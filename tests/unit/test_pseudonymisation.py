@@ -83,15 +83,20 @@ def test_a_type_without_canonical_form_is_refused_without_its_value(values: list
 
 
 @pytest.mark.clause("B2")
-def test_a_visitor_is_the_device_else_the_session_else_address_and_browser() -> None:
+def test_a_visitor_is_the_device_else_address_and_browser_else_the_session() -> None:
     device = visitor("d", "s", "192.0.2.1", "Firefox")
-    session = visitor(None, "s", "192.0.2.1", "Firefox")
-    address = visitor(None, None, "192.0.2.1", "Firefox")
-    assert None not in {device, session, address}
-    assert len({device, session, address}) == 3
+    address = visitor(None, "s", "192.0.2.1", "Firefox")
+    session = visitor(None, "s", "192.0.2.1", None)
+    assert None not in {device, address, session}
+    assert len({device, address, session}) == 3
     assert device == visitor("d", None, None, None)
-    assert session == visitor(" ", "s", None, None)  # a blank is no device
-    assert address == visitor("", "", "192.0.2.1", "Firefox")
+    assert address == visitor(" ", "", "192.0.2.1", "Firefox")  # a blank is no device
+    assert session == visitor("", "s", None, "Firefox")
+
+
+@pytest.mark.clause("B2")
+def test_who_has_a_new_session_with_every_view_is_one_visitor() -> None:
+    assert len({visitor(None, f"session {n}", "192.0.2.1", "Firefox") for n in range(15)}) == 1
 
 
 @pytest.mark.parametrize(("ip", "agent"), [("192.0.2.1", None), (None, "Firefox"), ("192.0.2.1", " "), (None, None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from governance.errors import PolicyError
-from governance.policy import POLICY_FOLDER
+from governance.policy import POLICY_FOLDER, PublishedColumn
 
 UNKNOWN = "unknown"
 
@@ -68,14 +69,16 @@ def stay_length(nights: pd.Series) -> pd.Series:
     return _bands(nights, STAY_LENGTHS, "8 or more")
 
 
-def specialty(procedure_codes: pd.Series) -> pd.Series:
-    """Procedure codes to their medical specialty, the part before the dot; a booking without a procedure is `travel`.
+def specialty(procedure_codes: pd.Series, listed: Collection[str]) -> pd.Series:
+    """Procedure codes to their medical specialty, the part before the dot.
 
-    >>> specialty(pd.Series(["dental.implant", None])).tolist()
-    ['dental', 'travel']
+    A booking without a procedure is `travel`; what is none of the listed specialties is `other`, never its own text.
+
+    >>> specialty(pd.Series(["dental.implant", None, "Anna has flu.", ""]), {"dental"}).tolist()
+    ['dental', 'travel', 'other', 'other']
     """
-    specialties = procedure_codes.astype("str").str.replace(r"\..*", "", regex=True)
-    return specialties.where(procedure_codes.notna(), "travel").astype("str")
+    named = procedure_codes.astype("object").where(procedure_codes.notna(), "").astype("str").str.split(".", n=1).str[0]
+    return named.where(named.isin(set(listed)), "other").where(procedure_codes.notna(), "travel").astype("str")
 
 
 def price_band(amounts_minor: pd.Series, currency_codes: pd.Series) -> pd.Series:
@@ -98,3 +101,18 @@ def _bands(values: pd.Series, bands: tuple[tuple[int, str], ...], top: str) -> p
     labels = np.array([label for _, label in bands] + [top], dtype=object)
     named = pd.Series(labels[np.searchsorted(bounds, values.to_numpy(dtype=float), side="right")], index=values.index)
     return named.where(values.notna(), UNKNOWN).astype("str")
+
+
+def domain(column: PublishedColumn) -> frozenset[str] | None:
+    """The values that a published column may have; None for days and counts.
+
+    Raises PolicyError for a column of text that policy gives no values.
+    """
+    if column.level in ("day", "count"):
+        return None
+    if column.level in ("country", "subregion"):
+        regions = _subregions()
+        return frozenset(regions if column.level == "country" else regions.values()) | {UNKNOWN}
+    if not column.values:
+        raise PolicyError(f"a published column of level {column.level} needs its values listed in policies/")
+    return frozenset(column.values)

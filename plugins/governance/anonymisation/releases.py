@@ -14,7 +14,16 @@ from datetime import date
 
 import pandas as pd
 
-from governance.anonymisation.levels import lead_time, party_size, price_band, specialty, stay_length, subregion, value
+from governance.anonymisation.levels import (
+    domain,
+    lead_time,
+    party_size,
+    price_band,
+    specialty,
+    stay_length,
+    subregion,
+    value,
+)
 from governance.anonymisation.risk import Risk, class_measures, risk
 from governance.errors import DisclosureError
 from governance.policy import Release as Specification
@@ -51,7 +60,7 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
             "party_size": party_size(last["travellers_count"]),
             "lead_time": lead_time(last["lead_days"]),
             "stay_length": stay_length(last["nights_count"]),
-            "service_specialty": specialty(last["procedure_code"]),
+            "service_specialty": specialty(last["procedure_code"], specification.columns["service_specialty"].values),
             "price_band": price_band(last["price_amount_minor"], last["currency_code"]),
         }
     )[list(specification.columns)]
@@ -59,6 +68,7 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     quasi, sensitive = specification.of_kind("quasi_identifier"), specification.of_kind("sensitive")
     safe = in_classes(rows, quasi, sensitive, people, k=k, l=l)
     published = rows[safe]
+    within_domains(published, specification)
     measured = require(published, quasi, sensitive, people[safe], k=k, l=l)
     decision = pd.Series("superseded", index=accepted.index).where(~newest, "suppressed")
     decision[published.index] = "published"
@@ -91,6 +101,7 @@ def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k
             "the published counts do not add up to the views that were to be published; nothing was published"
         )
     rows = published[list(specification.columns)].reset_index(drop=True)
+    within_domains(rows, specification)
     return Release(rows, _decisions(accepted, decision), Risk(measured.k, None))
 
 
@@ -131,6 +142,21 @@ def require(  # noqa: PLR0913 -- as above
             f"nothing was published"
         )
     return measured
+
+
+def within_domains(rows: pd.DataFrame, specification: Specification) -> None:
+    """Refuse any text that policy does not list for its column: no source text reaches analysts by way of a label.
+
+    Raises DisclosureError naming column and count, never the text.
+    """
+    for name, column in specification.columns.items():
+        allowed = domain(column)
+        strange = 0 if allowed is None else int((~rows[name].isin(allowed)).sum())
+        if strange:
+            raise DisclosureError(
+                f"column {name}: {strange} rows with a value that policy does not list were about to be published; "
+                f"nothing was published"
+            )
 
 
 def _decisions(accepted: pd.DataFrame, decision: pd.Series) -> pd.DataFrame:

@@ -6,9 +6,10 @@ import argparse
 import json
 
 from governance import history
-from governance.commands.reading import log_entries
+from governance.commands.reading import day, log_entries
 from governance.embedded import site as sites
 from governance.embedded.cli import say
+from governance.embedded.demo_input import DATASETS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,8 +17,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "runs", help="every try of every hop: what, when, by whom, how it ended (from the run log)"
     )
-    parser.add_argument("--dataset", help="only this dataset")
-    parser.add_argument("--partition", metavar="YYYY-MM-DD", help="only this partition")
+    parser.add_argument("--dataset", choices=DATASETS, help="only this dataset")
+    parser.add_argument("--partition", metavar="YYYY-MM-DD", type=day, help="only this partition")
     parser.add_argument("--failed", action="store_true", help="only tries that failed or have no outcome")
     parser.add_argument("--json", action="store_true", help="whole entries, one JSON document a line")
     parser.set_defaults(run=_run)
@@ -28,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> int:
         tried
         for tried in history.attempts(log_entries(sites.load().dsn("auditor")))
         if arguments.dataset in (None, tried.dataset)
-        and arguments.partition in (None, tried.partition_key)
+        and (arguments.partition is None or arguments.partition.isoformat() == tried.partition_key)
         and not (arguments.failed and tried.outcome not in ("failed", history.INTERRUPTED))
     ]
     if arguments.json:
@@ -45,10 +46,22 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{tried.event:<9} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
             f"{_what(tried)}"
         )
-    open_tries = sum(1 for tried in tries if tried.outcome == history.INTERRUPTED)
-    if open_tries:
-        say(f"{open_tries} without an outcome: still running, or interrupted before they could say how they ended")
+    unfinished = [tried for tried in tries if tried.outcome == history.INTERRUPTED]
+    mended = sum(1 for tried in unfinished if _has_passed_since(tried, tries))
+    if unfinished:
+        say(
+            f"{len(unfinished)} without an outcome, interrupted or still running; "
+            f"of {mended} a later try has had its effect"
+        )
     return 0
+
+
+def _has_passed_since(tried: history.Tried, tries: list[history.Tried]) -> bool:
+    return any(
+        later.started_at > tried.started_at and later.outcome in ("passed", "no_data", "replayed")
+        for later in tries
+        if (later.dataset, later.partition_key, later.event) == (tried.dataset, tried.partition_key, tried.event)
+    )
 
 
 def _what(tried: history.Tried) -> str:

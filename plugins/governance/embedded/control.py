@@ -112,6 +112,10 @@ def _start_clusters(folder: Path, say: Say) -> Site:
     site = sites.load_or_create(folder)
     for attempt in range(1, _TRIES + 1):
         site = _with_free_ports(site)
+        if not postgres.postmaster(postgres.Cluster(site, "warehouse")) and airflow.running(site):
+            # Its parts are dying of the loss of their database, one after the other; better all at once and anew.
+            say("the database is down: stopping what is left of Airflow")
+            airflow.stop(site)
         try:
             with ThreadPoolExecutor(len(CLUSTERS)) as pool:
                 list(pool.map(partial(_start_cluster, site, say=say), CLUSTERS))

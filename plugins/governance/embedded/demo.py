@@ -57,13 +57,18 @@ def _run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
     folder = sites.default_data_dir()
-    demo_input.start_over_when_input_changed(folder, arguments)
+    anew = demo_input.start_over_when_input_changed(folder, arguments)
     site = control.clusters_up(folder, say)
     if demo_input.ran_ahead(site, until):
-        say("Airflow has run days that the sample did not hold yet: emptying .data, which the last demo made")
+        say("Airflow has run days that the sample did not hold yet: setting .data aside, which the last demo made")
         demo_input.empty(folder, arguments)
         site = control.clusters_up(folder, say)
-    loaded = demo_input.fill(site, arguments, until)
+    try:
+        loaded = demo_input.fill(site, arguments, until)
+    except InputError:
+        if anew:
+            demo_input.restore(folder)
+        raise
     write_site_policy(site, loaded.first_day)
     site = control.up(folder, say)
     up_seconds = time.monotonic() - began
@@ -84,7 +89,7 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
     already = _published(site) & wanted
     if already != wanted:
         _start(site, sorted({dataset for dataset, _ in wanted - already}), days)
-    told: set[str] = set()
+    told = set() if already != wanted else _known_attempts(site)
     moved = time.monotonic()
     quiet = moved
     while not wanted <= _published(site):
@@ -94,7 +99,7 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
             quiet = time.monotonic()
             say(f"  {_task_states(site)}")
         _sample_memory(site, peak)
-        failed = _failed_runs(site)
+        failed = _failed_runs(site, wanted)
         if failed:
             raise SiteError(
                 f"Airflow gave up on {', '.join(failed)}; see `governance runs --failed`, mend it, "
@@ -152,9 +157,17 @@ def wait_for_dags(site: Site) -> None:
         time.sleep(0.5)
 
 
-def _failed_runs(site: Site) -> list[str]:
-    query = "SELECT dag_id || ' ' || coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed' ORDER BY 1"
-    return [name for (name,) in _rows(site, "airflow", query)]
+def _failed_runs(site: Site, wanted: set[tuple[str, str]]) -> list[str]:
+    """Runs of the demo's own partitions that Airflow has given up on."""
+    query = "SELECT dag_id, partition_key FROM dag_run WHERE state = 'failed' ORDER BY 1, 2"
+    return [f"{dag} {key}" for dag, key in _rows(site, "airflow", query) if (dag, key) in wanted]
+
+
+def _known_attempts(site: Site) -> set[str]:
+    from governance import history
+    from governance.commands.reading import log_entries
+
+    return {tried.attempt_id for tried in history.attempts(log_entries(site.dsn("auditor")))}
 
 
 def _task_states(site: Site) -> str:

@@ -24,29 +24,53 @@ BOOKINGS, VISITS, DAYS, SEED = 15_000, 150_000, 7, 1
 MARKER = "demo.json"
 
 
-def start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> None:
-    """A demo on other input begins with an empty site; only a site that a demo made is ever emptied."""
+def start_over_when_input_changed(folder: Path, arguments: argparse.Namespace) -> bool:
+    """A demo on other input begins with an empty site; only a site that a demo made is ever set aside.
+
+    Returns whether it was. Raises SiteError for a site with data that no demo made.
+    """
     marker = folder / MARKER
     if marker.exists():
         if json.loads(marker.read_text()) == _input(arguments):
-            return
-        say("the input is another one than last time: emptying .data, which the last demo made, and starting over")
-        return empty(folder, arguments)
+            return False
+        say("the input is another one than last time: setting .data aside, which the last demo made, and starting over")
+        empty(folder, arguments)
+        return True
     if (folder / "source").exists() and _has_data(folder):
         raise SiteError(
             f"{folder} holds data that no demo made; run the demo in another checkout, or `make clean` if nothing in "
             "it is needed"
         )
     _mark(folder, arguments)
+    return False
 
 
 def empty(folder: Path, arguments: argparse.Namespace) -> None:
-    """Stop the site and delete it; only for a site that a demo made."""
+    """Stop the site and set it aside as `.data.previous`; only for a site that a demo made."""
     from governance.embedded import control
 
     control.down(folder, say)
-    shutil.rmtree(folder)
+    aside = _aside(folder)
+    if aside.exists():
+        shutil.rmtree(aside)
+    folder.rename(aside)
+    say(f"what was there is kept as {aside.name}, until the next time")
     _mark(folder, arguments)
+
+
+def restore(folder: Path) -> None:
+    """Take back what `empty` set aside, because the new input cannot be used."""
+    from governance.embedded import control
+
+    if _aside(folder).exists():
+        control.down(folder, say)
+        shutil.rmtree(folder)
+        _aside(folder).rename(folder)
+        say("the new input cannot be used, so everything is as it was before; `make up` starts it again")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.previous")
 
 
 def _mark(folder: Path, arguments: argparse.Namespace) -> None:

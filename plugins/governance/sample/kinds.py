@@ -57,6 +57,7 @@ BOOKING_KINDS: dict[str, Kind] = {
         "bookings",
         "booking_services",
         "provider_unknown H1.known_provider",
+        "procedure_unknown E1.known_procedure",
         "card_number_in_itinerary K4.no_card_number_in_text",
     ),
     **_kinds(
@@ -86,7 +87,14 @@ ON_COMPLETED_PARTS = (
     *("terms_missing", "terms_after_booking", "purpose_unknown", "client_unknown", "email_broken", "currency_unknown"),
     *("travellers_missing", "services_missing", "card_number_in_notes", "cvv_in_notes", "minor_without_consent"),
     *("birth_date_unknown", "birth_date_implausible", "guardian_consent_unverified", "guardian_consent_late"),
-    *("provider_unknown", "card_number_in_itinerary", "card_over_age", "card_in_future", "card_time_unknown"),
+    *(
+        "provider_unknown",
+        "procedure_unknown",
+        "card_number_in_itinerary",
+        "card_over_age",
+        "card_in_future",
+        "card_time_unknown",
+    ),
     *("duration_implausible", "coordinates_implausible"),
 )
 

@@ -141,6 +141,14 @@ def _card_number_in_notes(case: Case) -> str:
     return case.booking_key()
 
 
+def _procedure_unknown(case: Case) -> str:
+    service = next(row for row in case.tables["booking_services"] if row["kind"] == "health")
+    service["procedure_code"] = (None, "", ".implant", "surgery.general", "See the letter of the client.")[
+        case.turn % 5
+    ]
+    return f"{case.booking_key()}/{service['service_no']}"
+
+
 def _card_number_in_itinerary(case: Case) -> str:
     service = case.tables["booking_services"][-1]
     service["itinerary"] = f"{service['itinerary'] or 'Transfer'}; paid with {_noted_card(case)}."

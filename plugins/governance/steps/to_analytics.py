@@ -25,7 +25,7 @@ def missing_predecessor(workspace: Workspace, batch: Batch) -> str | None:
     if partition.day == workspace.policy.first_partition(batch.dataset):
         return None
     before = partition.day - timedelta(days=1)
-    with warehouse.connect(workspace.warehouse_dsn("publisher")) as connection:
+    with warehouse.connect(workspace.warehouse_dsn("publisher"), batch.label) as connection:
         return None if connection.is_published(batch.dataset, before) else before.isoformat()
 
 

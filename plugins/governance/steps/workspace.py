@@ -53,7 +53,7 @@ class Workspace:
         digests = Digests(self.policy.digest, suite_digest(suite), code_digest())
         attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
         recorded = Recorded(attempt, dsn=dsn, clock=self.clock)
-        with recorded, warehouse.connect(dsn) as connection, connection.exclusive(batch):
+        with recorded, warehouse.connect(dsn, batch.label) as connection, connection.exclusive(batch):
             yield Hop(self, spec, batch, recorded, connection)
 
 

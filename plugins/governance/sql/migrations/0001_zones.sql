@@ -158,6 +158,7 @@ CREATE TABLE landing.booking_services (
     provider_id bigint,
     provider_state_code text,
     procedure_code_encrypted bytea,
+    procedure_state_code text,
     itinerary_encrypted bytea,
     itinerary_card_numbers_count smallint,
     itinerary_cvv_count smallint,
