@@ -103,7 +103,7 @@ class World:
 
     def visitors(self, people: int = 10, **changes: Any) -> list[str]:
         """One view each of so many visitors of one country, device and page: ten are published."""
-        return [self.view(**changes) for _ in range(people)]
+        return [self.view(**({"ip": f"192.0.2.{number + 1}"} | changes)) for number in range(people)]
 
     def number(self) -> int:
         """A number that no row has yet."""

@@ -157,7 +157,7 @@ DOUBLES = {
     "a service": (
         "booking_services",
         "R1.unique_service",
-        "booking_id version service_no kind provider_id recorded_at",
+        "booking_id version service_no kind provider_id procedure_code recorded_at",
     ),
     "a card": ("payment_cards", "R1.unique_card", "card_id client_id booking_id card_number captured_at recorded_at"),
 }

@@ -53,7 +53,7 @@ SECRETS = {
     "given_name": "Zbigniewkanarek", "family_name": "Örnsköldsvikare", "email": "canary.mail.8841@example.com",
     "phone": "+46709990001", "skype": "live:.cid.canary8842", "postcode": "98765-C8843",
     "notes": "Prefers-canary-window-8844",
-    "traveller": "Canarytravellerson", "itinerary": "Fly-canary-8845-to-Oslo", "procedure": "cardio.canaryop8846",
+    "traveller": "Canarytravellerson", "itinerary": "Fly-canary-8845-to-Oslo", "procedure": "cardiology.canaryop8846",
     "guardian": "Guardiancanary Ek", "guardian_email": "guardian.canary.8847@example.com",
     "guardian_phone": "+46709990002",
     "card_number": "4000056655665556", "card_holder": "CANARY HOLDER 8848", "card_expiry": "11/39", "cvv": "cvv8849",
