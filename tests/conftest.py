@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -22,6 +23,14 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
 os.environ["SCARF_ANALYTICS"] = "false"
+
+
+def _end_in_order(number: int, _: object) -> None:
+    """Let the fixtures stop their servers when a run is ended from outside, and not only at Ctrl-C."""
+    pytest.exit(f"ended by signal {number}")
+
+
+signal.signal(signal.SIGTERM, _end_in_order)
 
 
 @pytest.fixture(scope="session")
