@@ -69,6 +69,39 @@ def test_a_row_accepted_after_its_partition_was_published_is_carried_into_the_ne
     assert builders.read(site, "SELECT count(*) FROM analytics.bookings") == [(21,)]
 
 
+def test_a_partition_is_the_same_whenever_it_is_pulled_again_whatever_the_feed_has_brought_since(
+    site: Site, world: World
+) -> None:
+    space = builders.workspace(site, now=NOW + timedelta(days=1))
+    sound = world.booking(client_id=1)
+    minor = world.booking(travellers=[{"birth_date": date(2010, 1, 1)}])
+    untold = world.booking(client_id=3, with_terms=False)
+    gap = world.booking(booking_id=4, version=3, status="amended")
+    first = steps.pull(space, "bookings", KEY, builders.run())
+    landed = {table: content(site, "landing", table) for table in LANDED}
+    # The next day brings a newer client, a copy, the consent, the acceptance and the missing versions.
+    at = NOON + timedelta(days=1)
+    world.insert("clients", client_id=1, version=2, email="newer@example.com", country_code="NO", recorded_at=at)
+    world.insert("terms_acceptances", acceptance_id=1, client_id=3, terms_version="2026-01", channel="web",
+                 accepted_at=NOON - timedelta(days=3), recorded_at=at)  # fmt: skip
+    world.insert("guardian_consents", consent_id=1, booking_id=int(minor.split("/")[0]), traveller_no=1,
+                 given_at=NOON - timedelta(days=3), verified_at=NOON - timedelta(days=2), recorded_at=at)  # fmt: skip
+    world.day += timedelta(days=1)
+    for version in (1, 2):
+        world.booking(booking_id=4, version=version, client_id=400 + version)
+    world.booking(booking_id=int(sound.split("/")[0]), client_id=1, with_client=False, travellers=[], services=[])
+    again = steps.pull(space, "bookings", KEY, builders.run("again"))
+    assert again.counts == first.counts
+    assert {table: content(site, "landing", table) for table in LANDED} == landed
+    steps.validate(space, again, builders.run("again"))
+    assert {key for (key,) in builders.read(site, "SELECT row_key FROM quarantine.rows")} == {minor, untold, gap}
+    # The copy that the next day brought is held back alone; what was accepted before stays.
+    steps.validate(space, steps.pull(space, "bookings", NEXT, builders.run()), builders.run())
+    held = builders.read(site, "SELECT row_key, rules FROM quarantine.rows WHERE partition_key = %s", world.day)
+    assert held == [(sound, ["R1.unique_key"])]
+    assert [row["row_key"] for row in content(site, "vault", "bookings")] == [sound, "4/1", "4/2"]
+
+
 def test_a_version_that_the_same_day_replaced_is_superseded(site: Site, world: World, space: Workspace) -> None:
     for key in world.crowd():
         number = int(key.split("/")[0])
