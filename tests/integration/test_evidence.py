@@ -17,7 +17,7 @@ from governance import steps
 from governance.commands.proofs import RunLog
 from governance.coverage import Standing
 from governance.embedded.site import Site
-from governance.errors import WarehouseUnavailableError
+from governance.errors import PartitionError, WarehouseUnavailableError
 
 pytestmark = pytest.mark.pg
 
@@ -48,7 +48,7 @@ def log(site: Site) -> Iterator[RunLog]:
         steps.publish(space, batch, builders.run(f"{dataset} 1"))
         steps.publish(space, batch, builders.run(f"{dataset} 1"))  # replayed
     early = replace(builders.run("too early"), triggered_by=None)
-    with pytest.raises(steps.PartitionError):
+    with pytest.raises(PartitionError):
         steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
     yield RunLog(site.dsn("auditor"))
     builders.empty_warehouse(site)
