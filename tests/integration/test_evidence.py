@@ -31,7 +31,7 @@ def log(site: Site) -> Iterator[RunLog]:
     world.clear()
     builders.empty_warehouse(site)
     for number in range(12):
-        specialty, price = [("dental", 20_000), ("eye", 90_000)][number % 2]
+        specialty, price = [("dental", 20_000), ("ophthalmology", 90_000)][number % 2]
         world.booking(services=[{"procedure_code": f"{specialty}.a"}], price_amount_minor=price)
         world.view(device_id=f"device-{number}")
     world.booking(with_terms=False)
