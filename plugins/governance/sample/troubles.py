@@ -142,10 +142,11 @@ def _card_number_in_notes(case: Case) -> str:
 
 
 def _procedure_unknown(case: Case) -> str:
-    service = next(row for row in case.tables["booking_services"] if row["kind"] == "health")
-    service["procedure_code"] = (None, "", ".implant", "surgery.general", "See the letter of the client.")[
-        case.turn % 5
-    ]
+    services = case.tables["booking_services"]
+    service = next((row for row in services if row["kind"] == "health"), services[0])
+    said = ("", ".implant", "surgery.general", "See the letter of the client.", None)
+    # To have no procedure is a trouble of a health service alone.
+    service["procedure_code"] = said[case.turn % (5 if service["kind"] == "health" else 4)]
     return f"{case.booking_key()}/{service['service_no']}"
 
 
