@@ -1,4 +1,4 @@
-"""What a data engineer sees: Airflow's UI in a real browser."""
+"""What a data engineer sees: Airflow's UI in a real browser, before other tests stop the site."""
 
 from __future__ import annotations
 
