@@ -255,7 +255,7 @@ class Warehouse:
 
     @contextmanager
     def exclusive(self, batch: Batch) -> Iterator[None]:
-        """Hold the partition for this session. Raises ContendedError when another run holds it."""
+        """Hold the partition for as long as this connection lives. Raises ContendedError when another run holds it."""
         key = f"{batch.dataset}/{batch.partition_key}"
         ((locked,),) = self._rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,))
         if not locked:
