@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+EFFECTIVE = ("passed", "no_data")
+"""Outcomes that are written in the transaction of their effect."""
+
 INTERRUPTED = "no outcome"
 """An intent without an outcome: still running, or killed."""
 
@@ -51,7 +54,14 @@ def attempts(entries: Iterable[Mapping[str, Any]]) -> list[Tried]:
     intents: dict[str, Mapping[str, Any]] = {}
     outcomes: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
-        (intents if entry["phase"] == "intent" else outcomes)[entry["attempt_id"]] = entry
+        attempt_id = entry["attempt_id"]
+        if entry["phase"] == "intent":
+            intents[attempt_id] = entry
+        elif outcomes.get(attempt_id, entry)["outcome"] not in EFFECTIVE:
+            # A commit in doubt can leave `passed` and then `failed`; the effect, once committed, is what happened.
+            outcomes[attempt_id] = entry
+        else:
+            outcomes.setdefault(attempt_id, entry)
     found = []
     for attempt_id in intents.keys() | outcomes.keys():
         intent, outcome = intents.get(attempt_id), outcomes.get(attempt_id)
@@ -80,6 +90,6 @@ def effective(tries: Sequence[Tried], event: str) -> dict[tuple[str, str], Tried
     """
     last: dict[tuple[str, str], Tried] = {}
     for tried in tries:
-        if tried.event == event and tried.outcome in ("passed", "no_data"):
+        if tried.event == event and tried.outcome in EFFECTIVE:
             last[(tried.dataset, tried.partition_key)] = tried
     return last

@@ -80,3 +80,22 @@ def test_a_replay_repeats_an_effect_and_a_failure_does_not_undo_it() -> None:
 def test_the_last_effect_is_the_one_that_counts() -> None:
     again = entry("b", "outcome", "2026-03-11T00:01:00Z", "passed")
     assert effective(attempts([PASSED, again]), "validate")["visits", "2026-03-10"].attempt_id == "b"
+
+
+@pytest.mark.parametrize("order", [("passed", "failed"), ("failed", "passed")])
+def test_an_effect_that_was_committed_outweighs_a_failure_of_the_same_try(order: tuple[str, str]) -> None:
+    entries = [
+        {
+            "attempt_id": "a",
+            "event": "publish",
+            "phase": "outcome",
+            "dataset": "visits",
+            "partition_key": "2026-03-10",
+            "at": f"2026-03-11T00:00:0{number}Z",
+            "run": {},
+            "outcome": outcome,
+        }
+        for number, outcome in enumerate(order)
+    ]
+    (tried,) = attempts(entries)
+    assert tried.outcome == "passed"
