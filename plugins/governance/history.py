@@ -55,13 +55,12 @@ def attempts(entries: Iterable[Mapping[str, Any]]) -> list[Tried]:
     outcomes: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         attempt_id = entry["attempt_id"]
+        known = outcomes.get(attempt_id)
         if entry["phase"] == "intent":
             intents[attempt_id] = entry
-        elif outcomes.get(attempt_id, entry)["outcome"] not in EFFECTIVE:
+        elif known is None or known["outcome"] not in EFFECTIVE:
             # A commit in doubt can leave `passed` and then `failed`; the effect, once committed, is what happened.
             outcomes[attempt_id] = entry
-        else:
-            outcomes.setdefault(attempt_id, entry)
     found = []
     for attempt_id in intents.keys() | outcomes.keys():
         intent, outcome = intents.get(attempt_id), outcomes.get(attempt_id)
