@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2 import sql
 
+from governance import keys, steps
 from governance import policy as policies
-from governance import steps
 from governance.embedded.site import Site
-from governance.keys import Keyring
+from governance.keyring import Keyring
+from governance.keys import KeyService
 from governance.run_log import Run
 
+POLICY = policies.load()
 DAY = date(2026, 3, 10)
 NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
 NOW = datetime(2026, 3, 12, 9, tzinfo=UTC)
@@ -295,16 +296,20 @@ class World:
 
 def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: Any) -> steps.Workspace:
     """A workspace on the test's clusters with a clock that stands still."""
-    policy = policies.load()
-    policy = policy.model_copy(update={"site": policies.Site(first_partition={"bookings": first, "visits": first})})
+    policy = POLICY.model_copy(update={"site": policies.Site(first_partition={"bookings": first, "visits": first})})
     values: dict[str, Any] = {
         "policy": policy,
         "source_uri": lambda: site.dsn("puller"),
         "warehouse_dsn": site.dsn,
-        "keys": lambda: Keyring.load(Path(site.keyring_path)),
+        "keys": lambda: key_service(site, now),
         "clock": lambda: now,
     } | changes
     return steps.Workspace(**values)
+
+
+def key_service(site: Site, now: datetime = NOW) -> KeyService:
+    """The site's key service, with a clock that stands still."""
+    return keys.open_service(str(site.key_store_path), lambda: Keyring.load(site.keyring_path), POLICY, lambda: now)
 
 
 def run(run_id: str = "test", task_id: str = "test") -> Run:
@@ -322,7 +327,7 @@ def read(site: Site, query: str, *values: Any, role: str = "governance_owner") -
 
 
 def empty_warehouse(site: Site) -> None:
-    """Forget every batch, accepted row and release; the run log too.
+    """Forget every batch, accepted row and release; the run log and the data keys too.
 
     As superuser, for append-only holds for everyone else.
     """
@@ -338,3 +343,6 @@ def empty_warehouse(site: Site) -> None:
         tables = [name for (name,) in cursor.fetchall()]
         cursor.execute("TRUNCATE " + ", ".join(tables))
     connection.close()
+    site.key_store_path.unlink(missing_ok=True)
+    site.keyring_path.unlink(missing_ok=True)
+    keys.create(str(site.key_store_path), Keyring.create(site.keyring_path, now=NOW), now=NOW).close()

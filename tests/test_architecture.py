@@ -29,12 +29,15 @@ MODULES = {
 # Arrows point down this list: a module imports from its own row and from the rows above it, never from one below.
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "policy": ("policy", "policy_files"),
+    "policy": ("datasets", "key_kinds", "policy", "policy_files", "strict"),
     "pure": (
-        "age", "anonymisation", "commands.clause_texts", "coverage", "encryption", "facts", "history", "key",
-        "measures", "partitions", "pseudonymisation", "pulling", "rules", "run_log", "web",
+        "age", "anonymisation", "commands.clause_texts", "coverage", "encryption", "envelopes", "facts", "history",
+        "key", "key_wrapping", "measures", "partitions", "pseudonymisation", "pulling", "rules", "run_log", "web",
     ),
-    "edges": ("database", "keys", "schema", "sources", "validation", "warehouse"),
+    "edges": (
+        "database", "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys", "nonces", "schema",
+        "sources", "stored_values", "validation", "warehouse",
+    ),
     "steps": ("recording", "steps"),
     "outside": ("__init__", "__main__", "commands", "embedded", "orchestration", "sample", "summary"),
 }  # fmt: skip
@@ -58,7 +61,7 @@ KNOWN_READS = {"anonymisation.levels": {"read_csv"}}  # the country hierarchy, w
 SIGNALS = {"sample.inputs.MalformedLineError", "database._Broken"}
 
 LONGEST_MODULE = 320
-LONGER = {"policy": 350, "warehouse": 380}
+LONGER = {"warehouse": 380}
 """Modules that were longer when this was written; they may shrink, and then the number here does."""
 LONGEST_DAG_FILE = 60
 

@@ -48,7 +48,18 @@ class InputError(GovernanceError):
 
 
 class KeyringError(GovernanceError):
-    """A key is missing, unreadable, or not meant for this purpose; or a ciphertext was moved or altered."""
+    """A key, the keyring or the key store is missing, unreadable or not the right one; or a ciphertext was moved or
+    altered."""
+
+
+class KeyDestroyedError(KeyringError):
+    """A key was destroyed, or is past its deadline: what it protected is gone, and nothing more is put under it."""
+
+
+class KeyPurposeError(GovernanceError):
+    """A role asked for a key that no purpose of its may use."""
+
+    exit_code = 77  # EX_NOPERM
 
 
 class SiteError(GovernanceError):
@@ -61,6 +72,10 @@ class SourceUnavailableError(TransientError):
 
 class WarehouseUnavailableError(TransientError):
     """Our database cannot be reached, or the connection was lost; nothing of the step was kept."""
+
+
+class KeyStoreUnavailableError(TransientError):
+    """The key store cannot be reached, or is kept busy by somebody else; nothing of the step was kept."""
 
 
 class ContendedError(TransientError):

@@ -1,5 +1,5 @@
-"""One key: its name, version and bytes, and the keys that descend from it. Pure; the keyring that holds keys is
-`keys.py`."""
+"""Keys: those of the keyring, which wrap, and the data keys that they wrap. Pure; `keyring.py` and `key_store.py` hold
+them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from governance.errors import KeyringError
 
 KEY_BYTES = 32
+ID_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Key:
-    """A 256-bit secret with the name and version under which it is found again; its repr hides the secret.
+    """A 256-bit secret of the keyring, with the name and version under which it is found again; its repr hides the
+    secret.
 
-    >>> Key("at_rest", 1, bytes(32))
-    Key(name='at_rest', version=1)
+    >>> Key("key_encryption", 1, bytes(32))
+    Key(name='key_encryption', version=1)
     """
 
     name: str
@@ -35,20 +34,27 @@ class Key:
 
     @cached_property
     def id(self) -> bytes:
-        """Four bytes that name key and version inside a ciphertext: the beginning of SHA-256 of 'name/version'.
+        """Four bytes that name key and version in a ciphertext of format 1: the beginning of SHA-256 of 'name/version'.
 
         >>> Key("at_rest", 1, bytes(32)).id.hex()
         'e6872cb3'
         """
         return hashlib.sha256(f"{self.name}/{self.version}".encode()).digest()[:4]
 
-    def for_period(self, period: str) -> Key:
-        """The key of one period (say a day, '2026-11-23'), derived from this one: the same whenever it is asked for.
 
-        What this does *not* give: the derived key does not die with its period. Whoever holds the parent can derive it
-        again, so tokens of past periods stay linkable until the parent itself is destroyed. Keys that die one by one
-        need a key store. Source: HKDF-SHA256 (RFC 5869), salt empty, info as below; policy clause B2.
-        """
-        info = b"governance period key 1\0" + f"{self.name}/{self.version}".encode() + b"\0" + period.encode()
-        secret = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(self.secret)
-        return Key(f"{self.name}@{period}", self.version, secret)
+@dataclass(frozen=True)
+class DataKey:
+    """A 256-bit secret that encrypts or tokenises, under the 16 bytes that name it in ciphertexts; its repr hides the
+    secret.
+
+    >>> DataKey(bytes(16), "subject", bytes(32))
+    DataKey(kind='subject')
+    """
+
+    id: bytes = field(repr=False)
+    kind: str
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != KEY_BYTES or len(self.id) != ID_BYTES:
+            raise KeyringError(f"a data key of kind {self.kind} has {ID_BYTES} bytes of id and {KEY_BYTES} of secret")

@@ -1,226 +1,303 @@
-"""The keyring: where keys come from. An edge: it reads and writes one file, and the machine's randomness.
+"""The key service: data keys for who may use them, and nobody else. An edge.
 
-The file is JSON, readable by its owner alone, and lives outside the databases that its keys protect, their dumps and
-backups:
-
-    {"format": "governance-keyring/1",
-     "keys": [{"name": "at_rest", "version": 1, "purpose": "encrypts ...", "created_at": "2026-11-23T09:00:00+00:00",
-               "key": "<32 bytes in base64>"}]}
-
-The version of a name with the highest number is the current one; older ones stay, to decrypt. A keyring that is missing
-is never made anew in passing: a new one could read nothing that the old one wrote. Code that needs keys asks for
-`Keys`, so that a key store can take the file's place.
+`KeyService` joins the key store, which holds wrapped keys, with the keyring, which unwraps them, and refuses to begin
+when the two do not belong together. `KeyService.acting` gives a step the keys of one role and purpose; what policy does
+not let that purpose do is refused and told to `on_refusal`, which records it. Keys are made when first needed, are
+valid until their deadline, whatever the store still holds, and never come back once destroyed. Policy clauses J1, J2,
+K1; what a kind of key is for: `policies/keys.yaml`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import fcntl
-import json
 import os
-import secrets
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
+from functools import cached_property
+from typing import NoReturn
 
-from governance.encryption import NONCE_BYTES
-from governance.errors import KeyringError
-from governance.key import KEY_BYTES, Key
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-FORMAT = "governance-keyring/1"
-STANDARD_KEYS: Mapping[str, str] = {
-    "at_rest": "encrypts personal columns in our database",
-    "pseudonyms": "tokens of clients, the same from day to day",
-    "visits": "parent of the keys for tokens of visitors, devices and sessions, one per day",
-}
+from governance.encryption import RowKeys, cut
+from governance.errors import KeyDestroyedError, KeyPurposeError, KeyringError
+from governance.key import KEY_BYTES, DataKey
+from governance.key_store import Head, KeyStore
+from governance.key_wrapping import REFERENCE_ID, REFERENCE_KIND, StoredKey, Wrapper, check_value, key_id
+from governance.keyring import KEY_ENCRYPTION, Keyring
+from governance.nonces import Nonces
+from governance.policy import Policy
 
-
-class Keys(Protocol):
-    """What the steps need of a key store. Every method raises `KeyringError` when there is no such key."""
-
-    def key(self, name: str, version: int | None = None) -> Key:
-        """The current version of a named key, or the given one."""
-        ...
-
-    def by_id(self, key_id: bytes) -> Key:
-        """The key whose four-byte id a ciphertext carries, whatever its version."""
-        ...
-
-    def period_key(self, name: str, period: str, version: int | None = None) -> Key:
-        """The key of one period, derived from a named key; pass the version to repeat the tokens of an earlier run."""
-        ...
+Refusal = Callable[[KeyPurposeError], None]
+_TRIES = 5
+"""How often the key-encryption key may be replaced under a single step before it gives up."""
 
 
-@dataclass(frozen=True)
-class _Entry:
-    key: Key
-    purpose: str
-    created_at: str
-
-    @classmethod
-    def fresh(cls, name: str, version: int, purpose: str, now: datetime | None) -> _Entry:
-        created_at = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-        return cls(Key(name, version, os.urandom(KEY_BYTES)), purpose, created_at)
-
-    @classmethod
-    def from_json(cls, entry: dict[str, object]) -> _Entry:
-        name, version, encoded = entry["name"], entry["version"], entry["key"]
-        purpose, created_at = entry["purpose"], entry["created_at"]
-        if not (isinstance(name, str) and type(version) is int and isinstance(encoded, str)):
-            raise TypeError
-        if not (isinstance(purpose, str) and isinstance(created_at, str)):
-            raise TypeError
-        return cls(Key(name, version, base64.b64decode(encoded, validate=True)), purpose, created_at)
-
-    def as_json(self) -> dict[str, object]:
-        encoded = base64.b64encode(self.key.secret).decode()
-        head = {"name": self.key.name, "version": self.key.version, "purpose": self.purpose}
-        return {**head, "created_at": self.created_at, "key": encoded}
+def create(address: str, keyring: Keyring, *, now: datetime) -> KeyStore:
+    """A new key store under the keyring's current key-encryption key. Raises `KeyringError` where there is a store."""
+    key, store_id = keyring.key(KEY_ENCRYPTION), os.urandom(16)
+    head = Head(store_id, key.version, {key.version: check_value(key, store_id)})
+    blank = StoredKey(REFERENCE_ID, REFERENCE_KIND, None, _seconds(now), None, key.version, b"")
+    # Writers are handed out by the store, which does not exist yet: it begins at 0, and goes on from 1.
+    wrapped = Wrapper(key, store_id).wrap(os.urandom(KEY_BYTES), blank, Nonces(0).take(1))
+    return KeyStore.create(address, head, blank._replace(wrapped=wrapped))
 
 
-@dataclass(frozen=True)
-class Keyring:
-    """The keys of one keyring file, as they were when it was loaded. Its repr names no key."""
+def open_service(
+    address: str, keyring: Callable[[], Keyring], policy: Policy, clock: Callable[[], datetime]
+) -> KeyService:
+    """The service of the store at an address. Raises `KeyringError` when store and keyring do not belong together."""
+    store = KeyStore.open(address)
+    try:
+        return KeyService(store, keyring, policy, clock)
+    except BaseException:
+        store.close()
+        raise
 
-    path: Path
-    _entries: tuple[_Entry, ...] = field(repr=False)
 
-    @classmethod
-    def create(cls, path: Path, keys: Mapping[str, str] = STANDARD_KEYS, *, now: datetime | None = None) -> Keyring:
-        """A new keyring file (mode 0600) with a fresh first version of each key (name -> purpose).
+class KeyService:
+    """An open key store with its keyring, verified to belong together."""
 
-        Raises `KeyringError` when there is a file already, and then leaves it alone.
+    def __init__(
+        self, store: KeyStore, keyring: Callable[[], Keyring], policy: Policy, clock: Callable[[], datetime]
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self.clock = clock
+        self._load_keyring = keyring
+        self._wrappers: dict[int, Wrapper] = {}
+        self.keyring = keyring()
+        self.verify()
+
+    def verify(self) -> None:
+        """Raises `KeyringError` when the keyring lacks the store's key-encryption key, or has another of its version.
+
+        Not all versions need be there: those that a rotation has ended are not.
         """
-        entries = tuple(_Entry.fresh(name, 1, purpose, now) for name, purpose in keys.items())
-        _require_distinct(path, entries)
-        _write(path, entries, replace=False)
-        return cls(path, entries)
+        head = self.store.head()
+        if head.current_version not in self.keyring.versions(KEY_ENCRYPTION):
+            raise KeyringError(
+                f"{self.keyring.place}: no key {KEY_ENCRYPTION}/{head.current_version}, which wraps "
+                f"{self.store.place}; restore the keyring that has it. A backup of the store that is older than the "
+                "last rotation has expired"
+            )
+        self._store_id = head.store_id
+        for version in head.check_values.keys() & self.keyring.versions(KEY_ENCRYPTION).keys():
+            key = self.keyring.key(KEY_ENCRYPTION, version)
+            if check_value(key, head.store_id) != head.check_values[version]:
+                raise KeyringError(
+                    f"{self.keyring.place}: {KEY_ENCRYPTION}/{version} is not the one that {self.store.place} was "
+                    "wrapped with; restore the keyring that belongs to it. Nothing was changed"
+                )
 
-    @classmethod
-    def load(cls, path: Path) -> Keyring:
-        """The keyring in a file. Raises `KeyringError` when it is missing, open to others, or not a sound keyring."""
-        return cls(path, _read(path))
+    def acting(self, role: str, purpose: str, on_refusal: Refusal) -> Keys:
+        """The keys that a role may use for a purpose; a refusal is told to `on_refusal` before it is raised."""
+        return Keys(self, role, purpose, on_refusal)
 
-    @classmethod
-    def add_version(cls, path: Path, name: str, purpose: str | None = None, *, now: datetime | None = None) -> Keyring:
-        """The keyring with one more version of a key, which is now the current one; with a `purpose`, also of a new
-        name.
+    def close(self) -> None:
+        """Let go of the store."""
+        self.store.close()
 
-        Older versions stay, to decrypt. Two callers at once take turns. Raises `KeyringError` as `load` does, and for a
-        name that the keyring does not know when no purpose is given.
+    @cached_property
+    def nonces(self) -> Nonces:
+        """Nonces of a writer of this service's own, fetched when first needed."""
+        return Nonces(self.store.new_writer(self.clock().timestamp()))
+
+    def id_of(self, kind: str, scope: str) -> bytes:
+        """The id of the key of a kind for a scope, whether there is one or not."""
+        return key_id(self._reference, kind, scope)
+
+    def wrapper(self, version: int) -> Wrapper:
+        """The key-encryption key of a version. Raises `KeyringError` when the keyring has none, also read anew."""
+        if version not in self._wrappers:
+            if version not in self.keyring.versions(KEY_ENCRYPTION):
+                self.keyring = self._load_keyring()  # rotated meanwhile
+            self._wrappers[version] = Wrapper(self.keyring.key(KEY_ENCRYPTION, version), self._store_id)
+        return self._wrappers[version]
+
+    def unwrapped(self, ids: Collection[bytes]) -> tuple[dict[bytes, DataKey], dict[bytes, StoredKey]]:
+        """The living, valid keys of these ids, and those that are destroyed or past their deadline."""
+        now = self.clock().timestamp()
+        for attempt in range(_TRIES):
+            found = self.store.fetch(ids)
+            gone = {key.id: key for key in found.values() if key.is_destroyed or key.is_due(now)}
+            try:
+                living = (key for key in found.values() if key.id not in gone)
+                return {key.id: self.wrapper(key.version).unwrap(key) for key in living}, gone
+            except KeyringError:
+                # A rotation may have re-wrapped them and ended the version between the two looks.
+                if attempt + 1 == _TRIES or self.store.fetch(ids) == found:
+                    raise
+        raise AssertionError("unreachable")
+
+    def make(self, blanks: Sequence[StoredKey]) -> None:
+        """Bring keys into being; of those that somebody else made meanwhile, theirs stay."""
+        for _ in range(_TRIES):
+            version = self.store.head().current_version
+            wrapper = self.wrapper(version)
+            made = [
+                blank._replace(version=version, wrapped=wrapper.wrap(os.urandom(KEY_BYTES), blank, nonce))
+                for blank, nonce in zip(blanks, cut(self.nonces.take(len(blanks))), strict=True)
+            ]
+            if self.store.add(made):
+                return
+        raise KeyringError(f"{self.store.place}: its key-encryption key is replaced over and over; stop that")
+
+    def rewrapped(self, keys: Sequence[StoredKey], version: int) -> list[tuple[StoredKey, bytes]]:
+        """Each key with its secret wrapped by another version."""
+        wrapper, nonces = self.wrapper(version), cut(self.nonces.take(len(keys)))
+        return [
+            (key, wrapper.wrap(self.wrapper(key.version).unwrap(key).secret, key, nonce))
+            for key, nonce in zip(keys, nonces, strict=True)
+        ]
+
+    @cached_property
+    def _reference(self) -> DataKey:
+        keys, _ = self.unwrapped([REFERENCE_ID])
+        if REFERENCE_ID not in keys:
+            raise KeyringError(f"{self.store.place}: it has lost its reference key; restore it from its backup")
+        return keys[REFERENCE_ID]
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Keys to decrypt with, by id, and the ids of those that are destroyed; its repr shows neither."""
+
+    keys: dict[bytes, DataKey] = field(repr=False)
+    destroyed: frozenset[bytes] = field(repr=False)
+
+    def key_of(self, id: bytes) -> DataKey:
+        """The key of an id. Raises `KeyDestroyedError` when it is gone, `KeyringError` when it was not asked for."""
+        if id in self.destroyed:
+            raise KeyDestroyedError("a key was destroyed: what it protected is gone for ever")
+        if id not in self.keys:
+            raise KeyringError("a value is under a key that is not among those opened; open the keys of its column")
+        return self.keys[id]
+
+    def is_destroyed(self, ids: pa.Array) -> np.ndarray:
+        """Boolean array of length n: which of these ids (binary, NULL allowed) are of destroyed keys."""
+        gone = pc.is_in(ids, pa.array(sorted(self.destroyed), ids.type))
+        found: np.ndarray = np.asarray(pc.fill_null(gone, False))
+        return found
+
+
+class Keys:
+    """The keys of one role for one purpose. A key, once fetched, is used to the end of the step that fetched it."""
+
+    def __init__(self, service: KeyService, role: str, purpose: str, on_refusal: Refusal) -> None:
+        self._service = service
+        self._role = role
+        self._purpose = purpose
+        self._on_refusal = on_refusal
+        self._known: dict[str, dict[str, DataKey | None]] = {}
+
+    def sealing(self, kind: str, scopes: pa.Array, *, expires_at: datetime | None = None) -> RowKeys:
+        """The key of each row to encrypt or tokenise with, made where there is none yet.
+
+        `scopes`: string array of length n, whom or what each row's key is for; NULL has no key, and neither has a scope
+        whose key is destroyed or past its deadline. `expires_at`: an earlier deadline than the kind's own, for keys
+        that are made now. Raises `KeyPurposeError`.
         """
-        with _alone(path):
-            entries = _read(path)
-            versions = [entry for entry in entries if entry.key.name == name]
-            if not versions and purpose is None:
-                raise KeyringError(f"keyring {path}: no key named {name}; give its purpose to make a new one")
-            latest = max((entry.key.version for entry in versions), default=0)
-            stated = purpose if purpose is not None else versions[-1].purpose
-            extended = (*entries, _Entry.fresh(name, latest + 1, stated, now))
-            _require_distinct(path, extended)
-            _write(path, extended, replace=True)
-        return cls(path, extended)
+        self._require(kind, "seal")
+        encoded = pc.dictionary_encode(_flat(scopes))
+        keys = self._sealing(kind, encoded.dictionary.to_pylist(), expires_at)
+        places = np.array([-1 if key is None else at for at, key in enumerate(keys)] + [-1], np.int32)
+        of_row = places[np.asarray(pc.fill_null(encoded.indices, len(keys)))]
+        # A scope without a key has a place all the same, which no row points to.
+        return RowKeys([key or _NO_KEY for key in keys], of_row)
 
-    def key(self, name: str, version: int | None = None) -> Key:
-        """See `Keys.key`."""
-        versions = {entry.key.version: entry.key for entry in self._entries if entry.key.name == name}
-        if not versions or version not in (None, *versions):
-            wanted = name if version is None else f"{name}/{version}"
-            raise KeyringError(f"keyring {self.path}: no key {wanted}; restore the keyring that has it")
-        return versions[max(versions) if version is None else version]
+    def key(self, kind: str, scope: str, *, expires_at: datetime | None = None) -> DataKey:
+        """The one key of a scope to encrypt or tokenise with. Raises `KeyDestroyedError` when it is gone."""
+        self._require(kind, "seal")
+        (key,) = self._sealing(kind, [scope], expires_at)
+        if key is None:
+            spec = self._service.policy.keys[kind]
+            of = f" of {scope}" if spec.is_named else ""
+            raise KeyDestroyedError(
+                f"the key {kind}{of} is destroyed or past its deadline; what it is for cannot be processed any more "
+                f"(clause {spec.clause}): {spec.destroyed}"
+            )
+        return key
 
-    def by_id(self, key_id: bytes) -> Key:
-        """See `Keys.by_id`."""
-        for entry in self._entries:
-            if entry.key.id == key_id:
-                return entry.key
-        raise KeyringError(f"keyring {self.path}: no key with id {key_id.hex()}; restore the keyring that has it")
+    def destroyed(self, kind: str, scopes: pa.Array) -> np.ndarray:
+        """Boolean array of length n: whose key is destroyed or past its deadline. Makes no key."""
+        self._require(kind, "seal")
+        encoded = pc.dictionary_encode(_flat(scopes))
+        ids = [self._service.id_of(kind, scope) for scope in encoded.dictionary.to_pylist()]
+        now = self._service.clock().timestamp()
+        gone = {key.id for key in self._service.store.fetch(ids).values() if key.is_destroyed or key.is_due(now)}
+        marks = np.array([id in gone for id in ids] + [False])
+        found: np.ndarray = marks[np.asarray(pc.fill_null(encoded.indices, len(ids)))]
+        return found
 
-    def period_key(self, name: str, period: str, version: int | None = None) -> Key:
-        """See `Keys.period_key`; how it is derived, and what that does not protect: `Key.for_period`."""
-        return self.key(name, version).for_period(period)
+    def opening(self, kind: str, ids: pa.Array) -> Opened:
+        """The keys of these ids (binary array, NULL allowed) to decrypt with.
 
+        Raises `KeyPurposeError`, also when an id is of a key of another kind, and `KeyringError` for ids that the store
+        does not know.
+        """
+        self._require(kind, "open")
+        wanted = set(pc.unique(_flat(ids)).drop_null().to_pylist())
+        keys, gone = self._service.unwrapped(wanted)
+        if lost := wanted - keys.keys() - gone.keys():
+            raise KeyringError(
+                f"{self._service.store.place}: {len(lost)} of {len(wanted)} keys of kind {kind} are not in it; "
+                "restore it from its backup (plugins/governance/docs/keys.md)"
+            )
+        kinds = {key.kind for key in keys.values()} | {key.kind for key in gone.values()}
+        if others := kinds - {kind}:
+            self._refuse(f"values that should be under keys of kind {kind} are under {', '.join(sorted(others))}")
+        return Opened(keys, frozenset(gone))
 
-def fresh_nonces(count: int) -> bytes:
-    """`count` random nonces of AES-GCM, one after the other: what `encryption.encrypt` wants as its source."""
-    return os.urandom(NONCE_BYTES * count)
+    def nonces(self, count: int) -> bytes:
+        """Nonces for `encryption.encrypt`; see `Nonces.take`."""
+        return self._service.nonces.take(count)
 
+    def _sealing(self, kind: str, scopes: Sequence[str], expires_at: datetime | None) -> list[DataKey | None]:
+        known = self._known.setdefault(kind, {})
+        new = {scope: self._service.id_of(kind, scope) for scope in scopes if scope not in known}
+        keys, gone = self._service.unwrapped(new.values())
+        absent = {scope: id for scope, id in new.items() if id not in keys and id not in gone}
+        if blanks := list(self._blanks(kind, absent, expires_at)):
+            self._service.make(blanks)
+            made, _ = self._service.unwrapped([blank.id for blank in blanks])
+            keys |= made
+        known.update(zip(new, map(keys.get, new.values()), strict=True))
+        return [known[scope] for scope in scopes]
 
-def _read(path: Path) -> tuple[_Entry, ...]:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read()
-    except FileNotFoundError:
-        raise KeyringError(
-            f"keyring {path}: there is no such file. Restore it from its backup; "
-            "make a new one only where nothing has been encrypted yet"
-        ) from None
-    except OSError as error:
-        raise KeyringError(f"keyring {path}: cannot be read ({error.strerror})") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise KeyringError(f"keyring {path}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
-    try:
-        content = json.loads(text)
-        if content["format"] != FORMAT:
-            raise ValueError
-        entries = tuple(_Entry.from_json(entry) for entry in content["keys"])
-    except (ValueError, KeyError, TypeError, binascii.Error, KeyringError):
-        # `from None`: the errors of json and base64 carry what they read, and that is keys.
-        raise KeyringError(f"keyring {path}: not a sound {FORMAT} file; restore it from its backup") from None
-    _require_distinct(path, entries)
-    return entries
+    def _blanks(self, kind: str, ids: dict[str, bytes], expires_at: datetime | None) -> Iterable[StoredKey]:
+        """What the store will say of new keys; nothing for a scope whose deadline has come already."""
+        spec, now = self._service.policy.keys[kind], self._service.clock()
+        for scope, id in ids.items():
+            last = self._service.policy.key_deadline(kind, scope, now)
+            deadline = min((d for d in (last, expires_at) if d is not None), default=None)
+            if deadline is None or deadline > now:
+                expires = None if deadline is None else _seconds(deadline)
+                yield StoredKey(id, kind, scope if spec.is_named else None, _seconds(now), expires, 0, b"")
 
+    def _require(self, kind: str, act: str) -> None:
+        spec, purpose = self._service.policy.keys.get(kind), self._service.policy.purposes.get(self._purpose)
+        if purpose is None or purpose.role != self._role:
+            self._refuse(f"role {self._role} does not work for purpose {self._purpose}")
+        if spec is None or self._purpose not in (spec.seal if act == "seal" else spec.open):
+            self._refuse(f"purpose {self._purpose} may not {act} with keys of kind {kind}")
 
-def _require_distinct(path: Path, entries: tuple[_Entry, ...]) -> None:
-    """Two keys of one id would make a ciphertext ambiguous; four bytes make that a one-in-millions accident."""
-    if len({entry.key.id for entry in entries}) < len(entries):
-        raise KeyringError(f"keyring {path}: two keys share an id; choose another name for the newer one")
-
-
-def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
-    """The whole file or none of it, also when the machine stops half-way."""
-    text = json.dumps({"format": FORMAT, "keys": [entry.as_json() for entry in entries]}, indent=1)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            draft.replace(path)
-        else:
-            path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
-    except FileExistsError:
-        raise KeyringError(f"keyring {path}: there is one already; it is left alone") from None
-    except OSError as error:
-        raise KeyringError(f"keyring {path}: cannot be written ({error.strerror})") from None
-    finally:
-        draft.unlink(missing_ok=True)
-    with _folder(path) as folder:
-        os.fsync(folder)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Nobody else changes a keyring of this folder meanwhile. Locks the folder: the file itself is replaced."""
-    with _folder(path) as folder:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+    def _refuse(self, reason: str) -> NoReturn:
+        error = KeyPurposeError(
+            f"refused a key: {reason} (role {self._role}, purpose {self._purpose}; clause J2); "
+            "policies/keys.yaml says who may"
+        )
+        self._on_refusal(error)
+        raise error
 
 
-@contextmanager
-def _folder(path: Path) -> Iterator[int]:
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise KeyringError(f"keyring {path}: its folder cannot be opened ({error.strerror})") from None
-    try:
-        yield folder
-    finally:
-        os.close(folder)
+_NO_KEY = DataKey(bytes(16), "none", bytes(KEY_BYTES))
+
+
+def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _seconds(instant: datetime) -> int:
+    return int(instant.astimezone(UTC).timestamp())

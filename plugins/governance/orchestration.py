@@ -90,6 +90,15 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
         return asdict(steps.publish(_workspace(), Batch(**batch), _run()))
 
 
+@task(task_id="keep_keys")
+def keep_keys() -> dict[str, int]:
+    """Destroy the keys that are due, record it, and replace the key-encryption key when its time has come."""
+    from governance import steps
+
+    with _translated():
+        return steps.keep_keys(_workspace(), _run())
+
+
 def pipeline(dataset: str) -> None:
     """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
     pulled: Any = pull(dataset)  # what a task returns is an XComArg while it is wired
@@ -123,17 +132,37 @@ def _run() -> Run:
 
 
 def _workspace() -> Any:
-    from governance import policy, steps
-    from governance.keys import Keyring
+    from governance import keys, policy, steps
 
     site = Path(_extra("wellbe_policy", "path"))
+    loaded = policy.load(site=site)
     return steps.Workspace(
-        policy=policy.load(site=site),
+        policy=loaded,
         source_uri=lambda: _uri("wellbe_source"),
         warehouse_dsn=lambda role: _uri(f"wellbe_warehouse_{role}"),
-        keys=lambda: Keyring.load(Path(_extra("wellbe_keyring", "path"))),
-        clock=lambda: datetime.now(UTC),
+        keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
+        clock=_now,
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _key_store() -> str:
+    """The address of the key store: a path in embedded sites, in production a PostgreSQL of its own."""
+    connection = Connection.get("wellbe_keys")
+    return _uri("wellbe_keys") if connection.conn_type == "postgres" else _extra("wellbe_keys", "path")
+
+
+def _keyring() -> Any:
+    """The keyring: a file that the connection names, or, from any secrets backend, its text as the password."""
+    from governance.keyring import Keyring
+
+    connection = Connection.get("wellbe_keyring")
+    if connection.password:
+        return Keyring.parse(connection.password, "of connection wellbe_keyring")
+    return Keyring.load(Path(_extra("wellbe_keyring", "path")))
 
 
 def _uri(connection: str) -> str:

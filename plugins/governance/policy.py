@@ -9,179 +9,22 @@ run-log entry.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from datetime import date
-from enum import StrEnum
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from governance.datasets import Dataset, SourceColumn
 from governance.errors import PolicyError
+from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
+from governance.strict import Strict
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 UNCONFIRMED = "project default, unconfirmed"
 SOURCE_SCHEMA = "wellbe"
-
-
-class Treatment(StrEnum):
-    """What happens to a value on its way in (GDPR Art. 5(1)(c), (e), (f))."""
-
-    REFUSE = "refuse"  # never read
-    ENCRYPT = "encrypt"  # at rest, from before it reaches our database
-    WITHHOLD = "withhold"  # readable in the vault by its purposes, never published
-    TOKENISE = "tokenise"  # keyed pseudonym
-    GENERALISE = "generalise"  # a measured or coarser fact
-    KEEP = "keep"
-
-
-class Strict(BaseModel):
-    """Frozen, and no key that the model does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceColumn(Strict):
-    """A column of the source: its PostgreSQL type, fideslang data category and treatment."""
-
-    type: str
-    category: str
-    treatment: Treatment
-    note: str = ""
-
-
-class LandedColumn(Strict):
-    """A column of landing and vault: where it comes from, how it is made, and who may read it for what."""
-
-    type: str
-    origin: tuple[str, ...] = Field(alias="from", min_length=1)
-    category: str
-    treatment: Treatment
-    purposes: tuple[str, ...]
-    measure: str = ""
-    domain: str = ""  # of a token
-    note: str = ""
-
-
-class LandedTable(Strict):
-    """A table of landing and vault, fed by the named query `sql/pull_<name>.sql`."""
-
-    description: str
-    root: bool = False
-    term: str = ""  # name of the open value that says after how many days a row may no longer land (K1)
-    columns: dict[str, LandedColumn]
-
-    def columns_for(self, purpose: str) -> tuple[str, ...]:
-        """The columns that may be read for a purpose."""
-        return tuple(name for name, column in self.columns.items() if purpose in column.purposes)
-
-
-class PublishedColumn(Strict):
-    """A column that analysts see: a quasi-identifier or a declared sensitive value; there is no third kind."""
-
-    kind: Literal["quasi_identifier", "sensitive", "count"]
-    origin: str = Field(alias="from")
-    level: str
-    type: str
-    values: tuple[str, ...] = ()  # the only ones that may be published; a level that reads a hierarchy has its values
-    description: str
-
-
-class Release(Strict):
-    """What is published of a dataset; the measures that must hold (k, l) are open values of the policy."""
-
-    table: str
-    description: str
-    person: str  # the landed column that tells people apart
-    columns: dict[str, PublishedColumn]
-
-    def of_kind(self, kind: str) -> tuple[str, ...]:
-        """Names of the columns of one kind, in their order."""
-        return tuple(name for name, column in self.columns.items() if column.kind == kind)
-
-
-class Dataset(Strict):
-    """One pipeline's data: its source tables, what lands, what is published."""
-
-    dataset: str
-    description: str
-    clauses: tuple[str, ...]
-    source: dict[str, dict[str, SourceColumn]]
-    landed: dict[str, LandedTable]
-    parameters: dict[str, dict[str, str]] = {}  # tables that a measure looks things up in
-    release: Release
-
-    @property
-    def root(self) -> str:
-        """The landed table whose rows are counted and conserved."""
-        return next(name for name, table in self.landed.items() if table.root)
-
-    @property
-    def children(self) -> tuple[str, ...]:
-        """The landed tables whose rows belong to a row of the root table, or come along with it."""
-        return tuple(name for name, table in self.landed.items() if not table.root)
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> Self:
-        roots = [name for name, table in self.landed.items() if table.root]
-        if len(roots) != 1:
-            raise ValueError(f"dataset {self.dataset} needs exactly one root table, has {len(roots)}")
-        used: set[str] = set()
-        for table_name, table in self.landed.items():
-            for name, column in table.columns.items():
-                for origin in column.origin:
-                    used.add(origin)
-                    self._check_origin(f"{table_name}.{name}", column, origin)
-        idle = sorted(
-            f"{table}.{name}"
-            for table, columns in self.source.items()
-            for name, column in columns.items()
-            if column.treatment is not Treatment.REFUSE and f"{table}.{name}" not in used
-        )
-        if idle:
-            raise ValueError(f"columns read for nothing in dataset {self.dataset} (refuse them): {', '.join(idle)}")
-        for name, published in self.release.columns.items():
-            self._check_published(name, published)
-        return self
-
-    def _check_published(self, name: str, published: PublishedColumn) -> None:
-        if published.origin == "partition":
-            return
-        table, _, column = published.origin.partition(".")
-        if table not in self.landed or column not in self.landed[table].columns:
-            raise ValueError(f"published {name} comes from {published.origin}, which does not land")
-        landed = self.landed[table].columns[column]
-        if published.kind == "count" or landed.treatment is not Treatment.KEEP:
-            return
-        for origin in landed.origin:
-            source_table, _, source_column = origin.partition(".")
-            if self.source[source_table][source_column].treatment is Treatment.WITHHOLD:
-                raise ValueError(f"published {name} comes from {origin}, which is withheld: readable, never published")
-
-    def references(
-        self, purposes: Container[str], clauses: Container[str], open_values: Container[str]
-    ) -> Iterator[tuple[str, str, Container[str]]]:
-        """(who, whom, among what) of every name that the dataset uses of the rest of the policy."""
-        yield from ((f"dataset {self.dataset}", clause, clauses) for clause in self.clauses)
-        for table_name, table in self.landed.items():
-            if table.term:
-                yield f"table {table_name}", table.term, open_values
-            for name, column in table.columns.items():
-                yield from ((f"column {table_name}.{name}", purpose, purposes) for purpose in column.purposes)
-
-    def _check_origin(self, where: str, column: LandedColumn, origin: str) -> None:
-        table, _, name = origin.partition(".")
-        source = self.source.get(table, {}).get(name)
-        if source is None:
-            raise ValueError(f"{where} comes from {origin}, which dataset {self.dataset} does not declare")
-        if source.treatment is Treatment.REFUSE:
-            raise ValueError(f"{where} comes from {origin}, which is refused")
-        guarded = (Treatment.ENCRYPT, Treatment.TOKENISE)
-        if source.treatment in guarded and column.treatment not in (*guarded, Treatment.GENERALISE):
-            raise ValueError(f"{where} would land {origin} as it is, though its treatment is {source.treatment.value}")
-        if column.treatment is Treatment.GENERALISE and not column.measure:
-            raise ValueError(f"{where} is generalised by no measure")
 
 
 class OpenValue(Strict):
@@ -253,6 +96,7 @@ class Policy(Strict):
     retention: tuple[Retention, ...]
     datasets: dict[str, Dataset]
     unpulled: dict[str, dict[str, SourceColumn]]
+    keys: dict[str, KeyKind]
     clauses: dict[str, Clause]
     site: Site
     digest: str
@@ -262,14 +106,14 @@ class Policy(Strict):
         loose = (
             f"{who} names {name!r}, which is not declared" for who, name, of in self._references() if name not in of
         )
-        for problem in (*loose, *self._declared_twice()):
+        for problem in (*loose, *self._declared_twice(), *self._unsafe_keys()):
             raise ValueError(problem)
         return self
 
     def _references(self) -> Iterator[tuple[str, str, Container[str]]]:
         """(who, whom, among what) of every name that one part of the policy uses of another."""
         for dataset in self.datasets.values():
-            yield from dataset.references(self.purposes, self.clauses, self.open_values)
+            yield from dataset.references(self.purposes, self.clauses, self.keys)
         for name, purpose in self.purposes.items():
             yield f"purpose {name}", purpose.role, self.roles
             yield f"purpose {name}", purpose.clause, self.clauses
@@ -281,6 +125,11 @@ class Policy(Strict):
         for retention in self.retention:
             yield "retention", retention.zone, self.zones
             yield f"retention of {retention.zone}", retention.clause, self.clauses
+        for name, kind in self.keys.items():
+            yield f"kind of key {name}", kind.clause, self.clauses
+            yield from ((f"kind of key {name}", value, self.open_values) for value in (kind.term, kind.margin) if value)
+            yield from ((f"kind of key {name}", purpose, self.purposes) for purpose in kind.purposes)
+            yield from ((f"kind of key {name}", other, self.keys) for other in kind.apart_from)
         yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
 
     def _declared_twice(self) -> Iterator[str]:
@@ -289,6 +138,38 @@ class Policy(Strict):
             names = [name for dataset in self.datasets.values() for name in getattr(dataset, kind)]
             names += list(self.unpulled) if kind == "source" else []
             yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
+
+    def _unsafe_keys(self) -> Iterator[str]:
+        """Kinds of keys that one role could bring together, or that would outlive their term in a backup."""
+        for name, kind in self.keys.items():
+            for other in kind.apart_from:
+                shared = self.key_roles(name) & self.key_roles(other)
+                if shared:
+                    yield f"keys {name} and {other} must be apart, but {', '.join(sorted(shared))} may use both"
+            lasting = self.key_life(name)
+            if lasting is not None and lasting <= self.key_encryption_key_life:
+                yield f"keys {name} die before a backup of the key store expires: shorten key_encryption_key_days"
+
+    def key_roles(self, kind: str) -> set[str]:
+        """The database roles whose purposes may use keys of a kind."""
+        return {self.purposes[purpose].role for purpose in self.keys[kind].purposes}
+
+    def key_life(self, kind: str) -> timedelta | None:
+        """How long after its beginning a key of this kind is destroyed; None when nothing but an act destroys it."""
+        spec = self.keys[kind]
+        if not spec.term:
+            return None
+        return life(float(self.value(spec.term)), float(self.value(spec.margin)) if spec.margin else 0.0)
+
+    def key_deadline(self, kind: str, scope: str, created_at: datetime) -> datetime | None:
+        """When a key of this kind, for this scope, is destroyed at the latest; None when it has no deadline."""
+        lasting = self.key_life(kind)
+        return None if lasting is None else self.keys[kind].counted(scope, created_at) + lasting
+
+    @property
+    def key_encryption_key_life(self) -> timedelta:
+        """After how long the key-encryption key is replaced, and with it every backup of the key store expires."""
+        return timedelta(days=float(self.value("key_encryption_key_days")))
 
     @cached_property
     def source_tables(self) -> dict[str, dict[str, SourceColumn]]:

@@ -1,18 +1,19 @@
 """Keyed tokens in the place of identifiers: the same value gives the same token under one key, and none without it.
 Pure.
 
-A token is `v<version of the key>:` and 32 hexadecimal digits: the first 128 bits of HMAC-SHA256 over
+A token is 32 hexadecimal digits: the first 128 bits of HMAC-SHA256 over
 
     'governance token 1' 00 domain 00 type value
 
-with type 'i' (integer, decimal digits) or 's' (text, NFC, UTF-8). The domain keeps a client from ever having the token
-of a device with the same number. 128 bits: among 10^12 distinct values the chance of any two sharing a token is below
+with type 'i' (integer, decimal digits) or 's' (text, NFC, UTF-8). The domain keeps a session from ever having the token
+of a device with the same name. 128 bits: among 10^12 distinct values the chance of any two sharing a token is below
 10^-14.
 
 This is pseudonymisation, not anonymisation (GDPR article 4(5)): who holds the key can test a guess, and identifiers are
 easily guessed; tokens link everything that one person did under one key; equal values stay visibly equal. How long a
-key lives bounds that: see `Keyring.period_key`. Source: RFC 2104; ENISA, Pseudonymisation techniques (2019); policy
-clauses B2, E1.
+key lives bounds that: the key of a day's visitors dies a week later (`visitor_day` in `policies/keys.yaml`). A client's
+token is the id of the client's own key, so that it means nothing any more once that key is destroyed. Source: RFC 2104;
+ENISA, Pseudonymisation techniques (2019); policy clauses B2, E1.
 """
 
 from __future__ import annotations
@@ -25,32 +26,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance.errors import GovernanceError
-from governance.key import Key
+from governance.key import DataKey
 
-DOMAINS = frozenset({"client", "device", "session", "visitor"})
+DOMAINS = frozenset({"device", "session", "visitor"})
 TOKEN_BYTES = 16
 
 
-def tokens(values: pa.Array, *, key: Key, domain: str) -> pa.Array:
+def tokens(values: pa.Array, *, key: DataKey, domain: str) -> pa.Array:
     """The token of each value: a string array of length n; NULL stays NULL.
 
     `values`: string or integer array of length n; integers of every width have the same token, and 7 has another than
     '7'. Raises `GovernanceError` for another type or an unknown domain.
 
-    >>> tokens(pa.array([7, None, 7]), key=Key("pseudonyms", 1, bytes(32)), domain="client").to_pylist()
-    ['v1:2ce64b005039c737013b163cdbf93dcd', None, 'v1:2ce64b005039c737013b163cdbf93dcd']
+    >>> key = DataKey(bytes(16), "visitor_day", bytes(32))
+    >>> tokens(pa.array(["d7", None, "d7"]), key=key, domain="device").to_pylist()
+    ['6e1958a4e8688ad9ff29e88cdc881bb8', None, '6e1958a4e8688ad9ff29e88cdc881bb8']
     """
     if domain not in DOMAINS:
         raise GovernanceError(f"tokens: no domain {domain}; there are {', '.join(sorted(DOMAINS))}")
     encoded = pc.dictionary_encode(_flat(values))
     head = b"governance token 1\0" + domain.encode() + b"\0"
-    keyed, version = _hmac_sha256(key.secret, head), f"v{key.version}:"
-    distinct = [version + keyed(form)[:TOKEN_BYTES].hex() for form in _canonical(encoded.dictionary)]
+    keyed = _hmac_sha256(key.secret, head)
+    distinct = [keyed(form)[:TOKEN_BYTES].hex() for form in _canonical(encoded.dictionary)]
     return pa.array(distinct, pa.string()).take(encoded.indices)
 
 
+def key_tokens(ids: pa.Array, identifiers: pa.Array) -> pa.Array:
+    """The ids of people's keys (binary, length n) as tokens: a string array of length n, NULL without an identifier.
+
+    >>> key_tokens(pa.array([bytes(16), bytes(16)]), pa.array([7, None])).to_pylist()
+    ['00000000000000000000000000000000', None]
+    """
+    encoded = pc.dictionary_encode(_flat(ids))
+    distinct = pa.array([id.hex() for id in encoded.dictionary.to_pylist()], pa.string())
+    return pc.if_else(pc.is_valid(identifiers), distinct.take(encoded.indices), pa.scalar(None, pa.string()))
+
+
 def visitor_tokens(
-    device_id: pa.Array, session_id: pa.Array, ip: pa.Array, user_agent: pa.Array, *, key: Key
+    device_id: pa.Array, session_id: pa.Array, ip: pa.Array, user_agent: pa.Array, *, key: DataKey
 ) -> pa.Array:
     """The token of each visitor: of the device, else of address and user agent together, else of the session, else
     NULL.
@@ -61,7 +74,7 @@ def visitor_tokens(
     are estimates, rather too low. Pass the key of a period. Source: policy clauses B1, B2.
 
     >>> one, none = pa.array(["a"]), pa.array([None], pa.string())
-    >>> visitor_tokens(none, none, one, none, key=Key("visits", 1, bytes(32))).to_pylist()
+    >>> visitor_tokens(none, none, one, none, key=DataKey(bytes(16), "visitor_day", bytes(32))).to_pylist()
     [None]
     """
     device_id, session_id, ip, user_agent = (_present(values) for values in (device_id, session_id, ip, user_agent))

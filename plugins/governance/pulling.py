@@ -1,24 +1,25 @@
 """From a batch of source rows to a batch for landing: encrypt, tokenise, measure, keep (clauses B1, B2, J1). Pure.
 
-What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token; the columns that come out
-are exactly those that policy lands. The one verdict of pull is here too: which cards are past their term (K1).
+What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token, each under the key of its
+holder; the columns that come out are exactly those that policy lands. The one verdict of pull is here too: which cards
+are past their term (K1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance.encryption import Column, encrypt
+from governance.datasets import LandedColumn, LandedTable, Treatment
+from governance.encryption import Column, RowKeys, encrypt
 from governance.errors import GapError
 from governance.facts import MEASURES, Parameters
-from governance.key import Key
-from governance.policy import LandedColumn, LandedTable, Treatment
-from governance.pseudonymisation import tokens, visitor_tokens
+from governance.key_kinds import KeyKind
+from governance.pseudonymisation import key_tokens, tokens, visitor_tokens
 
 ARROW_TYPES = {
     "text": pa.string(),
@@ -36,20 +37,14 @@ VISITOR = ("page_views.device_id", "page_views.session_id", "page_views.ip", "pa
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """The keys that a pull may use: at rest, for tokens that last, and for tokens of the partition's day."""
-
-    at_rest: Key
-    client_tokens: Key
-    day_tokens: Key
-    nonces: Callable[[int], bytes]
-
-
-@dataclass(frozen=True)
 class Means:
-    """What turning source rows into landing rows takes, beside the rows: keys and parameters of measures."""
+    """What turning source rows into landing rows takes, beside the rows.
 
-    secrets: Secrets
+    `keys`: per holder the key of each row; `nonces`: as for `encryption.encrypt`.
+    """
+
+    keys: Mapping[str, RowKeys]
+    nonces: Callable[[int], bytes]
     parameters: Parameters
 
 
@@ -72,25 +67,40 @@ def landed(batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, mean
     return pa.record_batch(columns)
 
 
+def scopes(batch: pa.RecordBatch, table: str, holder: str, kind: KeyKind, day: date) -> pa.Array:
+    """Whom or what the key of each row is for: a string array of length n.
+
+    A query names it in a column `<holder>_ref`; without one it is the partition's day. A row of nobody that is known
+    (a booking without a client, which validation will hold back) stands for itself.
+    """
+    if f"{holder}_ref" not in batch.schema.names:
+        return pa.array([day.isoformat()] * batch.num_rows, pa.string())
+    named = batch[f"{holder}_ref"]
+    if kind.scope != "person":
+        return named
+    return pc.coalesce(named, pc.binary_join_element_wise("row", table, batch["row_key"], " "))
+
+
 def _column(batch: pa.RecordBatch, place: Column, column: LandedColumn, means: Means) -> pa.Array:
-    secrets, parameters = means.secrets, means.parameters
     if column.treatment is Treatment.TOKENISE:
-        return _tokens(batch, column, secrets)
+        return _tokens(batch, column, means.keys[column.key])
     if column.treatment is Treatment.ENCRYPT:
         values = _origin(batch, place.table, column.origin[0])
         if column.measure:
-            values = MEASURES[column.measure](batch, parameters, column.origin[0])
-        return encrypt(values, batch["row_key"], key=secrets.at_rest, column=place, nonces=secrets.nonces)
+            values = MEASURES[column.measure](batch, means.parameters, column.origin[0])
+        keys = means.keys[column.key]
+        return encrypt(values, batch["row_key"], keys=keys, column=place, nonces=means.nonces)
     if column.treatment is Treatment.GENERALISE and column.measure != "sql":
-        return MEASURES[column.measure](batch, parameters, column.origin[0])
+        return MEASURES[column.measure](batch, means.parameters, column.origin[0])
     return _origin(batch, place.table, place.name if place.name in batch.schema.names else column.origin[0])
 
 
-def _tokens(batch: pa.RecordBatch, column: LandedColumn, secrets: Secrets) -> pa.Array:
+def _tokens(batch: pa.RecordBatch, column: LandedColumn, keys: RowKeys) -> pa.Array:
+    if column.domain == "key":
+        return key_tokens(keys.ids(), batch[column.origin[0]])
     if column.domain == "visitor":
-        return visitor_tokens(*(batch[name] for name in VISITOR), key=secrets.day_tokens)
-    key = secrets.client_tokens if column.domain == "client" else secrets.day_tokens
-    return tokens(batch[column.origin[0]], key=key, domain=column.domain)
+        return visitor_tokens(*(batch[name] for name in VISITOR), key=keys.keys[0])
+    return tokens(batch[column.origin[0]], key=keys.keys[0], domain=column.domain)
 
 
 def _origin(batch: pa.RecordBatch, table: str, name: str) -> pa.Array:
@@ -99,20 +109,21 @@ def _origin(batch: pa.RecordBatch, table: str, name: str) -> pa.Array:
     return batch[name]
 
 
-def within_terms(cards: pa.RecordBatch, *, now: datetime, days: int) -> CardTerms:
+def within_terms(cards: pa.RecordBatch, *, now: datetime, life: timedelta) -> CardTerms:
     """Split cards by the age of their capture against the real now, never a logical date (K1, E06, E07).
 
-    Exactly `days` times 24 hours is still within the term. An unknown instant of capture, and one in the future, is
-    refused like one that is too old.
+    A card may land as long as the key of its capture's hour (UTC) lives: `life` from the beginning of that hour. An
+    unknown instant of capture, and one in the future, is refused like one that is too old.
     """
     captured = cards["payment_cards.captured_at"]
     instant = pa.scalar(now, captured.type)
-    oldest = pa.scalar(now - timedelta(days=days), captured.type)
+    begun = pc.floor_temporal(captured, unit="hour")
+    over_age = pc.less_equal(begun, pa.scalar(now - life, captured.type))
     verdicts = {
         "K1.card_age.unknown_time": pc.is_null(captured),
         "K1.card_age.future": pc.fill_null(pc.greater(captured, instant), False),
-        "K1.card_age.over_age": pc.fill_null(pc.less(captured, oldest), False),
+        "K1.card_age.over_age": pc.fill_null(over_age, False),
     }
     refused = {rule: cards["row_key"].filter(verdict).to_pylist() for rule, verdict in verdicts.items()}
-    kept = pc.and_(pc.is_valid(captured), pc.and_(pc.less_equal(captured, instant), pc.greater_equal(captured, oldest)))
+    kept = pc.and_(pc.less_equal(captured, instant), pc.invert(over_age))
     return CardTerms(cards.filter(pc.fill_null(kept, False)), {rule: keys for rule, keys in refused.items() if keys})

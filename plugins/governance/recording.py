@@ -11,6 +11,8 @@ import hashlib
 import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -18,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from governance import warehouse
-from governance.errors import GovernanceError, WarehouseUnavailableError
+from governance.errors import GovernanceError, KeyPurposeError, WarehouseUnavailableError
 from governance.run_log import Attempt, Entry, Outcome
 
 PACKAGE = Path(__file__).parent
@@ -57,6 +59,21 @@ class Recorded:
     def outcome(self, outcome: Outcome, **facts: Any) -> Entry:
         """The outcome entry of this try; `facts` are Entry's own keywords."""
         return self.attempt.outcome(outcome, entry_id=new_id(), at=self._clock(), **facts)
+
+    def outcome_of(self, attempt_id: str, event: str, outcome: Outcome, **facts: Any) -> Entry:
+        """The outcome entry of another try, which this one completes the record of."""
+        attempt = replace(self.attempt, attempt_id=attempt_id, event=event)
+        return attempt.outcome(outcome, entry_id=new_id(), at=self._clock(), **facts)
+
+    def refused(self, error: KeyPurposeError) -> None:
+        """Record, as an entry of its own, that a key was refused (J2); it stays refused also when the log is away."""
+        attempt = replace(self.attempt, attempt_id=new_id(), event="use_key", clauses=("J2",))
+        facts = {"error": {"type": type(error).__name__, "message": str(error)}}
+        with (
+            suppress(WarehouseUnavailableError),
+            warehouse.connect(self._dsn, self.attempt.batch.label) as connection,
+        ):
+            connection.append(attempt.outcome(Outcome.FAILED, entry_id=new_id(), at=self._clock(), **facts))
 
     def __enter__(self) -> Recorded:
         with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:

@@ -114,6 +114,8 @@ class Entry:
     rules: Sequence[RuleOutcome] = ()
     measures: Mapping[str, int | float | None] = field(default_factory=dict)
     alarms: Sequence[str] = ()
+    keys: Sequence[str] = ()  # ids of destroyed keys
+    reason: str | None = None  # why they were destroyed
     error: Mapping[str, str] | None = None
 
     def canonical(self) -> str:
@@ -137,6 +139,8 @@ class Entry:
             "rules": [asdict(rule) for rule in self.rules],
             "measures": dict(self.measures),
             "alarms": list(self.alarms),
+            **({"keys": sorted(self.keys)} if self.keys else {}),
+            **({"reason": self.reason} if self.reason else {}),
             "error": dict(self.error) if self.error else None,
         }
         return rfc8785.dumps(document).decode("utf-8")

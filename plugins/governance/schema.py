@@ -44,6 +44,9 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.append(text)": "EXECUTE",
     },
     "sharer": {"sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
+    "profiler": {"audit.append(text)": "EXECUTE"},
+    "screener": {"audit.append(text)": "EXECUTE"},
+    "custodian": {"audit.run_log": "SELECT", "audit.append(text)": "EXECUTE"},
     "analyst": {
         "analytics.releases": "SELECT",
         "analytics.bookings": "SELECT",

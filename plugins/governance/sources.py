@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 from psycopg2 import sql
 
+from governance.datasets import Treatment
 from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting
 from governance.partitions import Partition
-from governance.policy import Policy, Treatment
+from governance.policy import Policy
 
 if TYPE_CHECKING:
     import pyarrow as pa

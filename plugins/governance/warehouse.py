@@ -41,6 +41,7 @@ class LandedBatch:
     source_counts: dict[str, int]
     landed_counts: dict[str, int]
     refused: dict[str, int]
+    dropped: dict[str, int]
     accepted: int | None
     quarantined: int | None
 
@@ -91,6 +92,7 @@ class LandingSummary(Protocol):
 
     source_counts: dict[str, int]
     landed_counts: dict[str, int]
+    dropped: dict[str, int]  # rows per table of people who were erased
     refusals: list[tuple[str, str, str]]  # table, row_key, rule
 
     @property
@@ -118,8 +120,8 @@ class Warehouse:
     def landed_batch(self, dataset: str, day: date) -> LandedBatch | None:
         """State of the partition's batch, or None when it was never pulled."""
         rows = self._rows(
-            "SELECT state, run_id, source_counts, landed_counts, refused, accepted, quarantined FROM control.batches "
-            "WHERE dataset = %s AND partition_key = %s",
+            "SELECT state, run_id, source_counts, landed_counts, refused, dropped, accepted, quarantined "
+            "FROM control.batches WHERE dataset = %s AND partition_key = %s",
             (dataset, day),
         )
         return LandedBatch(*rows[0]) if rows else None
@@ -131,6 +133,10 @@ class Warehouse:
             (dataset, day),
         )
         return Published(*rows[0]) if rows else None
+
+    def destroyed_keys(self) -> set[bytes]:
+        """Ids of all keys that the run log calls destroyed."""
+        return {bytes.fromhex(key) for (keys,) in self._rows(named_query("destroyed_keys"), ()) for key in keys}
 
     def is_published(self, dataset: str, day: date) -> bool:
         """Whether the partition has been released."""
@@ -201,6 +207,7 @@ class Warehouse:
                     json.dumps(summary.source_counts),
                     json.dumps(summary.landed_counts),
                     json.dumps(summary.refused),
+                    json.dumps(summary.dropped),
                 ),
             )
             self._append(cursor, entry)

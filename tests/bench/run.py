@@ -3,27 +3,24 @@
 Each line is a process of its own: wall and CPU seconds (the client's; the server's are not in it), rows per second of
 wall time, and the most memory that the process held (RSS). The naive pull is what a first draft would do:
 `pandas.read_sql`, a keyed digest row by row, `DataFrame.to_sql`. Nothing here is asserted; machines differ, so compare
-lines of one run.
+lines of one run. Keys are measured apart, in `keys.py`: `python tests/bench/run.py keys` runs that part alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import hmac
-import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import builders
+from bench.measuring import measured, say
 from governance import steps
 from governance.embedded import control
 from governance.embedded import site as sites
@@ -33,38 +30,6 @@ from governance.run_log import Batch
 VISITS, BOOKINGS = 300_000, 20_000
 DAY = date(2026, 3, 10)
 NOW = datetime(2026, 3, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One line."""
-
-    name: str
-    rows: int
-    wall_seconds: float
-    cpu_seconds: float
-    peak_rss_mb: float
-
-
-def measured(name: str, work: Callable[..., int], *arguments: Any) -> Measured:
-    """Run the work in a fresh process; it returns the number of rows that it handled."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(sender, work, arguments))
-    process.start()
-    rows, wall, cpu, rss = receiver.recv()
-    process.join()
-    line = Measured(name, rows, wall, cpu, rss)
-    rate = f"{rows / wall:>10,.0f}" if rows else f"{'':>10}"
-    say(f"{name:<44}{rows or '':>9}{wall:>9.2f}{cpu:>9.2f}{rate}{rss:>9.0f}")
-    return line
-
-
-def _child(sender: Any, work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
-    wall, cpu = time.perf_counter(), time.process_time()
-    rows = work(*arguments)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sender.send((rows, time.perf_counter() - wall, time.process_time() - cpu, used))
 
 
 def fill(folder: Path) -> int:
@@ -166,44 +131,51 @@ def live_day(folder: Path) -> None:
     say(f"memory of the whole site (PSS): {control.total_memory(site).pss_bytes / 1e6:,.0f} MB")
 
 
-def say(line: str) -> None:
-    """Print, at once."""
-    print(line, flush=True)  # noqa: T201
-
-
 def main() -> None:
-    """All of it."""
+    """All of it, or the part that was named."""
+    parser = argparse.ArgumentParser(description="speed and memory, measured")
+    parser.add_argument("part", nargs="?", choices=("keys",), help="only this part")
+    part = parser.parse_args().part
     with tempfile.TemporaryDirectory(prefix="governance-bench-") as name:
-        folder = Path(name) / "site"
-        try:
-            site: Site = control.clusters_up(folder)
-            say(f"{'':<44}{'ROWS':>9}{'WALL S':>9}{'CPU S':>9}{'ROWS/S':>10}{'RSS MB':>9}")
-            measured("sample: bookings, people, page views", fill, folder)
-            pull = measured("pull visits", hop, folder, "pull", "visits")
-            naive = measured("naive pull of page views", naive_pull, folder)
-            say(
-                f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, "
-                f"{pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
+        if part is None:
+            hops(Path(name))
+        from bench import keys  # late: what it imports would be in the processes of the hops too
+
+        keys.main(Path(name))
+
+
+def hops(temporary: Path) -> None:
+    """The hops of a day, and a live day."""
+    folder = temporary / "site"
+    try:
+        site: Site = control.clusters_up(folder)
+        say(f"{'':<44}{'ROWS':>9}{'WALL S':>9}{'CPU S':>9}{'ROWS/S':>10}{'RSS MB':>9}")
+        measured("sample: bookings, people, page views", fill, folder)
+        pull = measured("pull visits", hop, folder, "pull", "visits")
+        naive = measured("naive pull of page views", naive_pull, folder)
+        say(
+            f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, "
+            f"{pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
+        )
+        pandas_way = measured("Great Expectations on a pandas frame", naive_validate, folder)
+        validate = measured("validate visits (suite pushed down, settled)", hop, folder, "validate", "visits")
+        say(
+            f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, "
+            f"{validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
+        )
+        measured("publish visits", hop, folder, "publish", "visits")
+        for step in ("pull", "validate", "publish"):
+            measured(
+                f"{step} bookings, all tables" if step == "pull" else f"{step} bookings",
+                hop,
+                folder,
+                step,
+                "bookings",
             )
-            pandas_way = measured("Great Expectations on a pandas frame", naive_validate, folder)
-            validate = measured("validate visits (suite pushed down, settled)", hop, folder, "validate", "visits")
-            say(
-                f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, "
-                f"{validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
-            )
-            measured("publish visits", hop, folder, "publish", "visits")
-            for step in ("pull", "validate", "publish"):
-                measured(
-                    f"{step} bookings, all tables" if step == "pull" else f"{step} bookings",
-                    hop,
-                    folder,
-                    step,
-                    "bookings",
-                )
-            parse_dags()
-            _live(Path(name) / "live", site)
-        finally:
-            control.down(folder)
+        parse_dags()
+        _live(temporary / "live", site)
+    finally:
+        control.down(folder)
 
 
 def _live(folder: Path, _: Site) -> None:

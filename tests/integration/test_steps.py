@@ -29,7 +29,6 @@ from governance.errors import (
     KeyringError,
     PartitionError,
 )
-from governance.keys import Keyring
 from governance.partitions import Partition
 from governance.run_log import Batch
 from governance.sources import Snapshot
@@ -260,7 +259,7 @@ def test_an_error_inside_the_stream_keeps_its_type_and_its_text_from_the_server(
 ) -> None:
     world.booking()
     before = state(site)
-    lost = replace(space, keys=lambda: Keyring.load(Path("/nowhere/keyring.json")))
+    lost = replace(space, keys=lambda: builders.key_service(replace(site, data_dir=Path("/nowhere"))))
     with pytest.raises(KeyringError, match="no such file"):
         steps.pull(lost, "bookings", KEY, builders.run())
     original = Snapshot.batches

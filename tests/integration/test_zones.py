@@ -24,38 +24,38 @@ from governance.run_log import Attempt, Batch, Digests
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
-ROLES = ("loader", "validator", "publisher", "sharer", "analyst", "auditor")
+ROLES = ("loader", "validator", "publisher", "sharer", "analyst", "auditor", "profiler", "screener", "custodian")
 OPERATIONS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE", "T": "TRUNCATE"}
 
 # S: reads every column; s: reads the columns named below; I, U, D, T: insert, update, delete, truncate; -: nothing.
 EXPECTED = """
-                            loader  validator  publisher  sharer  analyst  auditor
-control.batches             SIU     SU         S          -       -        -
-landing.bookings            sID     -          -          -       -        -
-landing.booking_travellers  sID     -          -          -       -        -
-landing.booking_services    sID     -          -          -       -        -
-landing.payment_cards       sID     -          -          -       -        -
-landing.page_views          sID     -          -          -       -        -
-landing.current_bookings            -  S       -          -       -        -
-landing.current_booking_travellers  -  S       -          -       -        -
-landing.current_booking_services    -  S       -          -       -        -
-landing.current_payment_cards       -  S       -          -       -        -
-landing.current_page_views          -  S       -          -       -        -
-quarantine.findings         -       SID        -          -       -        -
-quarantine.rows             -       S          -          -       -        -
-quarantine.refusals         sID     S          -          -       -        -
-vault.bookings              -       -          s          s       -        -
-vault.booking_travellers    -       -          -          s       -        -
-vault.booking_services      -       -          s          s       -        -
-vault.payment_cards         -       -          -          -       -        -
-vault.page_views            -       -          s          -       -        -
-vault.release_ledger        -       -          SI         -       -        -
-analytics.releases          -       -          SI         -       S        -
-analytics.bookings          -       -          SI         -       S        -
-analytics.visits_daily      -       -          SI         -       S        -
-sharing.deliveries          -       -          -          SI      -        -
-audit.run_log               -       -          -          -       -        S
-public.schema_migrations    -       -          -          -       -        -
+                            loader  validator  publisher  sharer  analyst  auditor  profiler  screener  custodian
+control.batches             SIU     SU         S          -       -        -    - - -
+landing.bookings            sID     -          -          -       -        -    - - -
+landing.booking_travellers  sID     -          -          -       -        -    - - -
+landing.booking_services    sID     -          -          -       -        -    - - -
+landing.payment_cards       sID     -          -          -       -        -    - - -
+landing.page_views          sID     -          -          -       -        -    - - -
+landing.current_bookings            -  S       -          -       -        -    - - -
+landing.current_booking_travellers  -  S       -          -       -        -    - - -
+landing.current_booking_services    -  S       -          -       -        -    - - -
+landing.current_payment_cards       -  S       -          -       -        -    - - -
+landing.current_page_views          -  S       -          -       -        -    - - -
+quarantine.findings         -       SID        -          -       -        -    - - -
+quarantine.rows             -       S          -          -       -        -    - - -
+quarantine.refusals         sID     S          -          -       -        -    - - -
+vault.bookings              -       -          s          s       -        -    - - -
+vault.booking_travellers    -       -          -          s       -        -    - - -
+vault.booking_services      -       -          s          s       -        -    - - -
+vault.payment_cards         -       -          -          -       -        -    - - -
+vault.page_views            -       -          s          -       -        -    - - -
+vault.release_ledger        -       -          SI         -       -        -    - - -
+analytics.releases          -       -          SI         -       S        -    - - -
+analytics.bookings          -       -          SI         -       S        -    - - -
+analytics.visits_daily      -       -          SI         -       S        -    - - -
+sharing.deliveries          -       -          -          SI      -        -    - - -
+audit.run_log               -       -          -          -       -        S    - - S
+public.schema_migrations    -       -          -          -       -        -    - - -
 """
 
 SOME_COLUMNS = {
@@ -88,7 +88,7 @@ SOME_COLUMNS = {
 }
 
 CALLS = {
-    "audit.append": {"loader", "validator", "publisher", "sharer"},
+    "audit.append": {"loader", "validator", "publisher", "sharer", "profiler", "screener", "custodian"},
     "landing.settle": {"validator"},
     "audit.refuse_change": set(),
     "analytics.refuse_change": set(),

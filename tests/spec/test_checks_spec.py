@@ -118,7 +118,7 @@ def policy_with(folder: Path, name: str, old: str, new: str) -> Policy:
         ),
         (
             "visits.yaml",
-            "category: user.unique_id.pseudonymous, treatment: tokenise, domain: device",
+            "category: user.unique_id.pseudonymous, treatment: tokenise, key: visitors, domain: device",
             "category: user.unique_id.pseudonymous, treatment: keep",
         ),
     ],
@@ -148,21 +148,35 @@ def test_a_policy_that_would_land_a_refused_column_is_refused(tmp_path: Path) ->
     ("captured", "rule"),
     [
         (NOW, None),
-        (NOW - TERM, None),
-        (NOW - TERM - timedelta(microseconds=1), "K1.card_age.over_age"),
+        (datetime(2026, 3, 2, 12, tzinfo=UTC), None),
+        (datetime(2026, 3, 2, 11, 59, 59, 999_999, tzinfo=UTC), "K1.card_age.over_age"),
+        (datetime(2026, 3, 2, 11, tzinfo=UTC), "K1.card_age.over_age"),
+        (NOW - TERM + timedelta(microseconds=1), "K1.card_age.over_age"),
+        (NOW - TERM, "K1.card_age.over_age"),
         (NOW + timedelta(microseconds=1), "K1.card_age.future"),
         (None, "K1.card_age.unknown_time"),
     ],
-    ids=["just captured", "exactly ten days", "a microsecond more", "a microsecond ahead", "unknown"],
+    ids=[
+        "just captured",
+        "in the oldest hour whose key lives",
+        "a microsecond before that hour",
+        "in the hour whose key dies now",
+        "a microsecond less than ten days",
+        "exactly ten days",
+        "a microsecond ahead",
+        "unknown",
+    ],
 )
-def test_a_card_lands_within_ten_times_24_hours_of_its_capture(captured: datetime | None, rule: str | None) -> None:
+def test_a_card_lands_as_long_as_the_key_of_its_hour_lives(captured: datetime | None, rule: str | None) -> None:
     cards = pa.record_batch(
         {
             "row_key": pa.array(["card"]),
             "payment_cards.captured_at": pa.array([captured], pa.timestamp("us", "UTC")),
         }
     )
-    terms = within_terms(cards, now=NOW, days=10)
+    life = POLICY.key_life("card_hour")
+    assert life == TERM - timedelta(hours=2)
+    terms = within_terms(cards, now=NOW, life=life)
     assert terms.kept.num_rows == (1 if rule is None else 0)
     assert terms.refused == ({} if rule is None else {rule: ["card"]})
 

@@ -6,16 +6,18 @@ import hashlib
 from collections.abc import Callable
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from governance.encryption import Column, decrypt, encrypt
+from governance.encryption import Column, RowKeys, cut, decrypt, encrypt, key_ids
 from governance.errors import GovernanceError, KeyringError
-from governance.key import Key
+from governance.key import DataKey, Key
 
-KEY = Key("at_rest", 1, bytes(range(32)))
-NEWER = Key("at_rest", 2, bytes(32))
+KEY = DataKey(bytes(range(16)), "subject", bytes(range(32)))
+OTHER = DataKey(b"o" * 16, "subject", b"o" * 32)
+EARLIER = Key("at_rest", 1, bytes(range(32)))
 NAME = Column("clients", "family_name")
 ROWS = pa.array([1, 2, 3], pa.int64())
 NAMES = pa.array(["Åsa", None, ""])
@@ -25,28 +27,35 @@ def nonces(count: int) -> bytes:
     return b"".join(i.to_bytes(12, "big") for i in range(count))
 
 
-def key_of(key_id: bytes) -> Key:
-    return {KEY.id: KEY, NEWER.id: NEWER}[key_id]
+def key_of(key_id: bytes) -> Key | DataKey:
+    return {KEY.id: KEY, OTHER.id: OTHER, EARLIER.id: EARLIER}[key_id]
 
 
-def sealed(values: pa.Array = NAMES, rows: pa.Array = ROWS, key: Key = KEY, column: Column = NAME) -> pa.Array:
-    return encrypt(values, rows, key=key, column=column, nonces=nonces)
+def sealed(
+    values: pa.Array = NAMES, rows: pa.Array = ROWS, keys: DataKey | RowKeys = KEY, column: Column = NAME
+) -> pa.Array:
+    of_rows = keys if isinstance(keys, RowKeys) else RowKeys.same(keys, len(rows))
+    return encrypt(values, rows, keys=of_rows, column=column, nonces=nonces)
 
 
 def opened(values: pa.Array, rows: pa.Array = ROWS, column: Column = NAME) -> list[object]:
     return decrypt(values, rows, key_of=key_of, column=column).to_pylist()
 
 
+def of_the_first_version(value: bytes, row: str, key: Key = EARLIER, nonce: bytes = b"n" * 12) -> bytes:
+    """A value of `NAME` in format 1, as its description says: 01, key id (4), nonce, ciphertext; bound to its place."""
+    key_id = hashlib.sha256(f"{key.name}/{key.version}".encode()).digest()[:4]
+    associated = b"\x01" + key_id + b"\x00\x07clients" + b"\x00\x0bfamily_name" + bytes([0, len(row)]) + row.encode()
+    return b"\x01" + key_id + nonce + AESGCM(key.secret).encrypt(nonce, value, associated)
+
+
 @pytest.mark.clause("J1")
 def test_a_ciphertext_opens_with_the_documented_format_and_nothing_of_ours() -> None:
-    [value] = encrypt(
-        pa.array(["Åsa"]), pa.array([-7], pa.int64()), key=KEY, column=Column("clients", "family_name"), nonces=nonces
-    ).to_pylist()
-    key_id = hashlib.sha256(b"at_rest/1").digest()[:4]
-    assert value[:1] == b"\x01"
-    assert value[1:5] == key_id
-    associated = b"\x01" + key_id + b"\x00\x07clients" + b"\x00\x0bfamily_name" + b"\x00\x02-7"
-    assert AESGCM(bytes(range(32))).decrypt(value[5:17], value[17:], associated) == "Åsa".encode()
+    [value] = sealed(pa.array(["Åsa"]), pa.array([-7], pa.int64())).to_pylist()
+    assert value[:1] == b"\x02"
+    assert value[1:17] == bytes(range(16))
+    associated = b"\x02" + bytes(range(16)) + b"\x00\x07clients" + b"\x00\x0bfamily_name" + b"\x00\x02-7"
+    assert AESGCM(bytes(range(32))).decrypt(value[17:29], value[29:], associated) == "Åsa".encode()
 
 
 @pytest.mark.clause("J1")
@@ -97,9 +106,114 @@ def test_chunks_slices_and_no_rows_at_all_work() -> None:
     assert opened(sealed(pa.array([None] * 3, pa.string()))) == [None] * 3
 
 
-def test_values_of_an_older_key_version_are_decrypted_beside_new_ones() -> None:
-    mixed = pa.array([sealed(key=KEY).to_pylist()[0], None, sealed(key=NEWER).to_pylist()[2]], pa.binary())
+# -- which key a row is under ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("J1")
+def test_each_row_is_under_its_own_key_and_a_row_without_a_key_has_no_value() -> None:
+    keys = RowKeys((KEY, OTHER), np.array([1, -1, 0], np.int32))
+    values = sealed(pa.array(["Åsa", "Bo", "Cy"]), keys=keys)
+    assert key_ids(values).to_pylist() == [OTHER.id, None, KEY.id]
+    assert key_ids(values).equals(keys.ids())
+    assert opened(values) == ["Åsa", None, "Cy"]
+
+
+@pytest.mark.clause("M1")
+def test_without_the_key_of_one_row_the_other_rows_are_read_and_that_one_is_not() -> None:
+    keys = RowKeys((KEY, OTHER), np.array([0, 1, 0], np.int32))
+    values = sealed(pa.array(["Åsa", "Bo", "Cy"]), keys=keys)
+    others = pa.array([values.to_pylist()[0], None, values.to_pylist()[2]], pa.binary())
+
+    def only_key(key_id: bytes) -> DataKey:
+        return {KEY.id: KEY}[key_id]
+
+    assert decrypt(others, ROWS, key_of=only_key, column=NAME).to_pylist() == ["Åsa", None, "Cy"]
+    with pytest.raises(KeyError):
+        decrypt(values, ROWS, key_of=only_key, column=NAME)
+
+
+def test_where_no_row_has_a_key_nothing_is_encrypted_and_no_nonce_is_used() -> None:
+    for keys in (RowKeys((), np.full(3, -1, np.int32)), RowKeys((KEY,), np.full(3, -1, np.int32))):
+        assert sealed(keys=keys).to_pylist() == [None] * 3
+        assert sealed(keys=keys).type == pa.binary()
+        assert keys.ids().to_pylist() == [None] * 3
+
+
+def test_keys_of_rows_can_be_filtered_like_the_rows() -> None:
+    keys = RowKeys((KEY, OTHER), np.array([1, -1, 0], np.int32))
+    fewer = keys.filter(np.array([True, True, False]))
+    assert fewer.ids().to_pylist() == [OTHER.id, None]
+    assert fewer.has_key.tolist() == [True, False]
+    assert keys.has_key.tolist() == [True, False, True]
+    assert keys.filter(np.array([False] * 3)).ids().to_pylist() == []
+    assert RowKeys.same(KEY, 2).ids().to_pylist() == [KEY.id] * 2
+
+
+@pytest.mark.parametrize("rows", [0, 2, 4])
+def test_keys_of_more_or_fewer_rows_are_refused(rows: int) -> None:
+    with pytest.raises(GovernanceError, match=f"clients.family_name: 3 values, but keys of {rows} rows"):
+        sealed(keys=RowKeys.same(KEY, rows))
+
+
+def test_each_key_is_asked_for_once() -> None:
+    asked: list[bytes] = []
+
+    def counting(key_id: bytes) -> Key | DataKey:
+        asked.append(key_id)
+        return key_of(key_id)
+
+    values = sealed(pa.array(["Åsa", "Bo", "Cy"]), keys=RowKeys((KEY, OTHER), np.array([0, 1, 0], np.int32)))
+    decrypt(values, ROWS, key_of=counting, column=NAME)
+    assert asked == [KEY.id, OTHER.id]
+
+
+def test_the_keys_of_stored_values_are_read_without_opening_them() -> None:
+    first = of_the_first_version(b"Bo", "2")
+    stored = pa.array([sealed().to_pylist()[0], None, first, b"", b"\x02"], pa.binary())
+    assert key_ids(stored).to_pylist() == [KEY.id, None, None, None, b""]
+    for chunked in (pa.chunked_array([stored]), stored.cast(pa.large_binary())):
+        assert key_ids(chunked).to_pylist() == [KEY.id, None, None, None, b""]
+        assert key_ids(chunked).type == pa.binary()
+    assert key_ids(stored.slice(1, 2)).to_pylist() == [None, None]
+    assert key_ids(stored.slice(0, 0)).to_pylist() == []
+
+
+# -- values of the first version ---------------------------------------------------------------------------------------
+
+
+def test_a_value_of_the_first_version_still_opens_beside_new_ones() -> None:
+    mixed = pa.array([of_the_first_version("Åsa".encode(), "1"), None, sealed().to_pylist()[2]], pa.binary())
     assert opened(mixed) == ["Åsa", None, ""]
+    assert opened(pa.array([of_the_first_version(b"", "-7")]), pa.array([-7], pa.int64())) == [""]
+
+
+@pytest.mark.clause("J1")
+@pytest.mark.parametrize(
+    ("rows", "column"),
+    [
+        (pa.array([2], pa.int64()), NAME),
+        (pa.array([1], pa.int64()), Column("clients", "given_name")),
+        (pa.array([1], pa.int64()), Column("travellers", "family_name")),
+    ],
+)
+def test_a_value_of_the_first_version_is_bound_to_its_place_as_before(rows: pa.Array, column: Column) -> None:
+    with pytest.raises(KeyringError, match="1 of 1 values"):
+        opened(pa.array([of_the_first_version(b"Bo", "1")]), rows, column)
+
+
+@pytest.mark.clause("J1")
+def test_a_value_of_the_first_version_altered_in_any_byte_is_refused() -> None:
+    value = of_the_first_version(b"Bo", "1")
+    for at in range(len(value)):
+        altered = value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+        with pytest.raises((KeyringError, KeyError)):  # an altered key id names a key that nobody has
+            opened(pa.array([altered]), ROWS.slice(0, 1))
+    for shorter in (value[:-1], value[:32], value[:5], value[:1]):
+        with pytest.raises(KeyringError, match="1 of 1 values"):
+            opened(pa.array([shorter]), ROWS.slice(0, 1))
+
+
+# -- nonces ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_source_of_nonces_is_asked_once_and_each_value_has_its_own() -> None:
@@ -109,19 +223,38 @@ def test_the_source_of_nonces_is_asked_once_and_each_value_has_its_own() -> None
         asked.append(count)
         return nonces(count)
 
-    values = encrypt(pa.array(["x", None, "x"]), ROWS, key=KEY, column=NAME, nonces=counting).to_pylist()
+    keys = RowKeys.same(KEY, 3)
+    values = encrypt(pa.array(["x", None, "x"]), ROWS, keys=keys, column=NAME, nonces=counting).to_pylist()
     assert asked == [2]
-    assert values[0][5:17] != values[2][5:17]
+    assert values[0][17:29] != values[2][17:29]
     assert values[0] != values[2]
 
 
+def test_nonces_in_one_piece_are_cut_one_by_one() -> None:
+    assert list(cut(nonces(3))) == [bytes(12), bytes(11) + b"\x01", bytes(11) + b"\x02"]
+    assert list(cut(b"")) == []
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.clause("J1")
-@pytest.mark.parametrize("at", [0, 1, 4, 5, 16, 17, -1])
-def test_a_value_altered_in_any_part_is_refused(at: int) -> None:
-    value = bytearray(sealed().to_pylist()[0])
-    value[at] ^= 1
-    with pytest.raises((KeyringError, KeyError)):  # an altered key id names a key that nobody has
-        opened(pa.array([bytes(value), None, None], pa.binary()))
+def test_a_value_altered_in_any_byte_is_refused() -> None:
+    value = sealed().to_pylist()[0]
+    for at in range(len(value)):
+        altered = value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+        with pytest.raises((KeyringError, KeyError)):  # an altered key id names a key that nobody has
+            opened(pa.array([altered, None, None], pa.binary()))
+
+
+@pytest.mark.clause("J1")
+def test_a_value_said_to_be_under_another_key_is_refused() -> None:
+    value = sealed().to_pylist()[0]
+    for secret in (OTHER.secret, KEY.secret):  # the id is bound too
+        stolen = DataKey(OTHER.id, "subject", secret)
+        moved = value[:1] + OTHER.id + value[17:]
+        with pytest.raises(KeyringError, match="1 of 1 values"):
+            decrypt(pa.array([moved]), ROWS.slice(0, 1), key_of=lambda _, key=stolen: key, column=NAME)
 
 
 @pytest.mark.clause("J1")
@@ -139,14 +272,23 @@ def test_a_value_moved_to_another_place_is_refused(rows: pa.Array, column: Colum
         opened(sealed(pa.array(["Åsa", "Bo", "Cy"])), rows, column)
 
 
-@pytest.mark.parametrize("value", [b"", b"\x01", b"\x01" * 32, b"\x02" + b"\x01" * 40])
+NEITHER = [b"", b"\x01", b"\x01" * 32, b"\x02", b"\x02" * 44, b"\x00" * 60, b"\x03" * 60, b"\xff" * 60]
+
+
+@pytest.mark.parametrize("value", NEITHER)
 def test_what_is_no_ciphertext_is_refused(value: bytes) -> None:
     with pytest.raises(KeyringError, match="1 of 1 values"):
         opened(pa.array([value, None, None], pa.binary()))
 
 
-def test_a_value_sealed_under_another_secret_of_the_same_name_is_refused_and_counted() -> None:
-    foreign = sealed(pa.array(["Åsa", "Bo", "Cy"]), key=Key("at_rest", 1, b"x" * 32))
+def test_the_shortest_ciphertext_is_of_an_empty_value() -> None:
+    [value] = sealed(pa.array([""]), ROWS.slice(0, 1)).to_pylist()
+    assert len(value) == 45
+    assert opened(pa.array([value]), ROWS.slice(0, 1)) == [""]
+
+
+def test_a_value_sealed_under_another_secret_of_the_same_id_is_refused_and_counted() -> None:
+    foreign = sealed(pa.array(["Åsa", "Bo", "Cy"]), keys=DataKey(KEY.id, "subject", b"x" * 32))
     with pytest.raises(KeyringError, match="clients.family_name: 3 of 3 values") as refusal:
         opened(foreign)
     assert "Åsa" not in str(refusal.value)
@@ -169,7 +311,7 @@ def test_a_type_without_text_form_is_refused(kind: pa.DataType) -> None:
 @pytest.mark.parametrize("rows", [pa.array([1, 2], pa.int64()), pa.array([1, 2, None], pa.int64())])
 def test_every_value_needs_a_row_key_in_both_directions(rows: pa.Array) -> None:
     with pytest.raises(GovernanceError, match="the key of its row"):
-        sealed(rows=rows)
+        sealed(rows=rows, keys=RowKeys.same(KEY, 3))
     with pytest.raises(GovernanceError, match="the key of its row"):
         opened(sealed(), rows)
 
@@ -177,4 +319,17 @@ def test_every_value_needs_a_row_key_in_both_directions(rows: pa.Array) -> None:
 @pytest.mark.parametrize("source", [lambda n: b"", lambda n: b"0" * 12 * n + b"0", lambda n: b"0" * 12])
 def test_too_few_or_too_many_nonces_are_refused(source: Callable[[int], bytes]) -> None:
     with pytest.raises(KeyringError, match="nonces"):
-        encrypt(NAMES, ROWS, key=KEY, column=NAME, nonces=source)
+        encrypt(NAMES, ROWS, keys=RowKeys.same(KEY, 3), column=NAME, nonces=source)
+
+
+def test_a_row_key_is_bound_whole_up_to_its_longest_length() -> None:
+    longest = pa.array(["k" * 65_535])
+    assert opened(sealed(pa.array(["x"]), longest), longest) == ["x"]
+    with pytest.raises(KeyringError, match="1 of 1 values"):
+        opened(sealed(pa.array(["x"]), longest), pa.array(["k" * 65_534]))
+    for longer in (pa.array(["k" * 65_536]), pa.array(["å" * 32_768])):  # bytes count, not letters
+        with pytest.raises(GovernanceError, match="a row key is longer than 65,535 bytes"):
+            sealed(pa.array(["x"]), longer)
+        with pytest.raises(GovernanceError, match="a row key is longer than 65,535 bytes"):
+            opened(sealed(pa.array(["x"]), longest), longer)
+    assert opened(sealed(pa.array([None], pa.string()), longer), longer) == [None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,28 @@ from typing import Any
 import pytest
 import yaml
 
+from governance import policy_files
+from governance.datasets import Treatment
 from governance.errors import PolicyError
-from governance.policy import POLICY_FOLDER, UNCONFIRMED, Policy, Treatment, load
+from governance.policy import POLICY_FOLDER, UNCONFIRMED, Policy, load
 
 pytestmark = pytest.mark.clause("A1")
 
 POLICY = load()
+PARSED: dict[bytes, dict[str, Any]] = {}
+parse = policy_files.mapping
+
+
+def parsed(name: str, text: bytes) -> dict[str, Any]:
+    """What a policy file holds. The same text is parsed once: that is most of the time that loading takes."""
+    if text not in PARSED:
+        PARSED[text] = parse(name, text)
+    return PARSED[text]
+
+
+@pytest.fixture(autouse=True)
+def parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_files, "mapping", parsed)
 
 
 @pytest.fixture
@@ -31,15 +48,26 @@ Content = dict[str, Any]
 def changed(folder: Path, name: str, change: Callable[[Content], object]) -> Path:
     """The folder with one of its files changed."""
     path = folder / f"{name}.yaml"
-    content = yaml.safe_load(path.read_text("utf-8"))
+    content = deepcopy(parsed(path.name, path.read_bytes()))
     change(content)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
+    path.write_text(yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True), "utf-8")
+    PARSED[path.read_bytes()] = content
     return folder
 
 
 def column(content: Content, table: str, name: str) -> Content:
     found: Content = content["landed"][table]["columns"][name]
     return found
+
+
+def kind(content: Content, name: str) -> Content:
+    found: Content = content["keys"][name]
+    return found
+
+
+def set_values(**values: Any) -> Callable[[Content], object]:
+    """A change of `policy.yaml` that decides open values otherwise."""
+    return lambda content: [content["open_values"][name].update(value=value) for name, value in values.items()]
 
 
 def test_the_projects_own_policy_holds_together() -> None:
@@ -127,9 +155,91 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
         "policy", lambda c: c["retention"][0].update(zone="attic"), "retention names 'attic'"),
     "an unknown clause of retention": (
         "policy", lambda c: c["retention"][0].update(clause="Z9"), "retention of control names 'Z9'"),
+    "an encrypted column without a key": (
+        "bookings", lambda c: column(c, "bookings", "notes_encrypted").pop("key"),
+        "bookings.notes_encrypted names no key, its treatment is encrypt"),
+    "a tokenised column without a key": (
+        "visits", lambda c: column(c, "page_views", "visitor_token").pop("key"),
+        "page_views.visitor_token names no key, its treatment is tokenise"),
+    "a key on a kept column": (
+        "visits", lambda c: column(c, "page_views", "row_key").update(key="views"),
+        "page_views.row_key names a key, its treatment is keep"),
+    "a key on a generalised column": (
+        "visits", lambda c: column(c, "page_views", "ip_version").update(key="views"),
+        "page_views.ip_version names a key, its treatment is generalise"),
+    "an unknown holder of a column": (
+        "bookings", lambda c: column(c, "bookings", "notes_encrypted").update(key="nobody"),
+        "column bookings.notes_encrypted names 'nobody', which is not declared"),
+    "a kind in the place of a holder": (
+        "bookings", lambda c: column(c, "bookings", "notes_encrypted").update(key="subject"),
+        "column bookings.notes_encrypted names 'subject', which is not declared"),
+    "a holder of another dataset": (
+        "bookings", lambda c: column(c, "bookings", "notes_encrypted").update(key="views"),
+        "column bookings.notes_encrypted names 'views', which is not declared"),
+    "a dataset without holders": (
+        "visits", lambda c: c.pop("holders"), "at datasets > visits > holders: Field required"),
+    "an unknown kind of a holder": (
+        "bookings", lambda c: c["holders"].update(client="person"),
+        "holder client names 'person', which is not declared"),
+    "an unknown holder that erases a table": (
+        "bookings", lambda c: c["landed"]["booking_services"].update(erased_with=["client", "provider"]),
+        "table booking_services names 'provider', which is not declared"),
     "an unknown term": (
         "bookings", lambda c: c["landed"]["payment_cards"].update(term="card_weeks"),
         "table payment_cards names 'card_weeks', which is not declared"),
+    "an open value in the place of a term's holder": (
+        "bookings", lambda c: c["landed"]["payment_cards"].update(term="card_days"),
+        "table payment_cards names 'card_days', which is not declared"),
+    "an unknown clause of a kind": (
+        "keys", lambda c: kind(c, "subject").update(clause="Z9"), "kind of key subject names 'Z9'"),
+    "an unknown term of a kind": (
+        "keys", lambda c: kind(c, "card_hour").update(term="card_weeks"), "kind of key card_hour names 'card_weeks'"),
+    "an unknown margin of a kind": (
+        "keys", lambda c: kind(c, "card_hour").update(margin="an_hour"), "kind of key card_hour names 'an_hour'"),
+    "an unknown purpose that seals": (
+        "keys", lambda c: kind(c, "subject").update(seal=["resale"]), "kind of key subject names 'resale'"),
+    "an unknown purpose that opens": (
+        "keys", lambda c: kind(c, "subject").update(open=["contract", "resale"]), "kind of key subject names 'resale'"),
+    "an unknown purpose of a kind that must be apart": (
+        "keys", lambda c: kind(c, "fraud_token").update(seal=["resale"]), "kind of key fraud_token names 'resale'"),
+    "a role in the place of a purpose": (
+        "keys", lambda c: kind(c, "subject").update(open=["sharer"]), "kind of key subject names 'sharer'"),
+    "an unknown kind to be apart from": (
+        "keys", lambda c: kind(c, "fraud_token").update(apart_from=["profiles"]),
+        "kind of key fraud_token names 'profiles'"),
+    "an unknown use of a kind": (
+        "keys", lambda c: kind(c, "subject").update(use="sign"), "at keys > subject > use: Input should be"),
+    "an unknown scope of a kind": (
+        "keys", lambda c: kind(c, "subject").update(scope="week"), "at keys > subject > scope: Input should be"),
+    "a term counted from elsewhere": (
+        "keys", lambda c: kind(c, "card_hour").update(counted_from="delivery"),
+        "at keys > card_hour > counted_from: Input should be"),
+    "a kind that does not say who seals": (
+        "keys", lambda c: kind(c, "subject").pop("seal"), "at keys > subject > seal: Field required"),
+    "an unknown key of a kind": (
+        "keys", lambda c: kind(c, "subject").update(colour="red"), "at keys > subject > colour: Extra inputs"),
+    "no kinds at all": ("keys", lambda c: c.pop("keys"), "at keys: Field required"),
+    "kinds that must be apart and share a purpose that opens": (
+        "keys", lambda c: kind(c, "profile").update(open=["saved_cards", "fraud_prevention"]),
+        "keys fraud_token and profile must be apart, but screener may use both"),
+    "kinds that must be apart and share a purpose that seals": (
+        "keys", lambda c: kind(c, "profile").update(seal=["fraud_prevention"]),
+        "keys fraud_token and profile must be apart, but screener may use both"),
+    "kinds that must be apart and share a role": (
+        "policy", lambda c: c["purposes"]["saved_cards"].update(role="screener"),
+        "keys fraud_token and profile must be apart, but screener may use both"),
+    "a kind that is to be apart from itself": (
+        "keys", lambda c: kind(c, "hold").update(apart_from=["hold"]),
+        "keys hold and hold must be apart, but screener may use both"),
+    "a term as short as a backup's life": (
+        "policy", set_values(visitor_key_days=3),
+        "keys visitor_day die before a backup of the key store expires: shorten key_encryption_key_days"),
+    "a term that is as short less its margin": (
+        "policy", set_values(card_days=4, card_key_margin_hours=24),
+        "keys card_hour die before a backup of the key store expires"),
+    "a key-encryption key that lives as long as a data key": (
+        "policy", set_values(key_encryption_key_days=7), "keys visitor_day die before a backup"),
+    "a term that is no number": ("policy", set_values(hold_days="half a year"), "could not convert string to float"),
     "a source table declared twice": (
         "unpulled", lambda c: c["unpulled"].update(page_views={}), "source table page_views is declared twice"),
     "a landed table declared twice": (
@@ -156,12 +266,53 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", SPOILT)
+EAGER = {
+    "an unknown term of a kind",
+    "an unknown margin of a kind",
+    "an unknown kind to be apart from",
+    "an unknown purpose of a kind that must be apart",
+}
+TOO_EAGER = pytest.mark.xfail(
+    raises=(KeyError, AssertionError),
+    reason="CODE: Policy._holds_together unpacks _unsafe_keys() before it has told which names lead nowhere",
+)
+
+
+@pytest.mark.parametrize("what", [pytest.param(what, marks=[TOO_EAGER] if what in EAGER else []) for what in SPOILT])
 def test_refused_is(what: str, folder: Path) -> None:
     name, change, message = SPOILT[what]
     with pytest.raises(PolicyError, match=message) as caught:
         load(changed(folder, name, change))
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"visitor_key_days": 3.001},
+        {"card_days": 4, "card_key_margin_hours": 23.9},
+        {"key_encryption_key_days": 6.999},
+    ],
+)
+def test_a_term_a_little_longer_than_a_backups_life_is_accepted(folder: Path, values: dict[str, float]) -> None:
+    assert load(changed(folder, "policy", set_values(**values))).keys == POLICY.keys
+
+
+@pytest.mark.xfail(
+    raises=PolicyError,
+    reason="CODE: DESIGN D3 says that an unset value blocks what needs it; an unset term of any kind blocks everything",
+)
+def test_an_undecided_term_blocks_only_what_needs_it(folder: Path) -> None:
+    policy = load(changed(folder, "policy", set_values(hold_days=None)))
+    assert policy.key_life("visitor_day") == POLICY.key_life("visitor_day")
+    with pytest.raises(PolicyError, match="policy value 'hold_days' is not set"):
+        policy.key_life("hold")
+
+
+@pytest.mark.xfail(reason="CODE: a negative margin lets a key live longer than its term, without a word (K1)")
+def test_a_margin_that_would_lengthen_a_term_is_refused(folder: Path) -> None:
+    with pytest.raises(PolicyError):
+        load(changed(folder, "policy", set_values(card_key_margin_hours=-2)))
 
 
 def test_a_withheld_value_may_be_counted(folder: Path) -> None:

@@ -9,17 +9,17 @@ import pyarrow as pa
 import pytest
 
 from governance.errors import GovernanceError
-from governance.key import Key
-from governance.pseudonymisation import DOMAINS, tokens, visitor_tokens
+from governance.key import DataKey
+from governance.pseudonymisation import DOMAINS, key_tokens, tokens, visitor_tokens
 
-KEY = Key("pseudonyms", 1, bytes(range(32)))
+KEY = DataKey(bytes(16), "visitor_day", bytes(range(32)))
 
 
 def texts(*values: str | None) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def token(value: object, key: Key = KEY, domain: str = "client") -> str:
+def token(value: object, key: DataKey = KEY, domain: str = "device") -> str:
     return tokens(pa.array([value]), key=key, domain=domain)[0].as_py()
 
 
@@ -30,21 +30,25 @@ def visitor(device: str | None, session: str | None, ip: str | None, agent: str 
 @pytest.mark.clause("B2")
 def test_a_token_is_what_the_format_says_computed_by_hand() -> None:
     digest = hmac.new(KEY.secret, b"governance token 1\0device\0sabc", hashlib.sha256).digest()
-    assert token("abc", domain="device") == "v1:" + digest[:16].hex()
+    assert token("abc", domain="device") == digest[:16].hex()
 
 
 @pytest.mark.clause("B2")
-def test_key_version_domain_and_type_each_make_another_token() -> None:
+def test_secret_domain_and_type_each_make_another_token() -> None:
     others = [
         token("7"),
         token(7),
         token(8),
-        token("7", key=Key("pseudonyms", 1, bytes(32))),
-        token("7", key=Key("pseudonyms", 2, KEY.secret)),
-        *(token("7", domain=domain) for domain in DOMAINS - {"client"}),
+        token("7", key=DataKey(KEY.id, "visitor_day", bytes(32))),
+        *(token("7", domain=domain) for domain in DOMAINS - {"device"}),
     ]
-    assert len(set(others)) == len(others)
-    assert token("7", key=Key("pseudonyms", 2, KEY.secret)).startswith("v2:")
+    assert len(set(others)) == len(others) == 6
+
+
+def test_a_token_tells_nothing_of_the_key_by_which_it_was_made() -> None:
+    assert token("7", key=DataKey(b"o" * 16, "another", KEY.secret)) == token("7")
+    assert KEY.id.hex() not in token("7")
+    assert len(token("7")) == 32
 
 
 def test_the_same_text_in_two_spellings_of_unicode_is_one_person() -> None:
@@ -53,11 +57,11 @@ def test_the_same_text_in_two_spellings_of_unicode_is_one_person() -> None:
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.int32(), pa.int64(), pa.uint64()])
 def test_integers_of_every_width_have_one_token(kind: pa.DataType) -> None:
-    assert tokens(pa.array([7], kind), key=KEY, domain="client")[0].as_py() == token(7)
+    assert tokens(pa.array([7], kind), key=KEY, domain="device")[0].as_py() == token(7)
 
 
 def test_strings_of_every_width_have_one_token() -> None:
-    assert tokens(pa.array(["7"], pa.large_string()), key=KEY, domain="client")[0].as_py() == token("7")
+    assert tokens(pa.array(["7"], pa.large_string()), key=KEY, domain="device")[0].as_py() == token("7")
 
 
 def test_null_stays_null_and_rows_keep_their_place() -> None:
@@ -66,20 +70,46 @@ def test_null_stays_null_and_rows_keep_their_place() -> None:
     first, none, second, third = found.to_pylist()
     assert none is None
     assert first == third != second
-    assert tokens(texts(), key=KEY, domain="client").to_pylist() == []
-    assert tokens(texts(None), key=KEY, domain="client").to_pylist() == [None]
+    assert tokens(texts(), key=KEY, domain="device").to_pylist() == []
+    assert tokens(texts(None), key=KEY, domain="device").to_pylist() == [None]
 
 
-def test_an_unknown_domain_is_refused() -> None:
-    with pytest.raises(GovernanceError, match="no domain clients"):
-        tokens(texts("a"), key=KEY, domain="clients")
+@pytest.mark.parametrize("domain", ["devices", "client", "key", ""])
+def test_an_unknown_domain_is_refused(domain: str) -> None:
+    with pytest.raises(GovernanceError, match=f"no domain {domain}; there are device, session, visitor"):
+        tokens(texts("a"), key=KEY, domain=domain)
 
 
 @pytest.mark.parametrize("values", [[1.5], [True], [b"x"]])
 def test_a_type_without_canonical_form_is_refused_without_its_value(values: list[object]) -> None:
     with pytest.raises(GovernanceError, match="no canonical form") as refusal:
-        tokens(pa.array(values), key=KEY, domain="client")
+        tokens(pa.array(values), key=KEY, domain="device")
     assert str(values[0]) not in str(refusal.value)
+
+
+# -- clients -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("M1")
+def test_a_clients_token_is_the_id_of_the_clients_key_and_there_is_none_without_client_or_key() -> None:
+    ids = pa.array([b"a" * 16, b"b" * 16, b"a" * 16, None, b"b" * 16, None], pa.binary())
+    clients = pa.array([7, 8, 7, 9, None, None], pa.int64())
+    found = key_tokens(ids, clients)
+    assert found.type == pa.string()
+    assert found.to_pylist() == [(b"a" * 16).hex(), (b"b" * 16).hex(), (b"a" * 16).hex(), None, None, None]
+    assert key_tokens(ids.slice(0, 0), clients.slice(0, 0)).to_pylist() == []
+
+
+def test_tokens_of_clients_keep_their_place_in_chunks_and_slices_and_for_identifiers_of_any_type() -> None:
+    ids = pa.array([b"a" * 16, None, b"b" * 16], pa.binary())
+    one, _, other = (None if id is None else id.hex() for id in ids.to_pylist())
+    chunked = pa.chunked_array([ids.slice(0, 1), ids.slice(1)])
+    assert key_tokens(chunked, texts("7", "8", "9")).to_pylist() == [one, None, other]
+    assert key_tokens(ids.slice(1), texts("8", None)).to_pylist() == [None, None]
+    assert key_tokens(ids.slice(1), texts(None, "9")).to_pylist() == [None, other]
+
+
+# -- visitors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.clause("B2")

@@ -2,41 +2,76 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from governance import policy as policies
-from governance.encryption import Column, decrypt
+from governance.datasets import Treatment
+from governance.encryption import Column, RowKeys, decrypt, key_ids
 from governance.errors import GapError
 from governance.facts import MEASURES, Parameters
-from governance.key import Key
-from governance.policy import Treatment
-from governance.pulling import ARROW_TYPES, Means, Secrets, landed, within_terms
+from governance.key import DataKey
+from governance.pulling import ARROW_TYPES, CardTerms, Means, landed, scopes, within_terms
 from governance.sources import named_query
 
 POLICY = policies.load()
 LANDED = {name: table for dataset in POLICY.datasets.values() for name, table in dataset.landed.items()}
 DATASET = {name: dataset for dataset in POLICY.datasets.values() for name in dataset.landed}
 DAY = date(2026, 3, 10)
-AT_REST, CLIENTS, VISITS = (Key(name, 1, bytes([number]) * 32) for number, name in enumerate(("a", "b", "c")))
 FACTS_OF_SQL = {
     "booked_date": pa.date32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
     "lead_days": pa.int32(),
     "recording_lag_seconds": pa.float64(), "travellers_count": pa.int32(), "services_count": pa.int32(),
     "versions_missing_count": pa.int32(), "copies_count": pa.int32(), "provider_state_code": pa.string(),
-    "viewed_year": pa.int32(), "row_key": pa.string(), "root_key": pa.string(),
+    "viewed_year": pa.int32(), "row_key": pa.string(), "root_key": pa.string(), "client_ref": pa.string(),
+    "traveller_ref": pa.string(), "guardian_ref": pa.string(), "card_ref": pa.string(),
 }  # fmt: skip
-CLEAR: dict[str, Any] = {"text": "canary-{}", "date": date(1980, 5, 17)}
 
 
-def means(table: str) -> Means:
+KNOWN = {"card_ref": "2026-03-10T11"}
+
+
+def holders(table: str) -> dict[str, str]:
+    """Whose keys a table's columns are under, with the kind of each."""
+    used = {column.key for column in LANDED[table].columns.values() if column.key}
+    return {name: kind for name, kind in DATASET[table].holders.items() if name in used}
+
+
+def data_key(kind: str, scope: str) -> DataKey:
+    digest = hashlib.sha512(f"{kind} {scope}".encode()).digest()
+    return DataKey(digest[:16], kind, digest[32:])
+
+
+def row_keys(rows: pa.RecordBatch, table: str, holder: str) -> RowKeys:
+    """A key per scope, as the key service gives them."""
+    kind = DATASET[table].holders[holder]
+    encoded = pc.dictionary_encode(scopes(rows, table, holder, POLICY.keys[kind], DAY))
+    # At least one, as the service's key of a day is there also for no rows.
+    keys = [data_key(kind, scope) for scope in encoded.dictionary.to_pylist()] or [data_key(kind, DAY.isoformat())]
+    return RowKeys(keys, np.asarray(pc.fill_null(encoded.indices, -1)))
+
+
+def means(rows: pa.RecordBatch, table: str) -> Means:
     nonces = iter(range(10**6))
-    secrets = Secrets(AT_REST, CLIENTS, VISITS, lambda n: b"".join(next(nonces).to_bytes(12, "big") for _ in range(n)))
-    return Means(secrets, Parameters(0.5, DATASET[table].parameters))
+    keys = {holder: row_keys(rows, table, holder) for holder in holders(table)}
+    return Means(
+        keys,
+        lambda n: b"".join(next(nonces).to_bytes(12, "big") for _ in range(n)),
+        Parameters(0.5, DATASET[table].parameters),
+    )
+
+
+def land(rows: pa.RecordBatch, table: str, **keys: RowKeys) -> pa.RecordBatch:
+    """The landing rows, each under the key of its holder; `keys`: other ones for a holder."""
+    given = means(rows, table)
+    return landed(rows, table, LANDED[table], DAY, Means({**given.keys, **keys}, given.nonces, given.parameters))
 
 
 def queried(table: str) -> list[str]:
@@ -47,14 +82,14 @@ def queried(table: str) -> list[str]:
 
 
 def batch(table: str, rows: int = 3, **values: list[Any]) -> pa.RecordBatch:
-    """Source rows as the table's query brings them: NULL but for keys and what is given."""
+    """Source rows as the table's query brings them: NULL but for keys, the hour of a card, and what is given."""
     columns = {}
     for name in queried(table):
         kind = FACTS_OF_SQL.get(name)
         if kind is None:
             source, _, column = name.partition(".")
             kind = ARROW_TYPES[DATASET[table].source[source][column].type]
-        default = [f"{n}/1" for n in range(rows)] if name in ("row_key", "root_key") else [None] * rows
+        default = [f"{n}/1" for n in range(rows)] if name in ("row_key", "root_key") else [KNOWN.get(name)] * rows
         columns[name] = pa.array(values.get(name, default), kind)
     return pa.record_batch(columns)
 
@@ -62,14 +97,14 @@ def batch(table: str, rows: int = 3, **values: list[Any]) -> pa.RecordBatch:
 @pytest.mark.clause("J1")
 @pytest.mark.parametrize("table", LANDED)
 def test_what_lands_is_exactly_what_policy_says_also_of_rows_of_nothing(table: str) -> None:
-    found = landed(batch(table), table, LANDED[table], DAY, means(table))
+    found = land(batch(table), table)
     assert found.schema.names == ["partition_key", *LANDED[table].columns]
     assert [found.schema.field(name).type for name in LANDED[table].columns] == [
         ARROW_TYPES[column.type] for column in LANDED[table].columns.values()
     ]
     assert found["partition_key"].to_pylist() == [DAY] * 3
     assert found.num_rows == 3
-    empty = landed(batch(table, rows=0), table, LANDED[table], DAY, means(table))
+    empty = land(batch(table, rows=0), table)
     assert (empty.num_rows, empty.schema) == (0, found.schema)
 
 
@@ -84,14 +119,100 @@ def test_a_guarded_value_leaves_only_as_ciphertext_token_or_measure(table: str) 
             text = source[place][column].type == "text"
             guarded[name] = [f"canary-{n}-{name}" if text else date(1980, 5, 17) for n in range(3)]
     assert guarded
-    found = landed(batch(table, **guarded), table, LANDED[table], DAY, means(table))
+    rows = batch(table, **guarded)
+    found = land(rows, table)
     stored = repr([found[name].to_pylist() for name in found.schema.names if name != "row_key"])
     assert "canary" not in stored
     assert "1980" not in stored
     for name, column in LANDED[table].columns.items():
         if column.treatment is Treatment.ENCRYPT and not column.measure:
-            opened = decrypt(found[name], found["row_key"], key_of=lambda _: AT_REST, column=Column(table, name))
+            by_id = {key.id: key for key in row_keys(rows, table, column.key).keys}
+            opened = decrypt(found[name], found["row_key"], key_of=by_id.__getitem__, column=Column(table, name))
             assert opened.to_pylist() == [str(value) for value in guarded[column.origin[0]]]
+
+
+# -- whose key a value is under ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("J1")
+@pytest.mark.clause("M1")
+@pytest.mark.parametrize("table", LANDED)
+def test_every_encrypted_value_is_under_the_key_of_its_holder(table: str) -> None:
+    values: dict[str, list[Any]] = {}
+    for column in LANDED[table].columns.values():
+        if column.treatment is Treatment.ENCRYPT:
+            source, _, name = column.origin[0].partition(".")
+            text = DATASET[table].source[source][name].type == "text"
+            values[column.origin[0]] = ["/a path"] * 3 if text else [date(1980, 5, 17)] * 3
+    refs = {f"{holder}_ref": [f"{holder} 1", f"{holder} 2", f"{holder} 1"] for holder in holders(table)}
+    rows = batch(table, **values, **refs)
+    found = land(rows, table)
+    seen = set()
+    for name, column in LANDED[table].columns.items():
+        if column.treatment is Treatment.ENCRYPT:
+            expected = row_keys(rows, table, column.key)
+            assert {key.kind for key in expected.keys} == {DATASET[table].holders[column.key]}
+            assert key_ids(found[name]).equals(expected.ids())
+            seen.add(column.key)
+    assert seen
+    assert seen == {c.key for c in LANDED[table].columns.values() if c.treatment is Treatment.ENCRYPT}
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize("table", LANDED)
+def test_a_query_says_whom_each_key_is_for_unless_it_is_the_partitions_day(table: str) -> None:
+    needed = {*holders(table), *LANDED[table].erased_with, *filter(None, [LANDED[table].term])}
+    kinds = DATASET[table].holders
+    named = {f"{holder}_ref" for holder in needed if POLICY.keys[kinds[holder]].scope != "day"}
+    assert {name for name in queried(table) if name.endswith("_ref")} == named
+    assert not {name for name in LANDED[table].columns if name.endswith("_ref")}  # and none of them lands
+
+
+@pytest.mark.clause("M1")
+def test_a_row_without_a_key_lands_without_its_values_and_without_a_token() -> None:
+    rows = batch(
+        "bookings",
+        **{
+            "bookings.client_id": [7, 8, None],
+            "bookings.notes": ["a", "b", "c"],
+            "client_ref": ["client 7", "client 8", None],
+        },
+    )
+    keys = row_keys(rows, "bookings", "client")
+    found = land(rows, "bookings", client=RowKeys(keys.keys, np.array([0, -1, 2], np.int32)))
+    assert found["notes_encrypted"].is_null().to_pylist() == [False, True, False]
+    assert found["client_token"].to_pylist() == [data_key("subject", "client 7").id.hex(), None, None]
+    assert found["row_key"].to_pylist() == ["0/1", "1/1", "2/1"]
+
+
+def test_a_key_is_for_the_day_where_the_query_names_nobody() -> None:
+    rows = batch("page_views")
+    assert scopes(rows, "page_views", "views", POLICY.keys["visit_day"], DAY).to_pylist() == ["2026-03-10"] * 3
+    none = scopes(rows.slice(0, 0), "page_views", "views", POLICY.keys["visit_day"], DAY)
+    assert (none.to_pylist(), none.type) == ([], pa.string())
+
+
+def test_a_key_is_for_whom_the_query_names_and_a_row_of_nobody_stands_for_itself() -> None:
+    rows = batch("bookings", client_ref=["client 7", None, "client 7"])
+    found = scopes(rows, "bookings", "client", POLICY.keys["subject"], DAY)
+    assert found.to_pylist() == ["client 7", "row bookings 1/1", "client 7"]
+    assert scopes(rows.slice(0, 0), "bookings", "client", POLICY.keys["subject"], DAY).to_pylist() == []
+
+
+def test_a_row_of_nobody_never_shares_a_key_with_one_of_another_table() -> None:
+    kind = POLICY.keys["subject"]
+    tables = ("bookings", "booking_travellers", "booking_services", "payment_cards")
+    named = [scopes(batch(table), table, "client", kind, DAY).to_pylist() for table in tables]
+    assert len({scope for scopes in named for scope in scopes}) == 3 * len(tables)
+
+
+def test_an_hour_that_is_unknown_has_no_key() -> None:
+    rows = batch("payment_cards", card_ref=["2026-03-10T11", None, "2026-03-10T12"])
+    found = scopes(rows, "payment_cards", "card", POLICY.keys["card_hour"], DAY)
+    assert found.to_pylist() == ["2026-03-10T11", None, "2026-03-10T12"]
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.clause("B1")
@@ -105,26 +226,69 @@ def test_tokens_are_of_their_domain_and_visitors_of_the_best_that_is_known() -> 
             "page_views.user_agent": ["Firefox", "Firefox", None],
         },
     )
-    found = landed(rows, "page_views", LANDED["page_views"], DAY, means("page_views")).to_pydict()
+    found = land(rows, "page_views").to_pydict()
     assert found["device_token"][1:] == [None, None]
     assert found["session_token"][0] == found["session_token"][1] != found["device_token"][0]
     assert len(set(found["visitor_token"])) == 3
-    booked = batch("bookings", **{"bookings.client_id": [7, 7, 8]})
-    tokens = landed(booked, "bookings", LANDED["bookings"], DAY, means("bookings"))["client_token"].to_pylist()
-    assert tokens[0] == tokens[1] != tokens[2]
-    assert tokens[0] != "7"
 
 
-def test_a_query_that_does_not_bring_what_policy_lands_is_a_gap() -> None:
-    rows = batch("page_views")
-    for missing in ("page_views.ip", "page_views.duration_ms"):
-        fewer = rows.drop_columns([missing])
-        with pytest.raises((GapError, KeyError)):
-            landed(fewer, "page_views", LANDED["page_views"], DAY, means("page_views"))
+@pytest.mark.clause("B2")
+def test_the_tokens_of_another_day_are_others() -> None:
+    rows = batch("page_views", rows=1, **{"page_views.session_id": ["s"], "page_views.device_id": ["d"]})
+    days = [RowKeys.same(data_key("visitor_day", day), 1) for day in ("2026-03-10", "2026-03-11")]
+    today, tomorrow, again = (land(rows, "page_views", visitors=key) for key in (*days, days[0]))
+    for name in ("session_token", "device_token", "visitor_token"):
+        assert today[name] != tomorrow[name]
+        assert today[name] == again[name]
+
+
+@pytest.mark.clause("M1")
+def test_a_clients_token_is_the_id_of_the_clients_own_key() -> None:
+    named = {"bookings.client_id": [7, 7, 8], "client_ref": ["client 7", "client 7", "client 8"]}
+    rows = batch("bookings", **named, **{"bookings.notes": ["a", "b", "c"]})
+    found = land(rows, "bookings")
+    assert found["client_token"].to_pylist() == [data_key("subject", f"client {n}").id.hex() for n in (7, 7, 8)]
+    assert found["client_token"].to_pylist() == [id.hex() for id in key_ids(found["notes_encrypted"]).to_pylist()]
+
+
+@pytest.mark.clause("B1")
+def test_a_path_is_encrypted_without_its_query_string() -> None:
+    rows = batch("page_views", rows=1, **{"page_views.url": ["/clinics?mail=a@example.com"]})
+    found, place = land(rows, "page_views"), Column("page_views", "path_encrypted")
+    key = data_key("visit_day", "2026-03-10")
+    opened = decrypt(found["path_encrypted"], found["row_key"], key_of={key.id: key}.__getitem__, column=place)
+    assert opened.to_pylist() == ["/clinics"]
+
+
+# -- what query, policy and code say of each other ---------------------------------------------------------------------
+
+
+UNGUARDED = pytest.mark.xfail(
+    raises=KeyError, reason="CODE: tokens and measures ask the batch itself, whose error is no GapError"
+)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "page_views.ip",
+        "page_views.duration_ms",
+        "page_views.device_settings",
+        pytest.param("page_views.session_id", marks=UNGUARDED),
+        pytest.param("page_views.latitude", marks=UNGUARDED),
+    ],
+)
+def test_a_query_that_does_not_bring_what_policy_lands_is_a_gap(missing: str) -> None:
+    with pytest.raises(GapError):
+        land(batch("page_views").drop_columns([missing]), "page_views")
+
+
+def test_a_gap_names_the_query_and_the_column() -> None:
+    fewer = batch("page_views").drop_columns(["page_views.duration_ms"])
     with pytest.raises(
         GapError, match="query pull_page_views brings no column 'page_views.duration_ms', which policy lands"
     ):
-        landed(fewer, "page_views", LANDED["page_views"], DAY, means("page_views"))
+        land(fewer, "page_views")
 
 
 @pytest.mark.parametrize("table", LANDED)
@@ -157,10 +321,7 @@ def travellers(**values: list[Any]) -> dict[str, list[Any]]:
     }  # fmt: skip
     rows = max(len(value) for value in values.values()) if values else 1
     filled = {name: values.get(name, [value] * rows) for name, value in given.items()}
-    found = landed(
-        batch("booking_travellers", rows, **filled), "booking_travellers", LANDED["booking_travellers"], DAY,
-        means("booking_travellers"),
-    )  # fmt: skip
+    found = land(batch("booking_travellers", rows, **filled), "booking_travellers")
     return {name: found[name].to_pylist() for name in found.schema.names if name.startswith("age_")}
 
 
@@ -213,20 +374,58 @@ def test_a_consent_to_a_booking_of_unknown_instant_proves_nothing() -> None:
     assert found["age_under_late_consent_years"] == [16]
 
 
+# -- cards past their term ---------------------------------------------------------------------------------------------
+
+NINE = datetime(2026, 3, 30, 9, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+LIFE = timedelta(days=10)
+
+
+def parted(captured: list[datetime | None], now: datetime, life: timedelta = LIFE) -> CardTerms:
+    return within_terms(
+        batch("payment_cards", len(captured), **{"payment_cards.captured_at": captured}), now=now, life=life
+    )
+
+
 @pytest.mark.clause("K1")
 def test_cards_are_parted_by_the_age_of_their_capture_and_none_is_lost() -> None:
-    now, second = datetime(2026, 3, 30, 9, 0, 0, 1, tzinfo=UTC), timedelta(microseconds=1)
-    term = timedelta(days=10)
-    captured = [now, now - term, now - term - second, now + second, None, now - timedelta(days=1)]
-    cards = batch("payment_cards", len(captured), **{"payment_cards.captured_at": captured})
-    found = within_terms(cards, now=now, days=10)
+    captured = [NINE, NINE - LIFE + timedelta(hours=1), NINE - LIFE, NINE + TICK, None, NINE - timedelta(days=1)]
+    found = parted(captured, NINE)
     assert found.kept["row_key"].to_pylist() == ["0/1", "1/1", "5/1"]
     assert found.refused == {
         "K1.card_age.unknown_time": ["4/1"],
         "K1.card_age.future": ["3/1"],
         "K1.card_age.over_age": ["2/1"],
     }
-    sound = within_terms(cards.slice(0, 2), now=now, days=10)
+    sound = parted(captured[:2], NINE)
     assert (sound.kept.num_rows, sound.refused) == (2, {})
-    nothing = within_terms(cards.slice(0, 0), now=now, days=10)
+    nothing = parted([], NINE)
     assert (nothing.kept.num_rows, nothing.refused) == (0, {})
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize("minutes", [0, 1, 30, 59])
+def test_a_card_ages_with_the_hour_in_which_it_was_captured(minutes: int) -> None:
+    captured = NINE - LIFE + timedelta(minutes=minutes, seconds=59, microseconds=999_999)
+    assert parted([captured], NINE - TICK).refused == {}
+    assert parted([captured], NINE).refused == {"K1.card_age.over_age": ["0/1"]}
+
+
+@pytest.mark.clause("K1")
+def test_the_hour_is_of_utc_also_where_the_instant_is_written_otherwise() -> None:
+    elsewhere = (NINE - LIFE + timedelta(minutes=59)).astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert parted([elsewhere], NINE - TICK).refused == {}
+    assert parted([elsewhere], NINE).refused == {"K1.card_age.over_age": ["0/1"]}
+
+
+@pytest.mark.clause("K1")
+def test_a_card_may_land_exactly_as_long_as_the_key_of_its_hour_lives() -> None:
+    life = POLICY.key_life("card_hour")
+    assert life == timedelta(days=10) - timedelta(hours=2)
+    near = [NINE - life + timedelta(minutes=15 * n) + tick for n in range(-6, 7) for tick in (-TICK, 0 * TICK, TICK)]
+    for now in (NINE - TICK, NINE, NINE + TICK, NINE + timedelta(minutes=59)):
+        kept = parted(near, now, life).kept["payment_cards.captured_at"].to_pylist()
+        hours = [instant.strftime("%Y-%m-%dT%H") for instant in near]
+        deadlines = [POLICY.key_deadline("card_hour", hour, now) for hour in hours]
+        assert kept == [instant for instant, last in zip(near, deadlines, strict=True) if last > now]
+        assert 0 < len(kept) < len(near)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from governance.datasets import PublishedColumn
 from governance.errors import PolicyError
-from governance.policy import POLICY_FOLDER, PublishedColumn
+from governance.policy import POLICY_FOLDER
 
 UNKNOWN = "unknown"
 

@@ -25,8 +25,8 @@ from governance.anonymisation.levels import (
     value,
 )
 from governance.anonymisation.risk import Risk, class_measures, risk
+from governance.datasets import Release as Specification
 from governance.errors import DisclosureError
-from governance.policy import Release as Specification
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "runs", help="every try of every hop: what, when, by whom, how it ended (from the run log)"
     )
-    parser.add_argument("--dataset", choices=DATASETS, help="only this dataset")
+    parser.add_argument("--dataset", choices=(*DATASETS, "keys"), help="only this dataset, or what was done with keys")
     parser.add_argument("--partition", metavar="YYYY-MM-DD", type=day, help="only this partition")
     parser.add_argument("--failed", action="store_true", help="only tries that failed or have no outcome")
     parser.add_argument("--json", action="store_true", help="whole entries, one JSON document a line")
@@ -37,13 +37,13 @@ def _run(arguments: argparse.Namespace) -> int:
             say(json.dumps({**tried.entry, "outcome": tried.outcome, "started_at": tried.started_at}, sort_keys=True))
         return 0
     say(
-        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<9} {'TRY':>3} {'OUTCOME':<11} "
+        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<12} {'TRY':>3} {'OUTCOME':<11} "
         f"{'TRIGGER':<10} WHAT"
     )
     for tried in tries:
         say(
             f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} "
-            f"{tried.event:<9} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
+            f"{tried.event:<12} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
             f"{_what(tried)}"
         )
     unfinished = [tried for tried in tries if tried.outcome == history.INTERRUPTED]
@@ -74,7 +74,9 @@ def _what(tried: history.Tried) -> str:
         "validate": ("accepted", "quarantined"),
         "publish": ("published", "suppressed", "superseded", "carried_in"),
     }.get(tried.event, ())
-    parts = [
+    counts = tried.entry.get("counts") or {}
+    told = [f"{name} {count:,}" for name, count in counts.items() if count and tried.dataset == "keys"]
+    parts = told + [
         f"{name.replace('_', ' ')} {terms[name]}" for name in shown if terms and (terms[name] or name != "carried_in")
     ]
     return ", ".join(parts + [f"ALARM {alarm}" for alarm in tried.entry.get("alarms") or []])

@@ -20,6 +20,7 @@ _CONNECTIONS = {
     "wellbe_warehouse_loader": "loader",
     "wellbe_warehouse_validator": "validator",
     "wellbe_warehouse_publisher": "publisher",
+    "wellbe_warehouse_custodian": "custodian",
 }
 """Airflow connection -> the role that it logs in as."""
 
@@ -95,6 +96,7 @@ def _settings(site: Site) -> dict[str, dict[str, str]]:
 def _connections(site: Site) -> dict[str, dict[str, object]]:
     connections: dict[str, dict[str, object]] = {
         "wellbe_keyring": {"conn_type": "generic", "extra": {"path": str(site.keyring_path)}},
+        "wellbe_keys": {"conn_type": "generic", "extra": {"path": str(site.key_store_path)}},
         "wellbe_policy": {"conn_type": "generic", "extra": {"path": str(site.policy_path)}},
     }
     for name, role in _CONNECTIONS.items():

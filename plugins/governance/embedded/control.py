@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import psutil
 
+from governance import keys, schema, sources
 from governance import policy as policies
-from governance import schema, sources
-from governance.embedded import airflow, airflow_config, postgres, processes, provision
+from governance.embedded import airflow, airflow_config, postgres, processes, provision, workspaces
 from governance.embedded import site as sites
 from governance.embedded.airflow import Say
 from governance.embedded.site import ADDRESS, ClusterName, Site
 from governance.errors import SiteError
-from governance.keys import Keyring
+from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring
+from governance.policy import Policy
+from governance.steps import reencryption
 
 CLUSTERS: tuple[ClusterName, ...] = ("source", "warehouse")
 _TRIES = 3
@@ -157,10 +161,33 @@ def _migrate(site: Site, say: Say) -> None:
     sources.migrate(site.dsn("wellbe_owner"))
     sources.grant(site.dsn("wellbe_owner"), policy)
     schema.migrate(site.dsn("governance_owner"), policy)
-    if not site.keyring_path.exists() and schema.is_empty(site.dsn("governance_owner")):
-        # Only where nothing has been encrypted yet: a new keyring could read nothing of what a lost one wrote.
+    _bring_keys(site, policy, say)
+
+
+def _bring_keys(site: Site, policy: Policy, say: Say) -> None:
+    """Keyring and key store, made where nothing has been encrypted yet, and found to belong together.
+
+    Nowhere else: a new keyring, or a new store, could read nothing of what lost ones wrote. Raises KeyringError.
+    """
+    owner_dsn = site.dsn("governance_owner")
+    is_new = not site.key_store_path.exists() and schema.is_empty(owner_dsn)
+    if not site.keyring_path.exists() and is_new:
         Keyring.create(site.keyring_path)
-    Keyring.load(site.keyring_path)
+    keyring = Keyring.load(site.keyring_path)
+    is_of_first_version = reencryption.has_earlier_keys(keyring)
+    if is_of_first_version and not keyring.versions(KEY_ENCRYPTION):
+        keyring = Keyring.add_version(site.keyring_path, KEY_ENCRYPTION, STANDARD_KEYS[KEY_ENCRYPTION])
+    if is_of_first_version and not site.key_store_path.exists():
+        is_new = is_new or not reencryption.uses_key_store(owner_dsn, policy)
+    if is_new:
+        keys.create(str(site.key_store_path), keyring, now=datetime.now(UTC)).close()
+    space = workspaces.workspace(site, policy)
+    with closing(space.keys()):
+        pass  # they belong together
+    if is_of_first_version:
+        say("encrypting anew what the first version of this project encrypted under one key")
+        rows = reencryption.reencrypt(space, keyring, workspaces.by_hand("up"))
+        say(f"{rows:,} rows are under keys of the key store; the keys of the first version are destroyed")
 
 
 def _start_airflow(site: Site, say: Say) -> Site:

@@ -189,11 +189,12 @@ def _tell(site: Site, told: set[str]) -> bool:
     from governance import history
     from governance.commands.reading import log_entries
 
-    fresh = [t for t in history.attempts(log_entries(site.dsn("auditor"))) if t.ended_at and t.attempt_id not in told]
+    ended = [t for t in history.attempts(log_entries(site.dsn("auditor"))) if t.ended_at and t.dataset in DATASETS]
+    fresh = [t for t in ended if t.attempt_id not in told]
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
         told.add(tried.attempt_id)
         say(
-            f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<9} "
+            f"  {(tried.ended_at or '')[11:19]}  {tried.dataset:<9} {tried.partition_key}  {tried.event:<12} "
             f"{_words(tried)}"
         )
     return bool(fresh)
@@ -203,9 +204,9 @@ def _words(tried: Any) -> str:
     terms = tried.conservation
     if tried.outcome == "failed":
         return f"failed: {tried.entry['error']['message']}"
-    names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}[
-        tried.event
-    ]
+    names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}.get(
+        tried.event, ()
+    )
     counts = ", ".join(f"{terms[name]:,} {name}" for name in names if name in terms)
     return f"{counts}{'' if tried.outcome == 'passed' else f' ({tried.outcome})'}"
 

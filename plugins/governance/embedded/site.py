@@ -32,6 +32,9 @@ class Login:
     user: str
 
 
+WORKING_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "custodian")
+"""Roles of our database that steps work as."""
+
 LOGINS: Mapping[str, Login] = MappingProxyType(
     {
         "source_postgres": Login("source", "postgres", "postgres"),
@@ -41,7 +44,7 @@ LOGINS: Mapping[str, Login] = MappingProxyType(
         "airflow": Login("warehouse", "airflow", "airflow"),
         **{
             role: Login("warehouse", "governance", role)
-            for role in ("governance_owner", "loader", "validator", "publisher", "sharer", "analyst", "auditor")
+            for role in ("governance_owner", *WORKING_ROLES, "analyst", "auditor")
         },
     }
 )
@@ -93,8 +96,13 @@ class Site:
 
     @property
     def keyring_path(self) -> Path:
-        """Where the keyring lies: outside both clusters."""
+        """Where the keyring lies: outside both clusters, and beside the key store only in a checkout."""
         return self.data_dir / "keyring.json"
+
+    @property
+    def key_store_path(self) -> Path:
+        """Where the key store lies: outside both clusters."""
+        return self.data_dir / "keys.sqlite"
 
     @property
     def policy_path(self) -> Path:

@@ -2,6 +2,7 @@
 SELECT
     s.booking_id || '/' || s.version || '/' || s.service_no AS row_key,
     s.booking_id || '/' || s.version AS root_key,
+    'client ' || b.client_id AS client_ref,
     s.service_no AS "booking_services.service_no",
     s.kind AS "booking_services.kind",
     s.provider_id AS "booking_services.provider_id",
@@ -17,7 +18,7 @@ SELECT
     CASE WHEN s.starts_on BETWEEN '0001-01-02' AND '9999-12-31' THEN s.starts_on END AS "booking_services.starts_on"
 FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its services once.
-    SELECT booking_id, version, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
+    SELECT booking_id, version, min(client_id) AS client_id, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
     GROUP BY booking_id, version

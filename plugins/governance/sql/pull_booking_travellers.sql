@@ -3,6 +3,9 @@
 SELECT
     t.booking_id || '/' || t.version || '/' || t.traveller_no AS row_key,
     t.booking_id || '/' || t.version AS root_key,
+    'client ' || b.client_id AS client_ref,
+    'traveller ' || t.booking_id || '/' || t.traveller_no AS traveller_ref,
+    'guardian ' || t.booking_id || '/' || t.traveller_no AS guardian_ref,
     t.role AS "booking_travellers.role",
     t.given_name AS "booking_travellers.given_name",
     t.family_name AS "booking_travellers.family_name",
@@ -21,7 +24,7 @@ SELECT
 FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its travellers once.
     SELECT
-        booking_id, version,
+        booking_id, version, min(client_id) AS client_id,
         min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at,
         min(service_date) FILTER (WHERE service_date BETWEEN '0001-01-02' AND '9999-12-31') AS service_date
     FROM wellbe.bookings

@@ -6,6 +6,7 @@ SELECT
     b.version AS "bookings.version",
     b.booking_id || '/' || b.version AS row_key,
     b.client_id AS "bookings.client_id",
+    'client ' || b.client_id AS client_ref,
     b.purpose_code AS "bookings.purpose_code",
     b.status AS "bookings.status",
     b.booked_at AS "bookings.booked_at",

@@ -6,6 +6,8 @@ SELECT
         WHERE b.booking_id = c.booking_id AND b.recorded_at >= current_setting('governance.partition_start')::timestamptz AND b.recorded_at < current_setting('governance.partition_end')::timestamptz
         ORDER BY b.version DESC LIMIT 1
     ) AS root_key,
+    'client ' || c.client_id AS client_ref,
+    to_char(c.captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS card_ref,
     c.client_id AS "payment_cards.client_id",
     c.booking_id AS "payment_cards.booking_id",
     c.card_number AS "payment_cards.card_number",

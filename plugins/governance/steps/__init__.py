@@ -3,9 +3,21 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import pull
 from governance.steps.to_vault import validate
 from governance.steps.workspace import Hop, Workspace
 
-__all__ = ["Hop", "Workspace", "missing_predecessor", "publish", "pull", "validate"]
+__all__ = [
+    "Hop",
+    "Workspace",
+    "destroy_key",
+    "keep_keys",
+    "logged_destructions",
+    "missing_predecessor",
+    "publish",
+    "pull",
+    "rotate_key",
+    "validate",
+]

@@ -53,16 +53,21 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
 
 
 def _publish(hop: Hop, state: LandedBatch) -> Conservation:
+    import pandas as pd
+
     day = hop.partition.day
-    accepted = _in_clear(hop, hop.warehouse.undecided(hop.batch.dataset, day))
+    rows, erased = _without_erased(hop, hop.warehouse.undecided(hop.batch.dataset, day))
+    accepted = _in_clear(hop, rows)
     release = _release(hop, accepted)
-    own = int((accepted["partition_key"] == day).sum())
+    decisions = pd.concat([release.decisions, erased], ignore_index=True)
+    own = int((decisions["accepted_partition"] == day).sum())
     conservation = replace(
         hop.conservation(state),
-        carried_in=len(accepted) - own,
+        carried_in=len(decisions) - own,
         published=release.decided("published"),
         suppressed=release.decided("suppressed"),
         superseded=release.decided("superseded"),
+        erased=len(erased),
     )
     problems = conservation.imbalances()
     if own != conservation.accepted:
@@ -71,14 +76,35 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
         raise ConservationError(f"{hop.batch.label}: {'; '.join(problems)}; nothing was published")
     published = Published(conservation.published, conservation.suppressed, release.risk.k, release.risk.l)
     entry = hop.recorded.outcome(
-        Outcome.PASSED if len(accepted) else Outcome.NO_DATA,
+        Outcome.PASSED if len(decisions) else Outcome.NO_DATA,
         counts={"table_rows": len(release.rows)},
         conservation=conservation.terms(),
         measures={"k": release.risk.k, "l": release.risk.l},
     )
-    new = NewRelease(hop.spec.release.table, release.rows, release.decisions, published)
+    new = NewRelease(hop.spec.release.table, release.rows, decisions, published)
     hop.warehouse.publish(hop.batch, day, new, entry)
     return conservation
+
+
+def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
+    """Accepted rows whose person is still there, and the decisions about the others: erased since they were accepted.
+
+    A client's token is the id of the client's key; once that is destroyed, the row is of nobody.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    erased = np.zeros(rows.num_rows, bool)
+    if hop.batch.dataset == "bookings":
+        ids = pa.array(map(_key_id, rows[hop.spec.release.person].to_pylist()), pa.binary())
+        erased = hop.keys("improve_services").opening("subject", ids).is_destroyed(ids)
+    gone = rows.filter(pa.array(erased)).select(["row_key", "partition_key"]).to_pandas()
+    decisions = gone.rename(columns={"partition_key": "accepted_partition"}).assign(decision="erased")
+    return rows.filter(pa.array(~erased)), decisions
+
+
+def _key_id(token: str | None) -> bytes | None:
+    return None if token is None else bytes.fromhex(token)
 
 
 def _in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
@@ -86,13 +112,14 @@ def _in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
 
     The procedure of a booking, encrypted at rest, is opened here and nowhere else, to be generalised at once.
     """
-    from governance.encryption import Column, decrypt
+    from governance.encryption import Column, decrypt, key_ids
 
     if hop.batch.dataset == "bookings":
+        sealed = rows["procedure_code_encrypted"]
         opened = decrypt(
-            rows["procedure_code_encrypted"],
+            sealed,
             rows["service_row_key"].fill_null(""),  # a booking without a health service has no procedure to open
-            key_of=hop.workspace.keys().by_id,
+            key_of=hop.keys("improve_services").opening("subject", key_ids(sealed)).key_of,
             column=Column("booking_services", "procedure_code_encrypted"),
         )
         rows = rows.drop_columns(["procedure_code_encrypted"]).append_column("procedure_code", opened)

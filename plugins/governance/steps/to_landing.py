@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from governance import sources
-from governance.errors import ConservationError
-from governance.keys import fresh_nonces
+from governance.errors import ConservationError, PolicyError
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from governance.pulling import Secrets
+    from governance.encryption import RowKeys
+    from governance.keys import Keys
 
 
 def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch:
@@ -43,6 +43,7 @@ class _Landing:
     hop: Hop
     source_counts: dict[str, int]
     landed_counts: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
 
     def stream(self, snapshot: sources.Snapshot, table: str) -> Iterator[pa.RecordBatch]:
@@ -50,14 +51,16 @@ class _Landing:
         from governance.facts import Parameters
         from governance.pulling import Means, landed
 
-        spec, policy = self.hop.spec.landed[table], self.hop.workspace.policy
+        spec, policy, keys = self.hop.spec.landed[table], self.hop.workspace.policy, self.hop.keys("intake")
         parameters = Parameters(policy.value("coordinate_grid_degrees"), self.hop.spec.parameters)
-        means = Means(self._secrets(), parameters)
-        self.landed_counts[table] = 0
+        self.landed_counts[table] = self.dropped[table] = 0
         for rows in snapshot.batches(table, self.hop.partition):
-            kept = self._within_terms(table, spec.term, rows) if spec.term else rows
+            timely = self._within_terms(table, spec.term, rows) if spec.term else rows
+            kept = self._without_erased(table, spec.erased_with, timely, keys)
             self.landed_counts[table] += kept.num_rows
-            yield landed(kept, table, spec, self.hop.partition.day, means)
+            holders = {column.key for column in spec.columns.values() if column.key}
+            held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
+            yield landed(kept, table, spec, self.hop.partition.day, Means(held, keys.nonces, parameters))
 
     @property
     def refused(self) -> dict[str, int]:
@@ -72,40 +75,65 @@ class _Landing:
     def entry(self) -> Entry:
         """The outcome entry. Raises ConservationError when a table landed other than the source counted."""
         for table, at_source in self.source_counts.items():
-            landed = self.landed_counts.get(table, 0) + self.refused_of(table)
+            landed = self.landed_counts.get(table, 0) + self.refused_of(table) + self.dropped.get(table, 0)
             if landed != at_source:
                 raise ConservationError(
                     f"{self.hop.recorded.attempt.batch.label}, table {table}: the source counts {at_source} rows, "
                     f"{landed} arrived; nothing was kept; the task can be run again"
                 )
         root = self.hop.spec.root
-        conservation = Conservation(at_source=self.source_counts[root], pulled=self.landed_counts[root])
+        conservation = Conservation(
+            at_source=self.source_counts[root],
+            dropped_by_tombstone=self.dropped[root],
+            pulled=self.landed_counts[root],
+        )
         alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()]
         return self.hop.recorded.outcome(
             Outcome.PASSED if any(self.landed_counts.values()) else Outcome.NO_DATA,
             counts={f"{table}_at_source": n for table, n in self.source_counts.items()}
             | {f"{table}_pulled": n for table, n in self.landed_counts.items()}
+            | {f"{table}_dropped_by_tombstone": n for table, n in self.dropped.items() if n}
             | {f"refused {rule}": n for rule, n in self.refused.items()},
             conservation=conservation.terms(),
             alarms=alarms,
         )
 
-    def _within_terms(self, table: str, term: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _within_terms(self, table: str, holder: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         from governance.pulling import within_terms
 
+        policy = self.hop.workspace.policy
+        kind = self.hop.spec.holders[holder]
+        life = policy.key_life(kind)
+        if life is None:
+            raise PolicyError(f"table {table} has its term from keys of kind {kind}, which have none")
         # The real now, never a logical date: a backfill must not take an old card for a fresh one.
-        terms = within_terms(rows, now=self.hop.workspace.clock(), days=int(self.hop.workspace.policy.value(term)))
+        terms = within_terms(rows, now=self.hop.workspace.clock(), life=life)
         for rule, keys in terms.refused.items():
             self.refusals.extend((table, key, rule) for key in keys)
         return terms.kept
 
-    def _secrets(self) -> Secrets:
-        from governance.pulling import Secrets
+    def _without_erased(self, table: str, holders: tuple[str, ...], rows: pa.RecordBatch, keys: Keys) -> pa.RecordBatch:
+        """Rows of nobody whose key was destroyed: what is left of the key is the tombstone (E09)."""
+        import numpy as np
+        import pyarrow as pa
 
-        keys = self.hop.workspace.keys()
-        return Secrets(
-            at_rest=keys.key("at_rest"),
-            client_tokens=keys.key("pseudonyms"),
-            day_tokens=keys.period_key("visits", self.hop.partition.key),
-            nonces=fresh_nonces,
-        )
+        erased = np.zeros(rows.num_rows, bool)
+        for holder in holders:
+            kind = self.hop.spec.holders[holder]
+            erased |= keys.destroyed(kind, self._scopes(rows, table, holder))
+        self.dropped[table] += int(erased.sum())
+        return rows.filter(pa.array(~erased)) if erased.any() else rows
+
+    def _keys_of(self, rows: pa.RecordBatch, table: str, holder: str, keys: Keys) -> RowKeys:
+        from governance.encryption import RowKeys
+
+        kind = self.hop.spec.holders[holder]
+        if self.hop.workspace.policy.keys[kind].scope == "day":
+            return RowKeys.same(keys.key(kind, self.hop.partition.key), rows.num_rows)
+        return keys.sealing(kind, self._scopes(rows, table, holder))
+
+    def _scopes(self, rows: pa.RecordBatch, table: str, holder: str) -> pa.Array:
+        from governance.pulling import scopes
+
+        kind = self.hop.workspace.policy.keys[self.hop.spec.holders[holder]]
+        return scopes(rows, table, holder, kind, self.hop.partition.day)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from governance import validation
+from governance.datasets import Dataset
 from governance.errors import ConservationError, ContendedError, ValidationStoppedError
-from governance.policy import Dataset
 from governance.run_log import Batch, Entry, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 from governance.warehouse import LandedBatch, Settled
@@ -72,9 +72,9 @@ def _settle(hop: Hop, state: LandedBatch) -> Settled:
 
 
 def _expected_rows(state: LandedBatch, spec: Dataset) -> dict[str, int]:
-    """Rows that each landed table must have: what the source counted, less what pull refused."""
+    """Rows that each landed table must have: what the source counted, less what pull refused or dropped."""
     refused = sum(state.refused.values())
-    expected = dict(state.source_counts)
+    expected = {table: rows - state.dropped.get(table, 0) for table, rows in state.source_counts.items()}
     for table, landed in spec.landed.items():
         if landed.term:
             expected[table] -= refused

@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from governance import partitions, validation, warehouse
+from governance.datasets import Dataset
 from governance.errors import PartitionError
-from governance.keys import Keys
+from governance.keys import Keys, KeyService
 from governance.partitions import Partition
-from governance.policy import Dataset, Policy
+from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run
@@ -27,7 +28,7 @@ class Workspace:
     policy: Policy
     source_uri: Callable[[], str]
     warehouse_dsn: Callable[[str], str]  # by role
-    keys: Callable[[], Keys]
+    keys: Callable[[], KeyService]
     clock: Callable[[], datetime]
     suites: Path = validation.SUITE_FOLDER
 
@@ -54,7 +55,11 @@ class Workspace:
         attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
         recorded = Recorded(attempt, dsn=dsn, clock=self.clock)
         with recorded, warehouse.connect(dsn, batch.label) as connection, connection.exclusive(batch):
-            yield Hop(self, spec, batch, recorded, connection)
+            hop = Hop(self, spec, batch, recorded, connection, role)
+            try:
+                yield hop
+            finally:
+                hop.let_go()
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,20 @@ class Hop:
     batch: Batch
     recorded: Recorded
     warehouse: Warehouse
+    role: str
+
+    def keys(self, purpose: str) -> Keys:
+        """The keys that this hop's role may use for a purpose; what it may not use is refused and recorded (J2)."""
+        return self._key_service.acting(self.role, purpose, self.recorded.refused)
+
+    @cached_property
+    def _key_service(self) -> KeyService:
+        return self.workspace.keys()
+
+    def let_go(self) -> None:
+        """Close the key store, if it was opened."""
+        if "_key_service" in self.__dict__:
+            self._key_service.close()
 
     @cached_property
     def partition(self) -> Partition:
@@ -85,6 +104,7 @@ class Hop:
         """The equation as far as landing and settlement have come."""
         return Conservation(
             at_source=state.source_counts[self.spec.root],
+            dropped_by_tombstone=state.dropped.get(self.spec.root, 0),
             pulled=state.landed_counts[self.spec.root],
             accepted=state.accepted or 0,
             quarantined=state.quarantined or 0,

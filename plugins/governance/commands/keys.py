@@ -1,0 +1,219 @@
+"""`governance keys`: the data keys and the key that wraps them: list, rotate, destroy, audit, back up, restore."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from governance.embedded import site as sites
+from governance.embedded.cli import say
+from governance.errors import InputError
+
+# What a step needs takes a second to import; `governance --help` does not wait for it.
+if TYPE_CHECKING:
+    from governance.key_store import Census
+    from governance.key_wrapping import StoredKey
+    from governance.policy import Policy
+    from governance.run_log import Run
+    from governance.steps import Workspace
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("keys", help="the keys that protect personal values: what there is, rotate, destroy")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every kind: what it protects, who may use it, how many there are")
+    listing.add_argument("--kind", help="the keys of one kind, by what they are for (never of people)")
+    listing.add_argument("--json", action="store_true", help="as one JSON document")
+    listing.set_defaults(run=_list)
+    rotate = actions.add_parser(
+        "rotate", help="replace the key-encryption key; re-wraps every key, touches no row; can be interrupted"
+    )
+    rotate.set_defaults(run=_rotate)
+    destroy = actions.add_parser("destroy", help="destroy one key, for ever; what it protects is gone everywhere")
+    destroy.add_argument("kind", metavar="KIND", help="such as subject or card_hour; see `governance keys list`")
+    destroy.add_argument(
+        "scope", metavar="SCOPE", help="what it is for: 'client 50012', 'traveller 20011/2', 2026-11-20T09"
+    )
+    destroy.add_argument("--reason", required=True, help="why, for the run log: a request's number; never a name")
+    destroy.add_argument("--yes", action="store_true", help="do not ask")
+    destroy.set_defaults(run=_destroy)
+    audit = actions.add_parser("audit", help="check the store against keyring, policy, clock and run log")
+    audit.set_defaults(run=_audit)
+    backup = actions.add_parser("backup", help="write a backup of the store that expires with the key-encryption key")
+    backup.add_argument("file", type=Path, metavar="FILE")
+    backup.set_defaults(run=_backup)
+    restore = actions.add_parser("restore", help="put a backup back; what was destroyed since is destroyed again")
+    restore.add_argument("file", type=Path, metavar="FILE")
+    restore.set_defaults(run=_restore)
+    version = actions.add_parser("new-version", help="add a version to a keyring file that comes from a connection")
+    version.add_argument("keyring", type=Path, metavar="FILE")
+    version.set_defaults(run=_new_version)
+    create = actions.add_parser("create", help="make a keyring and an empty store for a new installation")
+    create.add_argument("--store", required=True, metavar="ADDRESS", help="path of a new file, or a postgresql:// URI")
+    create.add_argument("--keyring", required=True, type=Path, metavar="FILE", help="keyring file, made if missing")
+    create.set_defaults(run=_create)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    space = _workspace()
+    now = space.clock().timestamp()
+    if arguments.kind is not None and arguments.kind not in space.policy.keys:
+        raise InputError(f"no kind of key {arguments.kind!r}; there are {', '.join(space.policy.keys)}")
+    with closing(space.keys()) as service:
+        if arguments.kind is not None:
+            return _list_kind(space.policy, service.store.named(arguments.kind), arguments)
+        counted = {census.kind: census for census in service.store.census(now)}
+        version = service.store.head().current_version
+    if arguments.json:
+        kinds = {kind: _document(space.policy, kind, counted.get(kind)) for kind in space.policy.keys}
+        say(json.dumps({"key_encryption_key": version, "kinds": kinds}, indent=2))
+        return 0
+    for line in _table(space.policy, counted):
+        say(line)
+    say(f"\nwrapped by version {version} of the key-encryption key; `governance keys audit` checks them")
+    return 0
+
+
+def _table(policy: Policy, counted: dict[str, Census]) -> Iterator[str]:
+    counts = f"{'ALIVE':>9}{'DESTROYED':>11}{'OVERDUE':>9}"
+    yield f"{'KIND':<13}{'CLAUSE':<7}{counts}  {'NEXT DEADLINE (UTC)':<21}{'MAY ENCRYPT':<19}MAY DECRYPT"
+    for kind, spec in policy.keys.items():
+        census = counted.get(kind)
+        alive, destroyed, overdue = (census.alive, census.destroyed, census.overdue) if census else (0, 0, 0)
+        yield (
+            f"{kind:<13}{spec.clause:<7}{alive:>9,}{destroyed:>11,}{overdue:>9,}  "
+            f"{_instant(census.next_deadline if census else None):<21}"
+            f"{', '.join(spec.seal):<19}{', '.join(spec.open) or '-'}"
+        )
+
+
+def _document(policy: Policy, kind: str, census: Census | None) -> dict[str, object]:
+    lasting = policy.key_life(kind)
+    counts = {"alive": 0, "destroyed": 0, "overdue": 0, "next_deadline": None, "last_destroyed_at": None}
+    if census is not None:
+        counts = {name: getattr(census, name) for name in counts}
+    hours = None if lasting is None else lasting.total_seconds() / 3600
+    return {**policy.keys[kind].model_dump(), "life_hours": hours, **counts}
+
+
+def _list_kind(policy: Policy, keys: list[StoredKey], arguments: argparse.Namespace) -> int:
+    spec = policy.keys[arguments.kind]
+    if arguments.json:
+        fields = ("scope", "created_at", "expires_at", "destroyed_at")
+        say(json.dumps([{"id": key.id.hex(), **{f: getattr(key, f) for f in fields}} for key in keys], indent=2))
+        return 0
+    say(f"{arguments.kind}: {spec.protects}\nmade: {spec.created}\ndestroyed: {spec.destroyed}\n")
+    if not spec.is_named:
+        say("a key of this kind is a person's; the store does not say whose, so they are only counted")
+        return 0
+    say(f"{'FOR':<16}{'MADE (UTC)':<21}{'DEADLINE':<21}{'DESTROYED':<21}ID")
+    for key in keys:
+        say(
+            f"{key.scope or '':<16}{_instant(key.created_at):<21}{_instant(key.expires_at):<21}"
+            f"{_instant(key.destroyed_at):<21}{key.id.hex()}"
+        )
+    return 0
+
+
+def _rotate(_: argparse.Namespace) -> int:
+    from governance import steps
+
+    rewrapped = steps.rotate_key(_workspace(), _by_hand("keys rotate"))
+    say(f"{rewrapped:,} keys re-wrapped; the old key-encryption key is destroyed, and backups from before have expired")
+    return 0
+
+
+def _destroy(arguments: argparse.Namespace) -> int:
+    from governance import steps
+
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise InputError("destruction is for ever; repeat with --yes where nobody can be asked")
+        say("What this key protects will be unreadable for ever, in every copy and backup. Type the kind to go on: ")
+        if sys.stdin.readline().strip() != arguments.kind:
+            say("nothing was destroyed")
+            return 1
+    left = steps.destroy_key(_workspace(), arguments.kind, arguments.scope, arguments.reason, _by_hand("keys destroy"))
+    say(f"destroyed at {_instant(left.destroyed_at)} UTC: key {left.id.hex()} of kind {left.kind}; the run log has it")
+    return 0
+
+
+def _audit(_: argparse.Namespace) -> int:
+    from governance import key_audit, steps
+
+    space = _workspace()
+    logged = steps.logged_destructions(space)
+    with closing(space.keys()) as service:
+        report = key_audit.audit(service, logged)
+    for fact in report.facts:
+        say(f"ok       {fact}")
+    for problem in report.problems:
+        say(f"PROBLEM  {problem}")
+    return 1 if report.problems else 0
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from governance import key_backups
+
+    with closing(_workspace().keys()) as service:
+        left_out = key_backups.back_up(service, arguments.file)
+        until = key_backups.expiry(service)
+    expires = f"expires {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    say(f"{arguments.file}: {expires}; {left_out:,} keys die before that and are not in it")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from governance import key_backups, steps
+    from governance.key_store import Destruction
+    from governance.keyring import Keyring
+    from governance.recording import new_id
+
+    site, space = sites.load(), _workspace()
+    act = Destruction(new_id(), "destroyed before this backup was put back", int(space.clock().timestamp()), False)
+    home = key_backups.Home(str(site.key_store_path), Keyring.load(site.keyring_path), space.policy)
+    count = key_backups.restore(arguments.file, home, destroyed=steps.logged_destructions(space), act=act)
+    steps.keep_keys(space, _by_hand("keys restore"))
+    say(f"{count:,} keys came back; what the run log calls destroyed, and what is past its deadline, did not")
+    return 0
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    from governance import keys
+    from governance.keyring import Keyring
+
+    ring = Keyring.load(arguments.keyring) if arguments.keyring.exists() else Keyring.create(arguments.keyring)
+    keys.create(arguments.store, ring, now=datetime.now(UTC)).close()
+    say(f"an empty key store, and {ring.place}; keep them apart, and the keyring out of every backup of the store")
+    return 0
+
+
+def _new_version(arguments: argparse.Namespace) -> int:
+    from governance.keyring import KEY_ENCRYPTION, Keyring
+
+    newest = max(Keyring.add_version(arguments.keyring, KEY_ENCRYPTION).versions(KEY_ENCRYPTION))
+    say(f"{arguments.keyring}: version {newest} added; put the file's text where the connection has it, then rotate")
+    return 0
+
+
+def _workspace() -> Workspace:
+    from governance.embedded import workspaces
+
+    return workspaces.workspace(sites.load())
+
+
+def _by_hand(command: str) -> Run:
+    from governance.embedded import workspaces
+
+    return workspaces.by_hand(command)
+
+
+def _instant(seconds: int | None) -> str:
+    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,48 @@
+"""What the command line gives to steps that it calls itself: this site's databases and keys, and who called."""
+
+from __future__ import annotations
+
+import getpass
+import uuid
+from datetime import UTC, datetime
+
+from governance import keys
+from governance import policy as policies
+from governance.embedded.site import Site
+from governance.keyring import Keyring
+from governance.policy import Policy
+from governance.run_log import Run
+from governance.steps import Workspace
+
+
+def workspace(site: Site, policy: Policy | None = None) -> Workspace:
+    """A workspace on a site. Its key store is opened, and found to fit the keyring, when a step asks for keys."""
+    loaded = policy or policies.load(site=site.policy_path)
+    return Workspace(
+        policy=loaded,
+        source_uri=lambda: site.dsn("puller"),
+        warehouse_dsn=site.dsn,
+        keys=lambda: keys.open_service(
+            str(site.key_store_path), lambda: Keyring.load(site.keyring_path), loaded, lambda: datetime.now(UTC)
+        ),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def by_hand(command: str) -> Run:
+    """The run of a command that a person gave."""
+    return Run(
+        dag_id="command line",
+        run_id=str(uuid.uuid4()),
+        task_id=command,
+        try_number=1,
+        trigger="manual",
+        triggered_by=_user(),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return "unknown"

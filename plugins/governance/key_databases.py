@@ -1,0 +1,309 @@
+"""The two places where a key store can be: one SQLite file, or a PostgreSQL of its own. Part of `key_store.py`.
+
+Both speak the statements of `sql/keys/`, in which a question mark stands for a value. SQLite overwrites what it deletes
+(`secure_delete`), undoes with a journal that it removes after each transaction, and waits until that removal is on the
+disk, so that a power cut does not bring a destroyed key back.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.extras import execute_values
+
+from governance.errors import KeyringError, KeyStoreUnavailableError
+from governance.sources import named_query
+
+POSTGRES = ("postgresql://", "postgres://")
+PATIENCE_SECONDS = 30
+IDS_AT_ONCE = 10_000
+
+Rows = list[tuple[Any, ...]]
+
+
+class Database(Protocol):
+    """What a key store needs of the place where it is. Every method raises `KeyringError` when the store is not sound
+    and `KeyStoreUnavailableError` when it cannot be had now."""
+
+    place: str
+    """Where it is, for messages."""
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """A context: one transaction that no other writer overlaps; `rows` and `rows_of` within it are part of it."""
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Rows:
+        """What a query brings."""
+
+    def rows_of(self, query: str, ids: Sequence[bytes]) -> Rows:
+        """What a query brings for many ids; it ends in `id`, to be followed by the list."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Transaction(Protocol):
+    """One transaction of a `Database`."""
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        """One statement, and what it brings; question marks stand for values."""
+
+    def many(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The named statement of `sql/keys/` for every row."""
+
+
+class SqliteDatabase:
+    """A key store in one file (0600) of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.place = f"key store {path}"
+        self._path = path
+        self._check_file()
+        with self._translated():
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE_SECONDS, isolation_level=None
+            )
+            for pragma in ("secure_delete = ON", "journal_mode = DELETE", "synchronous = EXTRA", "temp_store = MEMORY"):
+                self._connection.execute(f"PRAGMA {pragma}")
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """See `Database`."""
+        with self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield _SqliteTransaction(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Rows:
+        """See `Database`."""
+        with self._translated():
+            return self._connection.execute(query, values).fetchall()
+
+    def rows_of(self, query: str, ids: Sequence[bytes]) -> Rows:
+        """See `Database`."""
+        found: Rows = []
+        for begin in range(0, len(ids), IDS_AT_ONCE):
+            part = ids[begin : begin + IDS_AT_ONCE]
+            found += self.rows(f"{query} IN ({', '.join('?' * len(part))})", part)
+        return found
+
+    def close(self) -> None:
+        """See `Database`."""
+        self._connection.close()
+
+    def _check_file(self) -> None:
+        try:
+            mode = self._path.stat().st_mode
+        except FileNotFoundError:
+            raise KeyringError(
+                f"{self.place}: there is no such file. Restore it (`governance keys restore BACKUP`); "
+                "make a new one only where nothing has been encrypted yet"
+            ) from None
+        except OSError as error:
+            raise KeyringError(f"{self.place}: cannot be read ({error.strerror})") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise KeyringError(f"{self.place}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")):
+                raise KeyStoreUnavailableError(
+                    f"{self.place}: busy, or the disk is full ({error.sqlite_errorname}); nothing of the step was "
+                    "kept; the task retries"
+                ) from None
+            raise self._unsound(error) from None
+        except sqlite3.DatabaseError as error:
+            raise self._unsound(error) from None
+
+    def _unsound(self, error: sqlite3.Error) -> KeyringError:
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        return KeyringError(
+            f"{self.place}: not a sound key store, or it refused the step ({name}); `governance keys audit`"
+        )
+
+
+class _SqliteTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        """See `Transaction`."""
+        return self._connection.execute(statement, values).fetchall()
+
+    def many(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Transaction`."""
+        self._connection.executemany(named_query(f"keys/{name}_sqlite"), rows)
+
+
+class PostgresDatabase:
+    """A key store in a PostgreSQL of its own, in schema `keys`."""
+
+    def __init__(self, dsn: str) -> None:
+        self.place = "key store of connection wellbe_keys"
+        self._writing: psycopg2.extensions.cursor | None = None
+        with self._translated():
+            self._connection = psycopg2.connect(
+                dsn, connect_timeout=10, application_name="wellbe-governance-keys", options="-c search_path=keys"
+            )
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """See `Database`."""
+        with self._translated(), self._transaction() as cursor:
+            # Writers take turns, as they do on SQLite: a new key must not be wrapped by a version that is being
+            # replaced.
+            cursor.execute("LOCK TABLE store IN SHARE ROW EXCLUSIVE MODE")
+            self._writing = cursor
+            try:
+                yield _PostgresTransaction(cursor)
+            finally:
+                self._writing = None
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Rows:
+        """See `Database`."""
+        if self._writing is not None:
+            return _PostgresTransaction(self._writing).run(query, values)
+        with self._translated(), self._transaction() as cursor:
+            return _PostgresTransaction(cursor).run(query, values)
+
+    @contextmanager
+    def write_anew(self) -> Iterator[Transaction]:
+        """One transaction that begins with making the tables. Raises `KeyringError` where there are some."""
+        with self._translated(), self._transaction() as cursor:
+            cursor.execute("SELECT to_regnamespace('keys') IS NULL")
+            if cursor.fetchone() != (True,):
+                raise KeyringError(f"{self.place}: there is one already; it is left alone")
+            cursor.execute(named_query("keys/schema_postgres"))
+            yield _PostgresTransaction(cursor)
+
+    def rows_of(self, query: str, ids: Sequence[bytes]) -> Rows:
+        """See `Database`."""
+        return self.rows(f"{query} = ANY(?)", (list(ids),)) if ids else []
+
+    def close(self) -> None:
+        """See `Database`."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
+        try:
+            with self._connection.cursor() as cursor:
+                yield cursor
+            self._connection.commit()
+        except BaseException:
+            if not self._connection.closed:
+                self._connection.rollback()
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            raise KeyStoreUnavailableError(
+                f"{self.place}: cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); "
+                "nothing of the step was kept; the task retries"
+            ) from None
+        except psycopg2.Error as error:
+            raise KeyringError(
+                f"{self.place}: not a sound key store, or it refused the step (SQLSTATE {error.pgcode or 'none'}); "
+                "see `governance keys audit`"
+            ) from None
+
+
+class _PostgresTransaction:
+    def __init__(self, cursor: psycopg2.extensions.cursor) -> None:
+        self._cursor = cursor
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> Rows:
+        """See `Transaction`."""
+        self._cursor.execute(statement.replace("?", "%s"), tuple(values))
+        if self._cursor.description is None:
+            return []
+        return [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in self._cursor.fetchall()]
+
+    def many(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Transaction`."""
+        if rows:
+            execute_values(self._cursor, named_query(f"keys/{name}_postgres"), rows, page_size=5000)
+
+
+def connect(address: str) -> Database:
+    """The place at an address: a `postgresql://` URI, or the path of a file."""
+    if address.startswith(POSTGRES):
+        return PostgresDatabase(address.replace("postgres://", "postgresql://", 1))
+    return SqliteDatabase(Path(address))
+
+
+def exists(address: str) -> bool:
+    """Whether there is a store, sound or not, at an address."""
+    if not address.startswith(POSTGRES):
+        return Path(address).exists()
+    database = connect(address)
+    try:
+        return database.rows("SELECT to_regnamespace('keys') IS NOT NULL") == [(True,)]
+    finally:
+        database.close()
+
+
+def create(address: str, fill: Callable[[Transaction], None]) -> None:
+    """Make the tables of a store at an address and what `fill` puts into them: all of it or nothing.
+
+    Raises `KeyringError` where there is a store already, and leaves that one alone.
+    """
+    if address.startswith(POSTGRES):
+        database = PostgresDatabase(address.replace("postgres://", "postgresql://", 1))
+        try:
+            with database.write_anew() as transaction:
+                fill(transaction)
+        finally:
+            database.close()
+    else:
+        _create_file(Path(address), fill)
+
+
+def _create_file(path: Path, fill: Callable[[Transaction], None]) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        database = SqliteDatabase(draft)
+        try:
+            with database.write() as transaction:
+                for statement in named_query("keys/schema_sqlite").split(";;"):
+                    transaction.run(statement)
+                fill(transaction)
+        finally:
+            database.close()
+        path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
+        _keep_name(path)
+    except FileExistsError:
+        raise KeyringError(f"key store {path}: there is one already; it is left alone") from None
+    except OSError as error:
+        raise KeyringError(f"key store {path}: cannot be made ({error.strerror})") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _keep_name(path: Path) -> None:
+    """See the name of a new file to the disk, so that a power cut does not lose a store with keys that were used."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,61 @@
+"""The kinds of data keys: what one protects, whom it is for, when it dies, and which purposes may use it. Part of
+`policy.py`; declared in `policies/keys.yaml`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from governance.strict import Strict
+
+SCOPE_FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d"}
+
+
+class KeyKind(Strict):
+    """One kind of data key.
+
+    `scope` says what a single key is for: an hour (UTC) or a day, by its name; a person, whose name is never stored;
+    a case, by its number. `term` (days) and `margin` (hours, by which a key dies before its term ends) name open
+    values of the policy.
+    """
+
+    protects: str
+    clause: str
+    use: Literal["encrypt", "token"]
+    scope: Literal["hour", "day", "person", "case"]
+    created: str
+    term: str = ""
+    margin: str = ""
+    counted_from: Literal["scope", "creation"] = "creation"
+    destroyed: str
+    seal: tuple[str, ...]  # purposes that may encrypt or tokenise with it, and so bring one into being
+    open: tuple[str, ...]  # purposes that may decrypt with it
+    apart_from: tuple[str, ...] = ()  # kinds that no role may use which may use this one
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """Every purpose that may use a key of this kind."""
+        return (*self.seal, *self.open)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the store may say in clear what a key is for: never for a person."""
+        return self.scope != "person"
+
+    def counted(self, scope: str, created_at: datetime) -> datetime:
+        """The instant from which the term counts. Raises ValueError when the scope is no hour or day as it should be.
+
+        >>> kind = KeyKind(protects="", clause="K1", use="encrypt", scope="hour", created="", counted_from="scope",
+        ...                destroyed="", seal=(), open=())
+        >>> kind.counted("2026-03-10T11", datetime(2026, 3, 12, tzinfo=UTC)).isoformat()
+        '2026-03-10T11:00:00+00:00'
+        """
+        started = created_at
+        if self.scope in SCOPE_FORMATS:
+            started = datetime.strptime(scope, SCOPE_FORMATS[self.scope]).replace(tzinfo=UTC)
+        return started if self.counted_from == "scope" else created_at
+
+
+def life(days: float, margin_hours: float) -> timedelta:
+    """How long after its beginning a key is destroyed; a day is 24 hours of UTC."""
+    return timedelta(days=days) - timedelta(hours=margin_hours)
