@@ -917,6 +917,16 @@ def test_a_store_that_is_missing_is_an_error_and_never_made_anew(bare: House) ->
 
 
 @pytest.mark.clause("J1")
+def test_a_store_that_vanishes_after_it_was_looked_at_is_not_made_anew_either(
+    bare: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_databases.SqliteDatabase, "_check_file", lambda self: None)
+    with pytest.raises(KeyringError, match="not a sound key store"):
+        bare.service()
+    assert bare.files() == []
+
+
+@pytest.mark.clause("J1")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o610, 0o601, 0o620, 0o602, 0o644, 0o777])
 def test_a_store_that_others_can_reach_is_refused(house: House, mode: int) -> None:
     house.store.chmod(mode)

@@ -96,12 +96,35 @@ def test_threads_that_take_at_once_get_different_ones() -> None:
     assert len(found) == len(set(found)) == 4 * 2000 * 3
 
 
+def test_those_who_take_at_once_take_turns() -> None:
+    nonces, taken = Nonces(1), threading.Event()
+
+    def take() -> None:
+        nonces.take(1)
+        taken.set()
+
+    worker = threading.Thread(target=take)
+    with nonces._turn:
+        worker.start()
+        assert not taken.wait(0.1)
+    worker.join()
+    assert taken.is_set()
+
+
 def test_a_fork_is_refused_and_the_process_itself_goes_on() -> None:
     nonces = Nonces(1)
     first = nonces.take(1)
     assert in_a_fork(lambda: is_refused(nonces))
     assert not is_refused(nonces)
     assert nonces.take(1) != first
+
+
+def test_a_process_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    nonces = Nonces(1)
+    own = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: own + 1)
+    assert is_refused(nonces)
+    assert is_refused(nonces)  # asking again does not help
 
 
 def test_a_fork_may_have_nonces_of_a_writer_of_its_own() -> None:
