@@ -80,6 +80,8 @@ def seal(
         before = int(ends[begin - 1]) if begin else 0
         end = max(begin + 1, int(np.searchsorted(ends, before + CHUNK_BYTES, side="right")))
         header, nonce = FORMAT + key.id, nonces(1)
+        if len(nonce) != NONCE_BYTES:
+            raise KeyringError(f"{batch.column.table}.{batch.column.name}: {len(nonce)} bytes are no nonce")
         bound = batch.bound(header, first_row + begin, end - begin)
         plain = lengths[begin:end].astype(">i4").tobytes() + _content(flat.slice(begin, end - begin))
         yield Envelope(first_row + begin, end - begin, header + nonce + cipher.encrypt(nonce, plain, bound))

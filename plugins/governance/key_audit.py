@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from governance.errors import KeyringError
-from governance.key_wrapping import REFERENCE_KIND
+from governance.key_wrapping import REFERENCE_KIND, UNKNOWN_KIND
 from governance.keyring import KEY_ENCRYPTION
 from governance.keys import KeyService
 
@@ -52,7 +52,7 @@ def _check_keys(service: KeyService, report: Report) -> None:
     count, broken, strangers = 0, 0, set()
     for page in service.store.pages():
         for key in page:
-            if key.kind not in service.policy.keys and key.kind != REFERENCE_KIND:
+            if key.kind not in {*service.policy.keys, REFERENCE_KIND, UNKNOWN_KIND}:
                 strangers.add(key.kind)
             if not key.is_destroyed:
                 count += 1

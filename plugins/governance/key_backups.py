@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from governance.errors import InputError, KeyringError
 from governance.key_databases import exists
-from governance.key_store import Destruction, KeyStore, opened
+from governance.key_store import Destruction, KeyStore
 from governance.keyring import KEY_ENCRYPTION, Keyring
 from governance.keys import KeyService
 from governance.policy import Policy
@@ -57,12 +58,12 @@ def restore(backup: Path, home: Home, *, destroyed: Collection[bytes], act: Dest
     """
     draft = backup.with_name(f".{backup.name}.{secrets.token_hex(8)}")
     try:
-        with opened(str(backup)) as store:
+        with closing(KeyStore.open(str(backup))) as store:
             store.copy_to(str(draft), until=None)
-        with opened(str(draft)) as store:
+        with closing(KeyStore.open(str(draft))) as store:
             KeyService(store, lambda: home.keyring, home.policy, lambda: datetime.fromtimestamp(act.destroyed_at, UTC))
             due = [key.id for key in store.due(act.destroyed_at)]
-            store.destroy({*destroyed, *due}, act)
+            store.bury({*destroyed, *due}, act)
             if exists(home.address):
                 return _merge(store, home.address)
             store.copy_to(home.address, until=None)
@@ -72,7 +73,7 @@ def restore(backup: Path, home: Home, *, destroyed: Collection[bytes], act: Dest
 
 
 def _merge(store: KeyStore, address: str) -> int:
-    with opened(address) as present:
+    with closing(KeyStore.open(address)) as present:
         if present.head().store_id != store.head().store_id:
             raise InputError(f"the backup is not one of {present.place}; nothing was changed")
         acts = store.acts()

@@ -11,13 +11,12 @@ themselves refuse to undo that, to move a deadline, or to lose a row. Policy cla
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from governance.errors import KeyringError
 from governance.key_databases import Database, Transaction, connect, create
-from governance.key_wrapping import REFERENCE_KIND, StoredKey
+from governance.key_wrapping import REFERENCE_KIND, UNKNOWN_KIND, StoredKey
 
 FORMAT = "governance-keys/1"
 _COLUMNS = "id, kind, scope, created_at, expires_at, version, wrapped, destroyed_at, destroyed_by"
@@ -130,11 +129,26 @@ class KeyStore:
     def destroy(self, ids: Collection[bytes], act: Destruction) -> list[StoredKey]:
         """Destroy the keys of these ids, for ever, and note the act; returns those that were alive, without secrets."""
         with self._database.write() as transaction:
-            found = [key for key in self.fetch(ids).values() if not key.is_destroyed]
-            if found:
+            found = self._destroy(transaction, self.fetch(ids).values(), act)
+        return list(self.fetch(found).values())
+
+    def bury(self, ids: Collection[bytes], act: Destruction) -> None:
+        """Destroy the keys of these ids; of an id that the store does not know, see that no key can be made."""
+        with self._database.write() as transaction:
+            known = self.fetch(ids)
+            self._destroy(transaction, known.values(), act)
+            at, by = act.destroyed_at, act.attempt_id
+            if strange := sorted(set(ids) - known.keys()):
                 self._note(transaction, act)
-                transaction.many("destroy", [(act.destroyed_at, act.attempt_id, key.id) for key in found])
-        return list(self.fetch([key.id for key in found]).values())
+                left = [StoredKey(id, UNKNOWN_KIND, None, at, None, 0, None, at, by) for id in strange]
+                transaction.many("add", [_row(key) for key in left])
+
+    def _destroy(self, transaction: Transaction, keys: Iterable[StoredKey], act: Destruction) -> list[bytes]:
+        alive = [key.id for key in keys if not key.is_destroyed]
+        if alive:
+            self._note(transaction, act)
+            transaction.many("destroy", [(act.destroyed_at, act.attempt_id, id) for id in alive])
+        return alive
 
     def due(self, now: float) -> list[StoredKey]:
         """The keys whose deadline has come and that are still there, the longest overdue first."""
@@ -217,8 +231,10 @@ class KeyStore:
         return left_out
 
     def merge(self, keys: Sequence[StoredKey], acts: Iterable[Destruction]) -> int:
-        """Add what a backup has and this store lacks; returns how many keys were added. See `add`, of which it is the
-        bulk form, for keys under any version that the store knows."""
+        """Add what a backup has and this store lacks; returns how many living keys were added.
+
+        See `add`, of which it is the bulk form, for keys under any version that the store knows.
+        """
         with self._database.write() as transaction:
             known = {version for (version,) in transaction.run("SELECT version FROM wrapping_keys")}
             if strangers := sorted({k.version for k in keys if not k.is_destroyed} - known):
@@ -228,7 +244,7 @@ class KeyStore:
             for act in acts:
                 self._note(transaction, act)
             transaction.many("add", [_row(key) for key in new])
-        return len(new)
+        return sum(1 for key in new if not key.is_destroyed)
 
     # -- key-encryption keys -------------------------------------------------------------------------------------------
 
@@ -288,16 +304,6 @@ class KeyStore:
             "ON CONFLICT (attempt_id) DO NOTHING",
             (act.attempt_id, act.reason, act.destroyed_at, int(act.is_recorded)),
         )
-
-
-@contextmanager
-def opened(address: str) -> Iterator[KeyStore]:
-    """The store at an address, closed at the end."""
-    store = KeyStore.open(address)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _row(key: StoredKey) -> tuple[Any, ...]:

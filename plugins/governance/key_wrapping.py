@@ -24,6 +24,8 @@ from governance.key import ID_BYTES, DataKey, Key
 REFERENCE_ID = bytes(ID_BYTES)
 REFERENCE_KIND = "reference"
 """The store's own key, from which the ids of all others come."""
+UNKNOWN_KIND = "unknown"
+"""What is left of a key that a store never knew: the run log calls it destroyed, and it must not be made anew."""
 
 
 class StoredKey(NamedTuple):

@@ -24,7 +24,7 @@ from governance.encryption import RowKeys, cut
 from governance.errors import KeyDestroyedError, KeyPurposeError, KeyringError
 from governance.key import KEY_BYTES, DataKey
 from governance.key_store import Head, KeyStore
-from governance.key_wrapping import REFERENCE_ID, REFERENCE_KIND, StoredKey, Wrapper, check_value, key_id
+from governance.key_wrapping import REFERENCE_ID, REFERENCE_KIND, UNKNOWN_KIND, StoredKey, Wrapper, check_value, key_id
 from governance.keyring import KEY_ENCRYPTION, Keyring
 from governance.nonces import Nonces
 from governance.policy import Policy
@@ -246,7 +246,7 @@ class Keys:
                 "restore it from its backup (plugins/governance/docs/keys.md)"
             )
         kinds = {key.kind for key in keys.values()} | {key.kind for key in gone.values()}
-        if others := kinds - {kind}:
+        if others := kinds - {kind, UNKNOWN_KIND}:
             self._refuse(f"values that should be under keys of kind {kind} are under {', '.join(sorted(others))}")
         return Opened(keys, frozenset(gone))
 

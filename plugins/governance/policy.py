@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -106,7 +107,8 @@ class Policy(Strict):
         loose = (
             f"{who} names {name!r}, which is not declared" for who, name, of in self._references() if name not in of
         )
-        for problem in (*loose, *self._declared_twice(), *self._unsafe_keys()):
+        # One after the other: the later checks follow names that the first has found to lead somewhere.
+        for problem in chain(loose, self._declared_twice(), self._unsafe_keys()):
             raise ValueError(problem)
         return self
 
@@ -146,9 +148,16 @@ class Policy(Strict):
                 shared = self.key_roles(name) & self.key_roles(other)
                 if shared:
                     yield f"keys {name} and {other} must be apart, but {', '.join(sorted(shared))} may use both"
+            if self._is_undecided(kind.term, kind.margin, "key_encryption_key_days"):
+                continue  # it blocks what needs it, and nothing else
+            if kind.margin and float(self.value(kind.margin)) < 0:
+                yield f"keys {name} would outlive their term: {kind.margin} is negative"
             lasting = self.key_life(name)
             if lasting is not None and lasting <= self.key_encryption_key_life:
                 yield f"keys {name} die before a backup of the key store expires: shorten key_encryption_key_days"
+
+    def _is_undecided(self, *names: str) -> bool:
+        return any(name in self.open_values and self.open_values[name].value is None for name in names)
 
     def key_roles(self, kind: str) -> set[str]:
         """The database roles whose purposes may use keys of a kind."""

@@ -83,6 +83,8 @@ def scopes(batch: pa.RecordBatch, table: str, holder: str, kind: KeyKind, day: d
 
 def _column(batch: pa.RecordBatch, place: Column, column: LandedColumn, means: Means) -> pa.Array:
     if column.treatment is Treatment.TOKENISE:
+        for name in column.origin:
+            _origin(batch, place.table, name)
         return _tokens(batch, column, means.keys[column.key])
     if column.treatment is Treatment.ENCRYPT:
         values = _origin(batch, place.table, column.origin[0])
@@ -91,6 +93,7 @@ def _column(batch: pa.RecordBatch, place: Column, column: LandedColumn, means: M
         keys = means.keys[column.key]
         return encrypt(values, batch["row_key"], keys=keys, column=place, nonces=means.nonces)
     if column.treatment is Treatment.GENERALISE and column.measure != "sql":
+        _origin(batch, place.table, column.origin[0])
         return MEASURES[column.measure](batch, means.parameters, column.origin[0])
     return _origin(batch, place.table, place.name if place.name in batch.schema.names else column.origin[0])
 

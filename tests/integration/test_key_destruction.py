@@ -542,6 +542,21 @@ def test_an_old_copy_of_the_store_brings_nothing_back_for_longer_than_to_the_nex
         assert service.store.fetch([bytes.fromhex(told["keys"][0])]).popitem()[1].is_destroyed
 
 
+@pytest.mark.clause("M1")
+def test_upkeep_buries_a_key_that_was_made_and_destroyed_after_the_old_copy(
+    site: Site, world: World, space: Workspace
+) -> None:
+    old = site.key_store_path.read_bytes()
+    key = world.booking()
+    steps.pull(space, "bookings", KEY, builders.run())
+    destroy_client(space, key)
+    site.key_store_path.write_bytes(old)
+    steps.keep_keys(space, builders.run())
+    assert entries(site, "keep_keys", "outcome")[-1]["alarms"] == []  # nothing had come back yet
+    steps.pull(space, "bookings", KEY, builders.run("again"))
+    assert entries(site, "pull", "outcome")[-1]["conservation"]["dropped_by_tombstone"] == 1
+
+
 @pytest.mark.clause("J1")
 def test_the_key_encryption_key_is_replaced_when_it_is_past_its_life_and_not_before(
     site: Site, world: World, space: Workspace

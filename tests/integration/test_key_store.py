@@ -24,7 +24,7 @@ from governance import key_audit, key_backups, key_databases, keys, steps
 from governance import policy as policies
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, InputError, KeyringError, KeyStoreUnavailableError
-from governance.key_store import Destruction, KeyStore, opened
+from governance.key_store import Destruction, KeyStore
 from governance.key_wrapping import StoredKey
 from governance.keyring import KEY_ENCRYPTION, Keyring
 from governance.keys import KeyService
@@ -426,6 +426,6 @@ def test_opening_what_is_no_store_is_refused_and_leaves_it_alone(tmp_path: Path,
     for content in (b"", b"SQLite format 3\x00" + bytes(84), b"not a database at all" * 100):
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(KeyringError, match="not a sound key store"), opened(str(path)):
+        with pytest.raises(KeyringError, match="not a sound key store"), closing(KeyStore.open(str(path))):
             pass
         assert path.read_bytes() == content

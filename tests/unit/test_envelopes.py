@@ -260,7 +260,6 @@ def test_a_type_without_text_form_is_refused(kind: pa.DataType) -> None:
         sealed(pa.array([None] * 3, kind))
 
 
-@pytest.mark.xfail(reason="CODE: seal does not look at the length of its nonce, as encrypt does")
 @pytest.mark.parametrize("source", [lambda n: b"", lambda n: b"0" * 8, lambda n: b"0" * 13])
 def test_a_nonce_of_another_length_is_refused(source: Callable[[int], bytes]) -> None:
     with pytest.raises(KeyringError, match="nonce"):

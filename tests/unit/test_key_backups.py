@@ -78,9 +78,6 @@ def test_who_was_erased_after_a_backup_stays_erased_when_it_is_put_back(home: Ho
     assert not is_destroyed(home, "client 1")
 
 
-@pytest.mark.xfail(
-    reason="CODE: restore leaves no tombstone of a destroyed key that the backup does not know; a pull makes it anew"
-)
 def test_who_came_and_was_erased_after_a_backup_stays_erased_when_it_is_put_back(home: Home, tmp_path: Path) -> None:
     backup = tmp_path / "backup"
     with service(home) as found:

@@ -655,9 +655,6 @@ def test_the_store_itself_refuses(house: House, what: str) -> None:
 
 
 @pytest.mark.clause("M1")
-@pytest.mark.xfail(
-    reason="CODE: INSERT OR REPLACE deletes a row without its delete trigger; a BEFORE INSERT trigger would see it"
-)
 @pytest.mark.parametrize("what", REPLACED)
 def test_the_store_itself_refuses_or_leaves_alone(house: House, what: str) -> None:
     row = "'card_hour', NULL, 0, NULL, 1, x'00', NULL, NULL"

@@ -266,19 +266,7 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
 }  # fmt: skip
 
 
-EAGER = {
-    "an unknown term of a kind",
-    "an unknown margin of a kind",
-    "an unknown kind to be apart from",
-    "an unknown purpose of a kind that must be apart",
-}
-TOO_EAGER = pytest.mark.xfail(
-    raises=(KeyError, AssertionError),
-    reason="CODE: Policy._holds_together unpacks _unsafe_keys() before it has told which names lead nowhere",
-)
-
-
-@pytest.mark.parametrize("what", [pytest.param(what, marks=[TOO_EAGER] if what in EAGER else []) for what in SPOILT])
+@pytest.mark.parametrize("what", SPOILT)
 def test_refused_is(what: str, folder: Path) -> None:
     name, change, message = SPOILT[what]
     with pytest.raises(PolicyError, match=message) as caught:
@@ -298,10 +286,6 @@ def test_a_term_a_little_longer_than_a_backups_life_is_accepted(folder: Path, va
     assert load(changed(folder, "policy", set_values(**values))).keys == POLICY.keys
 
 
-@pytest.mark.xfail(
-    raises=PolicyError,
-    reason="CODE: DESIGN D3 says that an unset value blocks what needs it; an unset term of any kind blocks everything",
-)
 def test_an_undecided_term_blocks_only_what_needs_it(folder: Path) -> None:
     policy = load(changed(folder, "policy", set_values(hold_days=None)))
     assert policy.key_life("visitor_day") == POLICY.key_life("visitor_day")
@@ -309,7 +293,6 @@ def test_an_undecided_term_blocks_only_what_needs_it(folder: Path) -> None:
         policy.key_life("hold")
 
 
-@pytest.mark.xfail(reason="CODE: a negative margin lets a key live longer than its term, without a word (K1)")
 def test_a_margin_that_would_lengthen_a_term_is_refused(folder: Path) -> None:
     with pytest.raises(PolicyError):
         load(changed(folder, "policy", set_values(card_key_margin_hours=-2)))

@@ -263,19 +263,14 @@ def test_a_path_is_encrypted_without_its_query_string() -> None:
 # -- what query, policy and code say of each other ---------------------------------------------------------------------
 
 
-UNGUARDED = pytest.mark.xfail(
-    raises=KeyError, reason="CODE: tokens and measures ask the batch itself, whose error is no GapError"
-)
-
-
 @pytest.mark.parametrize(
     "missing",
     [
         "page_views.ip",
         "page_views.duration_ms",
         "page_views.device_settings",
-        pytest.param("page_views.session_id", marks=UNGUARDED),
-        pytest.param("page_views.latitude", marks=UNGUARDED),
+        "page_views.session_id",
+        "page_views.latitude",
     ],
 )
 def test_a_query_that_does_not_bring_what_policy_lands_is_a_gap(missing: str) -> None:

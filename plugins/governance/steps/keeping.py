@@ -40,8 +40,9 @@ def keep_keys(workspace: Workspace, run: Run) -> dict[str, int]:
         due = service.store.due(workspace.clock().timestamp())
         _destroy(service, due, DEADLINE)
         with _recorded(workspace, "keep_keys", run) as (recorded, connection):
-            returned = _come_back(service, connection)
-            _destroy(service, returned, CAME_BACK)
+            returned, strange = _come_back(service, connection)
+            if returned or strange:
+                service.store.bury([*returned, *strange], _act(service, CAME_BACK))
             for act in service.store.unrecorded():
                 _record(service, connection, recorded, act)
             alarms = [f"J1 {len(returned)} destroyed keys had come back with an old key store"] if returned else []
@@ -115,13 +116,19 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
 
 def _destroy(service: KeyService, keys: Sequence[StoredKey], reason: str, attempt_id: str | None = None) -> None:
     if keys:
-        at = int(service.clock().timestamp())
-        service.store.destroy([key.id for key in keys], Destruction(attempt_id or new_id(), reason, at, False))
+        service.store.destroy([key.id for key in keys], _act(service, reason, attempt_id))
 
 
-def _come_back(service: KeyService, connection: Warehouse) -> list[StoredKey]:
-    """Living keys that the run log calls destroyed: somebody has put an old store in place of the present one."""
-    return [key for key in service.store.fetch(connection.destroyed_keys()).values() if not key.is_destroyed]
+def _act(service: KeyService, reason: str, attempt_id: str | None = None) -> Destruction:
+    return Destruction(attempt_id or new_id(), reason, int(service.clock().timestamp()), False)
+
+
+def _come_back(service: KeyService, connection: Warehouse) -> tuple[list[bytes], list[bytes]]:
+    """Ids that the run log calls destroyed and the store does not, because an old one was put in the present one's
+    place: those of living keys, and those that it never knew, which must not be made anew."""
+    logged = connection.destroyed_keys()
+    known = service.store.fetch(logged)
+    return [key.id for key in known.values() if not key.is_destroyed], sorted(logged - known.keys())
 
 
 def _record(service: KeyService, connection: Warehouse, recorded: Recorded, act: Destruction) -> None:

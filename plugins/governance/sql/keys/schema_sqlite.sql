@@ -36,6 +36,11 @@ WHEN OLD.wrapped IS NULL OR NEW.id IS NOT OLD.id OR NEW.kind IS NOT OLD.kind OR 
 BEGIN
     SELECT RAISE(ABORT, 'a key stays what it is, its deadline too, and a destroyed one stays destroyed');
 END;;
+CREATE TRIGGER data_keys_first BEFORE INSERT ON data_keys
+WHEN EXISTS (SELECT 1 FROM data_keys WHERE id = NEW.id)
+BEGIN
+    SELECT RAISE(IGNORE); -- whoever came first stays; INSERT OR REPLACE would delete without the next trigger
+END;;
 CREATE TRIGGER data_keys_kept BEFORE DELETE ON data_keys
 BEGIN
     SELECT RAISE(ABORT, 'a key is destroyed, never deleted: what is left of it says that it is gone');
