@@ -96,3 +96,11 @@ class DisclosureError(GovernanceError):
 
 class ConservationError(GovernanceError):
     """Rows went missing or appeared between two hops."""
+
+
+class ProofError(GovernanceError):
+    """A hash, a signature or a proof of the run log does not show what it should."""
+
+
+class RunLogError(GovernanceError):
+    """The run log does not hold what its checkpoints say it holds: it was changed, cut, or an old copy was put back."""
