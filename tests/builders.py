@@ -5,6 +5,7 @@ Every person is synthetic; card numbers are published test numbers, addresses en
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +20,7 @@ from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.keys import KeyService
 from governance.run_log import Run
+from governance.signers import CheckpointFolder, Signers, new_origin
 
 POLICY = policies.load()
 DAY = date(2026, 3, 10)
@@ -303,6 +305,8 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "warehouse_dsn": site.dsn,
         "keys": lambda: key_service(site, now),
         "clock": lambda: now,
+        "signers": lambda: Signers.load(site.signers_path),
+        "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
     } | changes
     return steps.Workspace(**values)
 
@@ -343,6 +347,9 @@ def empty_warehouse(site: Site) -> None:
         tables = [name for (name,) in cursor.fetchall()]
         cursor.execute("TRUNCATE " + ", ".join(tables))
     connection.close()
+    shutil.rmtree(site.checkpoints_path, ignore_errors=True)
+    site.signers_path.unlink(missing_ok=True)
+    Signers.create(site.signers_path, new_origin())
     site.key_store_path.unlink(missing_ok=True)
     site.keyring_path.unlink(missing_ok=True)
     keys.create(str(site.key_store_path), Keyring.create(site.keyring_path, now=NOW), now=NOW).close()

@@ -99,6 +99,25 @@ def keep_keys() -> dict[str, int]:
         return steps.keep_keys(_workspace(), _run())
 
 
+@task(task_id="sequence")
+def sequence() -> dict[str, int]:
+    """Give the entries of the run log that wait their places in its tree."""
+    from governance import steps
+
+    with _translated():
+        return steps.sequence(_workspace())
+
+
+@task(task_id="checkpoint")
+def checkpoint() -> dict[str, Any]:
+    """Sign and publish the head of the run log."""
+    from governance import steps
+
+    with _translated():
+        signed = steps.checkpoint(_workspace(), _run())
+    return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
+
+
 def pipeline(dataset: str) -> None:
     """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
     pulled: Any = pull(dataset)  # what a task returns is an XComArg while it is wired
@@ -133,6 +152,7 @@ def _run() -> Run:
 
 def _workspace() -> Any:
     from governance import keys, policy, steps
+    from governance.signers import CheckpointFolder
 
     site = Path(_extra("wellbe_policy", "path"))
     loaded = policy.load(site=site)
@@ -142,6 +162,8 @@ def _workspace() -> Any:
         warehouse_dsn=lambda role: _uri(f"wellbe_warehouse_{role}"),
         keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
         clock=_now,
+        signers=_signers,
+        checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
     )
 
 
@@ -163,6 +185,16 @@ def _keyring() -> Any:
     if connection.password:
         return Keyring.parse(connection.password, "of connection wellbe_keyring")
     return Keyring.load(Path(_extra("wellbe_keyring", "path")))
+
+
+def _signers() -> Any:
+    """The keys that sign checkpoints: a file that the connection names, or, from any secrets backend, its password."""
+    from governance.signers import Signers
+
+    connection = Connection.get("wellbe_run_log_signers")
+    if connection.password:
+        return Signers.parse(connection.password, "of connection wellbe_run_log_signers")
+    return Signers.load(Path(_extra("wellbe_run_log_signers", "path")))
 
 
 def _uri(connection: str) -> str:

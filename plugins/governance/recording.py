@@ -49,8 +49,9 @@ class Recorded:
     place remain.
     """
 
-    def __init__(self, attempt: Attempt, *, dsn: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, attempt: Attempt, *, dsn: str, clock: Callable[[], datetime], has_intent: bool = True) -> None:
         self._dsn = dsn
+        self._has_intent = has_intent
         self._clock = clock
         self.attempt = attempt
         self.facts: dict[str, Any] = {}
@@ -76,8 +77,9 @@ class Recorded:
             connection.append(attempt.outcome(Outcome.FAILED, entry_id=new_id(), at=self._clock(), **facts))
 
     def __enter__(self) -> Recorded:
-        with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
-            connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
+        if self._has_intent:
+            with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
+                connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
         return self
 
     def __exit__(

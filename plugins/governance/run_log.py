@@ -2,8 +2,7 @@
 
 An entry is written for every intent and every outcome of a hop. It holds counts, digests, rule outcomes and who
 started the run; never personal data of clients, travellers or visitors. Bytes are canonical JSON (RFC 8785), so that a
-digest of an entry is the same everywhere. Order, tree and proofs are not here yet: this first version is append-only
-in the database.
+digest of an entry is the same everywhere. Its place in the log is given afterwards (log_tree.py).
 """
 
 from __future__ import annotations
@@ -66,6 +65,21 @@ class RuleOutcome:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Which role reads what, and what for: columns by table, never a value. `of` is the attempt that needs it."""
+
+    role: str
+    purpose: str
+    columns: Mapping[str, Sequence[str]]
+    of: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in an entry."""
+        columns = {table: sorted(names) for table, names in self.columns.items()}
+        return {"role": self.role, "purpose": self.purpose, "columns": columns, "of": self.of}
+
+
+@dataclass(frozen=True)
 class Batch:
     """What travels between tasks: names and counts, never a row."""
 
@@ -116,6 +130,8 @@ class Entry:
     alarms: Sequence[str] = ()
     keys: Sequence[str] = ()  # ids of destroyed keys
     reason: str | None = None  # why they were destroyed
+    details: Mapping[str, str] = field(default_factory=dict)  # what has no number: a public key, a checkpoint
+    reading: Reading | None = None
     error: Mapping[str, str] | None = None
 
     def canonical(self) -> str:
@@ -141,6 +157,8 @@ class Entry:
             "alarms": list(self.alarms),
             **({"keys": sorted(self.keys)} if self.keys else {}),
             **({"reason": self.reason} if self.reason else {}),
+            **({"details": dict(self.details)} if self.details else {}),
+            **({"reading": self.reading.document()} if self.reading else {}),
             "error": dict(self.error) if self.error else None,
         }
         return rfc8785.dumps(document).decode("utf-8")

@@ -47,12 +47,30 @@ RIGHTS: dict[str, dict[str, str]] = {
     "profiler": {"audit.append(text)": "EXECUTE"},
     "screener": {"audit.append(text)": "EXECUTE"},
     "custodian": {"audit.run_log": "SELECT", "audit.append(text)": "EXECUTE"},
+    "sequencer": {
+        "audit.run_log": "SELECT",
+        "audit.pending": "SELECT, DELETE",
+        "audit.leaves": "SELECT, INSERT",
+        "audit.tiles": "SELECT, INSERT, UPDATE",
+        "audit.checkpoints": "SELECT, INSERT",
+        "audit.leaf(audit.run_log)": "EXECUTE",
+        "audit.append(text)": "EXECUTE",
+    },
     "analyst": {
         "analytics.releases": "SELECT",
         "analytics.bookings": "SELECT",
         "analytics.visits_daily": "SELECT",
     },
-    "auditor": {"audit.run_log": "SELECT"},
+    "auditor": {
+        "audit.run_log": "SELECT",
+        "audit.pending": "SELECT",
+        "audit.leaves": "SELECT",
+        "audit.tiles": "SELECT",
+        "audit.checkpoints": "SELECT",
+        "audit.texts": "SELECT",
+        "audit.sessions": "SELECT",
+        "audit.leaf(audit.run_log)": "EXECUTE",
+    },
 }
 
 STRUCTURE = ("partition_key", "row_key", "root_key")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from governance.errors import ProofError
-from governance.merkle import HASH_BYTES, NODE, node_hash
+from governance.merkle import EMPTY_ROOT, HASH_BYTES, NODE, node_hash
 
 LEVELS = 8
 WIDTH = 1 << LEVELS
@@ -59,6 +59,8 @@ class Tiles:
     def hash_of(self, start: int, end: int) -> bytes:
         """Root hash of the leaves. Raises ProofError when a tile that it needs is missing or too short."""
         width = end - start
+        if not width:
+            return EMPTY_ROOT
         if width & (width - 1) == 0:
             return self._perfect(start, width.bit_length() - 1)
         middle = start + (1 << width.bit_length() - 1)

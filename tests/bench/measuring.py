@@ -60,7 +60,7 @@ def measured(name: str, work: Callable[..., int], *arguments: Any) -> Measured:
 
 def say_columns_of_repeated() -> None:
     """The heads of the columns that `repeated` prints."""
-    say(f"{'':<52}{'VALUES':>11}{'PER CPU S':>11}{'MIN - MAX':>23}{'TIMES':>7}{'WALL S':>9}{'BEFORE':>8}{'RSS MB':>8}")
+    say(f"{'':<52}{'VALUES':>11}{'PER CPU S':>11}{'MIN - MAX':>25}{'TIMES':>7}{'WALL S':>9}{'BEFORE':>8}{'RSS MB':>8}")
 
 
 def repeated(
@@ -78,7 +78,7 @@ def repeated(
     line = Repeated(name, found[0][0], cpu, wall, peak)
     spread = f"{line.values / max(cpu):,.0f} - {line.values / min(cpu):,.0f}" if len(cpu) > 1 else ""
     say(
-        f"{name:<52}{line.values:>11,}{line.per_cpu_second:>11,.0f}{spread:>23}{len(cpu):>7}{sum(wall):>9.2f}"
+        f"{name:<52}{line.values:>11,}{line.per_cpu_second:>11,.0f}{spread:>25}{len(cpu):>7}{sum(wall):>9.2f}"
         f"{before:>8.2f}{peak:>8.0f}"
     )
     return line

@@ -22,6 +22,7 @@ from governance.embedded.site import ADDRESS, ClusterName, Site
 from governance.errors import SiteError
 from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring
 from governance.policy import Policy
+from governance.signers import SUFFIX, Signers, new_origin
 from governance.steps import reencryption
 
 CLUSTERS: tuple[ClusterName, ...] = ("source", "warehouse")
@@ -162,6 +163,7 @@ def _migrate(site: Site, say: Say) -> None:
     sources.grant(site.dsn("wellbe_owner"), policy)
     schema.migrate(site.dsn("governance_owner"), policy)
     _bring_keys(site, policy, say)
+    _bring_signers(site)
 
 
 def _bring_keys(site: Site, policy: Policy, say: Say) -> None:
@@ -188,6 +190,13 @@ def _bring_keys(site: Site, policy: Policy, say: Say) -> None:
         say("encrypting anew what the first version of this project encrypted under one key")
         rows = reencryption.reencrypt(space, keyring, workspaces.by_hand("up"))
         say(f"{rows:,} rows are under keys of the key store; the keys of the first version are destroyed")
+
+
+def _bring_signers(site: Site) -> None:
+    """The keys that sign checkpoints, made where nothing was ever signed. Raises RunLogError."""
+    if not site.signers_path.exists() and not any(site.checkpoints_path.glob(f"*{SUFFIX}")):
+        Signers.create(site.signers_path, new_origin())
+    Signers.load(site.signers_path)
 
 
 def _start_airflow(site: Site, say: Say) -> Site:

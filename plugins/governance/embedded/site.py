@@ -32,7 +32,7 @@ class Login:
     user: str
 
 
-WORKING_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "custodian")
+WORKING_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "custodian", "sequencer")
 """Roles of our database that steps work as."""
 
 LOGINS: Mapping[str, Login] = MappingProxyType(
@@ -103,6 +103,17 @@ class Site:
     def key_store_path(self) -> Path:
         """Where the key store lies: outside both clusters."""
         return self.data_dir / "keys.sqlite"
+
+    @property
+    def signers_path(self) -> Path:
+        """The keys that sign the run log's checkpoints."""
+        return self.data_dir / "run_log_signers.txt"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """Where checkpoints are published: beside the site's folder, which nobody else may enter, for the auditor to
+        pull."""
+        return self.data_dir.with_name(f"{self.data_dir.name}-checkpoints")
 
     @property
     def policy_path(self) -> Path:

@@ -12,6 +12,7 @@ from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.run_log import Run
+from governance.signers import CheckpointFolder, Signers
 from governance.steps import Workspace
 
 
@@ -26,6 +27,8 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
             str(site.key_store_path), lambda: Keyring.load(site.keyring_path), loaded, lambda: datetime.now(UTC)
         ),
         clock=lambda: datetime.now(UTC),
+        signers=lambda: Signers.load(site.signers_path),
+        checkpoints=lambda: CheckpointFolder(site.checkpoints_path),
     )
 
 

@@ -4,6 +4,7 @@ Airflow, the command line and the tests each bring a `Workspace`; nothing here k
 """
 
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
+from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import pull
 from governance.steps.to_vault import validate
@@ -12,6 +13,8 @@ from governance.steps.workspace import Hop, Workspace
 __all__ = [
     "Hop",
     "Workspace",
+    "acknowledge_restore",
+    "checkpoint",
     "destroy_key",
     "keep_keys",
     "logged_destructions",
@@ -19,5 +22,7 @@ __all__ = [
     "publish",
     "pull",
     "rotate_key",
+    "rotate_signing_key",
+    "sequence",
     "validate",
 ]

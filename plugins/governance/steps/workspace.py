@@ -18,6 +18,7 @@ from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run
+from governance.signers import CheckpointFolder, Signers
 from governance.warehouse import LandedBatch, Warehouse
 
 
@@ -30,6 +31,8 @@ class Workspace:
     warehouse_dsn: Callable[[str], str]  # by role
     keys: Callable[[], KeyService]
     clock: Callable[[], datetime]
+    signers: Callable[[], Signers]
+    checkpoints: Callable[[], CheckpointFolder]
     suites: Path = validation.SUITE_FOLDER
 
     def partition(self, dataset: str, key: str | None) -> Partition:

@@ -1,0 +1,171 @@
+"""The keys that sign the run log's checkpoints, and where checkpoints are published (clause R1).
+
+A signer file (0600) holds one key a line, the newest last; every key of it signs, so that a checkpoint of a hand-over
+carries the signatures of both. Checkpoints are published into a folder that the owner of the tables has no way into
+through the database; the auditor pulls them from there as somebody else, and keeps them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from governance.errors import ProofError, RunLogError
+from governance.notes import Checkpoint, Signer, Verifier, opened
+
+SUFFIX = ".checkpoint"
+KEYS_FILE = "keys.txt"
+_KEYS_HEAD = (
+    "# Public keys of this run log's checkpoints, one a line. Compare them once, by another way than this folder, with those\n"
+    "# that the operator tells you; from then on the log itself announces a new one before it is used.\n"
+)
+
+
+@dataclass(frozen=True)
+class Signers:
+    """The keys that sign, the newest last, all under the log's origin; `path` where they are ours to replace."""
+
+    keys: tuple[Signer, ...]
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str, place: str, path: Path | None = None) -> Signers:
+        """The keys of a text. Raises RunLogError, which names the place and quotes nothing."""
+        try:
+            keys = tuple(Signer.parse(line) for line in text.split())
+        except ProofError as error:
+            raise RunLogError(f"the signer keys {place} cannot be read: {error}") from None
+        if not keys or len({key.name for key in keys}) != 1:
+            raise RunLogError(f"the signer keys {place} must be one or more, all of one origin")
+        return cls(keys, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Signers:
+        """The keys of a file that nobody else can read. Raises RunLogError."""
+        try:
+            mode, text = path.stat().st_mode & 0o777, path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise RunLogError(
+                f"the signer keys in {path} cannot be read: restore the file; a new key could not be told from a forger's"
+            ) from None
+        if mode & 0o077:
+            raise RunLogError(f"{path} can be read by others (mode {mode:04o}): set it to 0600, and replace the key")
+        return cls.parse(text, f"in {path}", path)
+
+    @classmethod
+    def create(cls, path: Path, origin: str) -> Signers:
+        """A first key, in a file that does not exist yet."""
+        return cls((_new(origin),), path).save(os.O_EXCL)
+
+    @property
+    def origin(self) -> str:
+        """The log whose checkpoints they sign."""
+        return self.keys[-1].name
+
+    @property
+    def verifiers(self) -> tuple[Verifier, ...]:
+        """Their public halves."""
+        return tuple(key.verifier for key in self.keys)
+
+    def with_new_key(self) -> Signers:
+        """With one more key, not saved yet."""
+        return Signers((*self.keys, _new(self.origin)), self.path)
+
+    def of_origin(self, origin: str) -> Signers:
+        """A first key of another origin in their place, not saved yet."""
+        return Signers((_new(origin),), self.path)
+
+    def newest_alone(self) -> Signers:
+        """Without the keys that have been replaced, not saved yet."""
+        return Signers(self.keys[-1:], self.path)
+
+    def save(self, flag: int = 0) -> Signers:
+        """Write their file, whole or not at all. Raises RunLogError where they come from a connection."""
+        if self.path is None:
+            raise RunLogError(
+                "the signer keys come from a connection: put the new key there, beside the old one until the next checkpoint"
+            )
+        draft = self.path if flag else self.path.with_name(f"{self.path.name}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | (flag or os.O_TRUNC), 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write("".join(f"{key.secret()}\n" for key in self.keys))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path)
+        return self
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """Published checkpoints, one file each, named by size; readable by everybody."""
+
+    path: Path
+
+    def publish_keys(self, verifiers: Sequence[Verifier]) -> None:
+        """Add the public keys that are new."""
+        known = self.verifiers()
+        new = [verifier for verifier in verifiers if verifier not in known]
+        if new:
+            self._write(KEYS_FILE, _KEYS_HEAD + "".join(f"{verifier}\n" for verifier in [*known, *new]))
+
+    def publish(self, checkpoint: Checkpoint, note: str) -> None:
+        """Add a checkpoint, whole or not at all."""
+        self._write(f"{checkpoint.size:012d}-{checkpoint.root.hex()[:8]}{SUFFIX}", note)
+
+    def notes(self) -> list[str]:
+        """All notes, smallest first."""
+        return [path.read_text("utf-8") for path in sorted(self.path.glob(f"*{SUFFIX}"))]
+
+    def verifiers(self) -> list[Verifier]:
+        """Every public key that was ever published here."""
+        try:
+            lines = (self.path / KEYS_FILE).read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [Verifier.parse(line) for line in lines if line and not line.startswith("#")]
+
+    def latest(self, origin: str) -> tuple[Checkpoint, str] | None:
+        """The largest checkpoint of a log, and its note. Raises RunLogError when one of the notes is not sound."""
+        found = []
+        verifiers = self.verifiers()
+        for note in self.notes():
+            try:
+                found.append((opened(note, verifiers), note))
+            except ProofError as error:
+                raise RunLogError(f"a checkpoint in {self.path} is not sound ({error}): it was changed there") from None
+        own = [(checkpoint, note) for checkpoint, note in found if checkpoint.origin == origin]
+        return max(own, key=lambda pair: pair[0].size, default=None)
+
+    def _write(self, name: str, text: str) -> None:
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        draft = self.path / f".{name}.draft"
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        draft.replace(self.path / name)
+
+
+def new_origin() -> str:
+    """An origin that no other log has."""
+    return f"wellbe.example/run-log/{secrets.token_hex(4)}"
+
+
+def next_origin(origin: str) -> str:
+    """The origin of the log that goes on after this one was cut back by a restored database.
+
+    >>> next_origin("wellbe.example/run-log/3f"), next_origin("wellbe.example/run-log/3f/2")
+    ('wellbe.example/run-log/3f/2', 'wellbe.example/run-log/3f/3')
+    """
+    *head, last = origin.split("/")
+    if len(head) > 2 and last.isdigit():
+        return "/".join([*head, str(int(last) + 1)])
+    return f"{origin}/2"
+
+
+def _new(origin: str) -> Signer:
+    return Signer.of_seed(origin, secrets.token_bytes(32))
