@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg2
 import psycopg2.extensions
@@ -13,6 +14,21 @@ from governance.errors import GovernanceError, WarehouseUnavailableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def taking(dsn: str, role: str | None = None, *, name: str | None = None, **settings: str) -> str:
+    """The address of a login, as one that takes a role when it connects, calls itself by a name, and has settings.
+
+    >>> taking("postgresql://pipeline:x@127.0.0.1/governance", "publisher")
+    'postgresql://pipeline:x@127.0.0.1/governance?options=-c%20role%3Dpublisher'
+    """
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query))
+    wanted = [*([f"role={role}"] if role else []), *(f"{key}={value}" for key, value in settings.items())]
+    options = [query["options"]] if "options" in query else []
+    query |= {"options": " ".join([*options, *(f"-c {setting}" for setting in wanted)])} if wanted else {}
+    query |= {"application_name": name} if name else {}
+    return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
 
 
 @contextmanager

@@ -98,6 +98,12 @@ class LogTree:
         ((count,),) = self._rows(named_query("log/unplaced"))
         return int(count)
 
+    def unrecorded_sessions(self, since: datetime, until: datetime) -> list[tuple[int, str]]:
+        """Number and login of connections that could read rows and of which the log knows nothing."""
+        with self._transaction() as cursor:
+            cursor.execute(named_query("log/unrecorded_sessions"), {"since": since, "until": until})
+            return [(number, login) for number, login, _ in cursor.fetchall()]
+
     def loose_columns(self) -> list[str]:
         """Columns of the log that no longer say by themselves what its entries say."""
         return [name for (name,) in self._rows(named_query("log/columns_not_generated"))]
@@ -175,7 +181,7 @@ class LogTree:
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._transaction() as cursor:
-            cursor.execute(query, values)
+            cursor.execute(query, values or None)  # without values, a percent sign is one
             return list(cursor.fetchall())
 
     @contextmanager

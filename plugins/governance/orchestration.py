@@ -159,12 +159,23 @@ def _workspace() -> Any:
     return steps.Workspace(
         policy=loaded,
         source_uri=lambda: _uri("wellbe_source"),
-        warehouse_dsn=lambda role: _uri(f"wellbe_warehouse_{role}"),
+        warehouse_dsn=lambda role: _warehouse(loaded, role),
         keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
         clock=_now,
         signers=_signers,
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
     )
+
+
+def _warehouse(policy: Any, role: str) -> str:
+    """The address for a role: of its own login, or of the pipelines' login, which takes it."""
+    from governance.database import taking
+
+    if role == "pipeline":
+        return _uri("wellbe_warehouse")
+    if policy.roles[role].taken_by == "pipeline":
+        return taking(_uri("wellbe_warehouse"), role)
+    return _uri(f"wellbe_warehouse_{role}")
 
 
 def _now() -> datetime:

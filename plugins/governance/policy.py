@@ -58,6 +58,7 @@ class Role(Strict):
     description: str
     cluster: Literal["source", "warehouse"]
     can_use: tuple[str, ...] = ()  # zones (schemas)
+    taken_by: str | None = None  # nobody logs in as this role: the login that may take it
 
 
 class Retention(Strict):
@@ -101,6 +102,7 @@ class Policy(Strict):
     clauses: dict[str, Clause]
     site: Site
     digest: str
+    texts: dict[str, tuple[str, str]] = {}  # behind the digest: the list of files, and each file, by SHA-256
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -124,6 +126,7 @@ class Policy(Strict):
         for name, role in self.roles.items():
             zones = self.zones if role.cluster == "warehouse" else (SOURCE_SCHEMA,)
             yield from ((f"role {name}", zone, zones) for zone in role.can_use)
+            yield from ((f"role {name}", login, self.roles) for login in (role.taken_by,) if login)
         for retention in self.retention:
             yield "retention", retention.zone, self.zones
             yield f"retention of {retention.zone}", retention.clause, self.clauses
@@ -216,6 +219,13 @@ class Policy(Strict):
                 f"dataset {dataset} has no first_partition; set it in policies/policy.yaml or the site's file"
             )
         return date.fromisoformat(str(by_dataset[dataset]))
+
+    def purpose_of(self, role: str) -> str:
+        """The purpose that a role works for. Raises PolicyError when it has none."""
+        for name, purpose in self.purposes.items():
+            if purpose.role == role:
+                return name
+        raise PolicyError(f"role {role} works for no purpose; declare one in policies/policy.yaml")
 
     def readable_columns(self, role: str) -> Iterator[tuple[str, str]]:
         """(table, column) of the vault that a role may read, for the purposes it works for."""

@@ -43,22 +43,39 @@ def mapping(name: str, content: bytes) -> dict[str, Any]:
 
 
 def parts(folder: Path, site: Path | None) -> dict[str, Any]:
-    """What stands in a policy folder, and in the site's file where there is one, with the SHA-256 over all of it.
+    """What stands in a policy folder, and in the site's file where there is one.
 
-    Keys are those of `policy.Policy`. Raises PolicyError naming the file.
+    `digest` is the SHA-256 of the list of its files, as `sha256sum` writes it; `texts` has that list and every file by
+    digest, as (name, text). Keys are those of `policy.Policy`. Raises PolicyError naming the file.
     """
-    digest = hashlib.sha256()
-    found: dict[str, Any] = {"datasets": {}, "site": {}, "digest": ""}
+    found: dict[str, Any] = {"datasets": {}, "site": {}}
+    texts: dict[str, tuple[str, str]] = {}
+    listed = ""
     for path in sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.csv")):
-        content = path.read_bytes()
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(content).digest())
+        content, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        listed += _keep(texts, f"policies/{name}", content)
         if path.suffix == ".yaml":
             _add(found, path.stem, mapping(path.name, content))
     if site is not None and site.exists():
         content = site.read_bytes()
-        digest.update(b"site\0" + hashlib.sha256(content).digest())
+        listed += _keep(texts, "site.yaml", content)
         found["site"] = mapping(site.name, content)
-    return {**found, "digest": digest.hexdigest()}
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    return {**found, "digest": digest, "texts": texts | {digest: ("policy", listed)}}
+
+
+def _keep(texts: dict[str, tuple[str, str]], name: str, content: bytes) -> str:
+    """Keep a file's text under its digest; returns its line in the list of files."""
+    digest = hashlib.sha256(content).hexdigest()
+    texts[digest] = (name, _text(name, content))
+    return f"{digest}  {name}\n"
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError(f"{name} is not UTF-8 text") from None
 
 
 def _add(found: dict[str, Any], stem: str, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -49,7 +49,16 @@ class Recorded:
     place remain.
     """
 
-    def __init__(self, attempt: Attempt, *, dsn: str, clock: Callable[[], datetime], has_intent: bool = True) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        dsn: str,
+        clock: Callable[[], datetime],
+        has_intent: bool = True,
+        texts: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        self._texts = texts or {}
         self._dsn = dsn
         self._has_intent = has_intent
         self._clock = clock
@@ -77,9 +86,11 @@ class Recorded:
             connection.append(attempt.outcome(Outcome.FAILED, entry_id=new_id(), at=self._clock(), **facts))
 
     def __enter__(self) -> Recorded:
-        if self._has_intent:
+        if self._has_intent or self._texts:
             with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
-                connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
+                connection.keep_texts(self._texts)
+                if self._has_intent:
+                    connection.append(self.attempt.intent(entry_id=new_id(), at=self._clock()))
         return self
 
     def __exit__(

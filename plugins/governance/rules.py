@@ -76,6 +76,11 @@ def _joined(known: Rule, again: Rule, suite: str) -> Rule:
     return replace(known, tables=tuple(tables), reasons=tuple(reasons))
 
 
+def suite_text(suite: Mapping[str, Any]) -> str:
+    """A suite as the text that its digest is of: compact JSON, keys in order."""
+    return json.dumps(suite, sort_keys=True, separators=(",", ":"))
+
+
 def suite_digest(suite: Mapping[str, Any]) -> str:
     """SHA-256 over a suite's canonical JSON."""
-    return hashlib.sha256(json.dumps(suite, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(suite_text(suite).encode()).hexdigest()

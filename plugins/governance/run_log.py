@@ -105,9 +105,9 @@ class Attempt:
     digests: Digests
     clauses: tuple[str, ...]
 
-    def intent(self, *, entry_id: str, at: datetime) -> Entry:
-        """The entry that says what is about to be done."""
-        return Entry(entry_id, "intent", at, self)
+    def intent(self, *, entry_id: str, at: datetime, **facts: Any) -> Entry:
+        """The entry that says what is about to be done; `facts` are Entry's own keywords."""
+        return Entry(entry_id, "intent", at, self, **facts)
 
     def outcome(self, outcome: Outcome, *, entry_id: str, at: datetime, **facts: Any) -> Entry:
         """The entry that says how it ended; `facts` are Entry's own keywords."""

@@ -15,6 +15,7 @@ from psycopg2 import sql
 from governance.database import translated
 from governance.errors import GovernanceError
 from governance.policy import Policy
+from governance.run_log import Entry
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -43,16 +44,41 @@ RIGHTS: dict[str, dict[str, str]] = {
         "analytics.visits_daily": "SELECT, INSERT",
         "audit.append(text)": "EXECUTE",
     },
+    "steward": {
+        "control.batches": "SELECT",
+        "quarantine.findings": "SELECT",
+        "quarantine.rows": "SELECT",
+        "quarantine.refusals": "SELECT",
+        "audit.append(text)": "EXECUTE",
+    },
+    "pipeline": {
+        "audit.append(text)": "EXECUTE",
+        "audit.keep_text(text, text)": "EXECUTE",
+        "audit.missing_texts(text[])": "EXECUTE",
+    },
+    "coordinator": {
+        "control.batches": "SELECT",
+        "analytics.releases": "SELECT",
+        "audit.append(text)": "EXECUTE",
+    },
     "sharer": {"sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
     "profiler": {"audit.append(text)": "EXECUTE"},
     "screener": {"audit.append(text)": "EXECUTE"},
-    "custodian": {"audit.run_log": "SELECT", "audit.append(text)": "EXECUTE"},
+    "custodian": {
+        "audit.run_log": "SELECT",
+        "audit.append(text)": "EXECUTE",
+        "audit.keep_text(text, text)": "EXECUTE",
+        "audit.missing_texts(text[])": "EXECUTE",
+    },
     "sequencer": {
         "audit.run_log": "SELECT",
         "audit.pending": "SELECT, DELETE",
         "audit.leaves": "SELECT, INSERT",
         "audit.tiles": "SELECT, INSERT, UPDATE",
         "audit.checkpoints": "SELECT, INSERT",
+        "audit.sessions": "SELECT",
+        "audit.keep_text(text, text)": "EXECUTE",
+        "audit.missing_texts(text[])": "EXECUTE",
         "audit.leaf(audit.run_log)": "EXECUTE",
         "audit.append(text)": "EXECUTE",
     },
@@ -77,10 +103,10 @@ STRUCTURE = ("partition_key", "row_key", "root_key")
 """Columns that every purpose needs to find and join rows: keys, no content."""
 
 
-def migrate(owner_dsn: str, policy: Policy) -> list[str]:
+def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[str]:
     """Bring our database to the newest version, then regenerate views, grants and comments from policy.
 
-    Returns the names of the migrations applied. Raises GovernanceError when the database is newer than this code.
+    `entry` says so in the run log, in the same transaction.     Returns the names of the migrations applied. Raises GovernanceError when the database is newer than this code.
     """
     with translated():
         connection = psycopg2.connect(owner_dsn)
@@ -91,15 +117,17 @@ def migrate(owner_dsn: str, policy: Policy) -> list[str]:
                 _generate_views(cursor, policy)
                 _generate_grants(cursor, policy)
                 _generate_comments(cursor, policy)
+                if entry:
+                    cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
         finally:
             connection.close()
     return applied
 
 
-def is_empty(owner_dsn: str) -> bool:
+def is_empty(dsn: str) -> bool:
     """Whether nothing was ever pulled into this database, so that no key can have been used."""
     with translated():
-        connection = psycopg2.connect(owner_dsn)
+        connection = psycopg2.connect(dsn)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT NOT EXISTS (SELECT FROM control.batches)")

@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from governance import history
-from governance.commands.reading import log_entries, rows
+from governance.commands.reading import FINDINGS, Query, lent, log_entries, rows
 from governance.embedded.site import Site
 from governance.policy import load
 from governance.run_log import Conservation
@@ -57,10 +57,11 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
     first, last = loaded.first_day, loaded.last_day
     tries = history.attempts(log_entries(site.dsn("auditor")))
     in_range = [t for t in tries if first.isoformat() <= t.partition_key <= last.isoformat()]
-    tables, problems = _partitions(site, in_range)
+    with lent(site, "demo", "steward", FINDINGS) as review:
+        tables, problems = _partitions(review, in_range)
+        caught = _caught(site, review)
+        strangers = _strangers(site, review)
     problems += _unfinished(site, first, last)
-    caught = _caught(site)
-    strangers = _strangers(site)
     problems += [
         f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}"
         for c in caught
@@ -84,7 +85,7 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
     return Report(tuple(lines), not problems)
 
 
-def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list[str]]:
+def _partitions(review: Query, tries: list[history.Tried]) -> tuple[list[str], list[str]]:
     lines, problems = [], []
     published = history.effective(tries, "publish")
     header = (
@@ -100,7 +101,7 @@ def _partitions(site: Site, tries: list[history.Tried]) -> tuple[list[str], list
             lines.append(_row(key[1], terms, measures.get("k"), measures.get("l")))
             problems += [f"{dataset} {key[1]}: {problem}" for problem in Conservation(**terms).imbalances()]
         lines.append(_row("all", totals, None, None))
-        held = rows(site.dsn("validator"), named_query("held_by_rule"), (dataset,) * 2)
+        held = review(named_query("held_by_rule"), (dataset,) * 2)
         lines.append("held back by rule (a row may break several):")
         lines += [f"    {rule:<36}{count:>7}" for rule, count in held]
         lines.append("")
@@ -114,7 +115,7 @@ def _unfinished(site: Site, first: date, last: date) -> list[str]:
         "WHERE state <> 'settled' AND partition_key BETWEEN %s AND %s"
     )
     again = [
-        f"{dataset} {day}: is being run again" for dataset, day in rows(site.dsn("validator"), query, (first, last))
+        f"{dataset} {day}: is being run again" for dataset, day in rows(site.dsn("coordinator"), query, (first, last))
     ]
     failed = rows(
         site.dsn("airflow"), "SELECT dag_id, coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed'"
@@ -132,12 +133,11 @@ def _row(label: str, terms: Mapping[str, int], k: int | None, l: int | None) -> 
     )
 
 
-def _caught(site: Site) -> list[Caught]:
+def _caught(site: Site, review: Query) -> list[Caught]:
     """Planted troubles that the rule meant for them found on the very row."""
     found = {
         (dataset, table, key, rule)
-        for dataset, table, key, rule in rows(
-            site.dsn("validator"),
+        for dataset, table, key, rule in review(
             "SELECT dataset, table_name, row_key, rule FROM quarantine.findings "
             "UNION ALL SELECT dataset, table_name, row_key, rule FROM quarantine.refusals",
         )
@@ -155,7 +155,7 @@ def _planted(site: Site) -> list[tuple[str, str, str, str, str]]:
     return rows(site.dsn("wellbe_owner"), query)
 
 
-def _strangers(site: Site) -> Counter[str]:
+def _strangers(site: Site, review: Query) -> Counter[str]:
     """Rows held back by a rule that no planted trouble of that row explains, counted by rule."""
     allowed: set[tuple[str, str, str]] = set()
     for dataset, _, rule, _, key in _planted(site):
@@ -165,9 +165,7 @@ def _strangers(site: Site) -> Counter[str]:
         "SELECT dataset, row_key, rule FROM quarantine.findings "
         "UNION ALL SELECT dataset, row_key, rule FROM quarantine.refusals"
     )
-    return Counter(
-        rule for dataset, key, rule in rows(site.dsn("validator"), query) if (dataset, key, rule) not in allowed
-    )
+    return Counter(rule for dataset, key, rule in review(query) if (dataset, key, rule) not in allowed)
 
 
 def _troubles(caught: list[Caught]) -> list[str]:

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from governance.database import taking
 from governance.errors import GovernanceError, PolicyError, WarehouseUnavailableError
 from governance.run_log import RuleOutcome
 from governance.warehouse import Finding
@@ -107,9 +107,8 @@ def _logged_in(context: Any, url: str) -> Iterator[Any]:
 
 def _url(dsn: str, partition_key: str) -> str:
     """The DSN for SQLAlchemy, each of its sessions bound to the partition that the views show."""
-    rest = dsn.split("://", 1)[1]
-    options = quote(f"-c governance.partition_key={partition_key}")
-    return f"postgresql+psycopg2://{rest}{'&' if '?' in rest else '?'}options={options}"
+    bound = taking(dsn, **{"governance.partition_key": partition_key})
+    return f"postgresql+psycopg2://{bound.split('://', 1)[1]}"
 
 
 def _results(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -158,6 +158,15 @@ class Warehouse:
             raise WarehouseUnavailableError(f"{failed}; nothing was published; the task retries") from None
 
     # -- changing --------------------------------------------------------------------------------------------------
+
+    def keep_texts(self, texts: Mapping[str, tuple[str, str]]) -> None:
+        """Keep the texts behind digests, digest -> (name, text), so that what entries name can be read for ever."""
+        if not texts:
+            return
+        missing = self._rows("SELECT audit.missing_texts(%s)", (list(texts),))
+        with self._transaction() as cursor:
+            for (digest,) in missing:
+                cursor.execute("SELECT audit.keep_text(%s, %s)", texts[digest])
 
     def append(self, entry: Entry) -> None:
         """Append an entry that has no effect of its own: an intent, a failure, a replay."""
@@ -352,7 +361,9 @@ class Warehouse:
 def connect(dsn: str, label: str = "the warehouse") -> Iterator[Warehouse]:
     """A warehouse connection, closed at the end. Raises WarehouseUnavailableError when there is no server."""
     with translated(label):
-        connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS, application_name="wellbe-governance")
+        connection = psycopg2.connect(
+            dsn, connect_timeout=CONNECT_SECONDS, fallback_application_name="wellbe-governance"
+        )
     try:
         yield Warehouse(connection, dsn, label)
     finally:

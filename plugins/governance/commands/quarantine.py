@@ -7,7 +7,7 @@ import subprocess
 from datetime import UTC, datetime
 
 from governance import partitions
-from governance.commands.reading import day, rows
+from governance.commands.reading import FINDINGS, day, lent, rows
 from governance.embedded import airflow, airflow_config
 from governance.embedded import site as sites
 from governance.embedded.cli import say
@@ -38,9 +38,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = rows(
-        sites.load().dsn("validator"), named_query("quarantined"), (arguments.dataset,) * 2 + (arguments.partition,) * 2
-    )
+    with lent(sites.load(), "quarantine list", "steward", FINDINGS) as query:
+        found = query(named_query("quarantined"), (arguments.dataset,) * 2 + (arguments.partition,) * 2)
     keys_title = "  KEYS" if arguments.keys else ""
     say(f"{'DATASET':<9} {'PARTITION':<11} {'RULE':<34} {'TABLE':<19} {'ROWS':>6}{keys_title}")
     for dataset, partition, rule, table, count, keys in found:
@@ -80,7 +79,7 @@ def _require_settled(site: Site, dataset: str, key: str) -> None:
         now=datetime.now(UTC),
     )
     query = "SELECT state FROM control.batches WHERE dataset = %s AND partition_key = %s"
-    if rows(site.dsn("validator"), query, (dataset, key)) != [("settled",)]:
+    if rows(site.dsn("coordinator"), query, (dataset, key)) != [("settled",)]:
         raise PartitionError(
             f"dataset {dataset}, partition {key}: not validated yet, so nothing of it is in quarantine"
         )

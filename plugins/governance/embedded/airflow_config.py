@@ -17,10 +17,10 @@ from governance.embedded.site import ADDRESS, CHECKOUT, LOGINS, UI_USER, Site, p
 
 _CONNECTIONS = {
     "wellbe_source": "puller",
-    "wellbe_warehouse_loader": "loader",
-    "wellbe_warehouse_validator": "validator",
-    "wellbe_warehouse_publisher": "publisher",
+    "wellbe_warehouse": "pipeline",
+    "wellbe_warehouse_coordinator": "coordinator",
     "wellbe_warehouse_custodian": "custodian",
+    "wellbe_warehouse_sequencer": "sequencer",
 }
 """Airflow connection -> the role that it logs in as."""
 

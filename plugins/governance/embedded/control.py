@@ -138,7 +138,8 @@ def _start_cluster(site: Site, name: ClusterName, say: Say) -> None:
         say(f"starting Postgres for the {name} on {ADDRESS}:{cluster.port}")
         postgres.create(cluster)
         postgres.start(cluster)
-    provision.provision(site, name)
+    policy = policies.load(site=site.policy_path)
+    provision.provision(site, name, workspaces.entry_by_hand(policy, "provision"))
 
 
 def _with_free_ports(site: Site) -> Site:
@@ -161,7 +162,8 @@ def _migrate(site: Site, say: Say) -> None:
     policy = policies.load(site=site.policy_path)
     sources.migrate(site.dsn("wellbe_owner"))
     sources.grant(site.dsn("wellbe_owner"), policy)
-    schema.migrate(site.dsn("governance_owner"), policy)
+    schema.migrate(site.dsn("governance_owner"), policy, workspaces.entry_by_hand(policy, "migrate"))
+    provision.note_logins(site, workspaces.entry_by_hand(policy, "note_logins"))
     _bring_keys(site, policy, say)
     _bring_signers(site)
 
@@ -172,7 +174,7 @@ def _bring_keys(site: Site, policy: Policy, say: Say) -> None:
     Nowhere else: a new keyring, or a new store, could read nothing of what lost ones wrote. Raises KeyringError.
     """
     owner_dsn = site.dsn("governance_owner")
-    is_new = not site.key_store_path.exists() and schema.is_empty(owner_dsn)
+    is_new = not site.key_store_path.exists() and schema.is_empty(site.dsn("coordinator"))
     if not site.keyring_path.exists() and is_new:
         Keyring.create(site.keyring_path)
     keyring = Keyring.load(site.keyring_path)

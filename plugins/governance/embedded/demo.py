@@ -189,7 +189,11 @@ def _tell(site: Site, told: set[str]) -> bool:
     from governance import history
     from governance.commands.reading import log_entries
 
-    ended = [t for t in history.attempts(log_entries(site.dsn("auditor"))) if t.ended_at and t.dataset in DATASETS]
+    ended = [
+        t
+        for t in history.attempts(log_entries(site.dsn("auditor")))
+        if t.ended_at and t.dataset in DATASETS and t.event != "read"
+    ]
     fresh = [t for t in ended if t.attempt_id not in told]
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
         told.add(tried.attempt_id)

@@ -9,29 +9,48 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor
 
 from governance.embedded.site import LOGINS, ClusterName, Site
+from governance.run_log import Entry
 
 _SUPERUSER: dict[ClusterName, str] = {"source": "source_postgres", "warehouse": "postgres"}
 _OWNER = {"wellbe": "wellbe_owner", "governance": "governance_owner", "airflow": "airflow"}
 
 
-def provision(site: Site, cluster: ClusterName) -> None:
+NOTE_LOGIN = """
+CREATE OR REPLACE FUNCTION audit.note_login() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_is_in_recovery() THEN
+        INSERT INTO audit.sessions (process_id, database_login, application_name)
+        VALUES (pg_backend_pid(), session_user, current_setting('application_name'));
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION audit.note_login() FROM PUBLIC;
+"""
+
+
+def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
     """Make what is missing of a running cluster's databases and roles, and set all passwords to the site's.
 
-    Idempotent.
+    Idempotent. `entry` says so in the run log, once there is one.
     """
     roles = [role for role, login in LOGINS.items() if login.cluster == cluster and login.user != "postgres"]
+    logins = [role for role in roles if not LOGINS[role].taken_by]
     databases = sorted({LOGINS[role].database for role in roles})
     admin_dsn = site.dsn(_SUPERUSER[cluster])
     with closing(psycopg2.connect(admin_dsn)) as connection:
         connection.autocommit = True  # CREATE DATABASE knows no transaction
         with connection.cursor() as c:
             for role in roles:
-                _make_role(c, role, site.passwords[role])
+                _make_role(c, role, site.passwords[role] if role in logins else None)
+            for role in roles:
+                if login := LOGINS[role].taken_by:
+                    # Not inherited: the login has none of its rights until it takes the role.
+                    _run(c, "GRANT {} TO {} WITH INHERIT FALSE, SET TRUE", role, login)
             for database in databases:
                 _make_database(c, database)
             for database in ("postgres", "template1"):
                 _close_to_everybody(c, database)
-            for role in roles:
+            for role in logins:
                 _run(c, "GRANT CONNECT ON DATABASE {} TO {}", LOGINS[role].database, role)
     for database in databases:
         with closing(psycopg2.connect(admin_dsn, dbname=database)) as connection, connection, connection.cursor() as c:
@@ -42,14 +61,33 @@ def provision(site: Site, cluster: ClusterName) -> None:
             c.execute(
                 "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC"
             )
+            c.execute("SELECT to_regprocedure('audit.append(text)') IS NOT NULL")
+            if c.fetchone() == (True,):
+                c.execute("SELECT audit.append(%s)", (entry.canonical(),))
 
 
-def _make_role(c: cursor, role: str, password: str) -> None:
+def note_logins(site: Site, entry: Entry) -> None:
+    """Let our database note every connection (audit.sessions); only a superuser can make it do so.
+
+    A connection that cannot be noted is refused: it might read, and nobody would know.
+    """
+    admin_dsn = site.dsn("postgres")
+    with closing(psycopg2.connect(admin_dsn, dbname="governance")) as connection, connection, connection.cursor() as c:
+        c.execute(NOTE_LOGIN)
+        c.execute("SELECT FROM pg_event_trigger WHERE evtname = 'note_login'")
+        if not c.fetchone():
+            c.execute("CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION audit.note_login()")
+        c.execute("ALTER EVENT TRIGGER note_login ENABLE ALWAYS")
+        c.execute("SELECT audit.append(%s)", (entry.canonical(),))
+
+
+def _make_role(c: cursor, role: str, password: str | None) -> None:
     c.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
     if not c.fetchone():
         _run(c, "CREATE ROLE {}", role)
-    options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
-    c.execute(sql.SQL("ALTER ROLE {} " + options).format(sql.Identifier(role), sql.Literal(password)))
+    options = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
+    login = "LOGIN " if password else "NOLOGIN "
+    c.execute(sql.SQL("ALTER ROLE {} " + login + options).format(sql.Identifier(role), sql.Literal(password)))
 
 
 def _make_database(c: cursor, database: str) -> None:

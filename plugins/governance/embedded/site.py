@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from governance.database import taking
 from governance.errors import SiteError
 
 ADDRESS = "127.0.0.1"
@@ -25,15 +26,18 @@ ClusterName = Literal["source", "warehouse"]
 
 @dataclass(frozen=True)
 class Login:
-    """Where a role logs in: cluster, database, and its name there."""
+    """Where a role logs in: cluster, database, and its name there; `taken_by` where another logs in and takes it."""
 
     cluster: ClusterName
     database: str
     user: str
+    taken_by: str | None = None
 
 
-WORKING_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "custodian", "sequencer")
-"""Roles of our database that steps work as."""
+TAKEN_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
+"""Roles of our database that the login `pipeline` takes, once the run log says so."""
+WORKING_LOGINS = ("pipeline", "custodian", "sequencer", "coordinator")
+"""Logins of our database that steps work with."""
 
 LOGINS: Mapping[str, Login] = MappingProxyType(
     {
@@ -43,14 +47,17 @@ LOGINS: Mapping[str, Login] = MappingProxyType(
         "postgres": Login("warehouse", "postgres", "postgres"),
         "airflow": Login("warehouse", "airflow", "airflow"),
         **{
-            role: Login("warehouse", "governance", role)
-            for role in ("governance_owner", *WORKING_ROLES, "analyst", "auditor")
+            role: Login("warehouse", "governance", role) for role in ("migrator", *WORKING_LOGINS, "analyst", "auditor")
         },
+        "governance_owner": Login("warehouse", "governance", "governance_owner", taken_by="migrator"),
+        **{role: Login("warehouse", "governance", role, taken_by="pipeline") for role in TAKEN_ROLES},
     }
 )
 """Every role of both clusters by the name that `Site.dsn` knows it by; the two superusers differ only here."""
 
-ROLES_FOR_PEOPLE = ("analyst", "auditor", "puller", "sharer", "airflow")
+WITH_PASSWORD = tuple(role for role, login in LOGINS.items() if not login.taken_by)
+
+ROLES_FOR_PEOPLE = ("analyst", "auditor", "puller", "airflow")
 """The roles that the command line hands out."""
 
 
@@ -73,14 +80,18 @@ class Site:
         return self.source_port if cluster == "source" else self.warehouse_port
 
     def dsn(self, role: str) -> str:
-        """The libpq URI, password included, with which a role of `LOGINS` connects. Raises SiteError for any other."""
+        """The libpq URI, password included, with which one works as a role of `LOGINS`. Raises SiteError for any other."""
         login = _login(role)
+        if login.taken_by:
+            return taking(self.dsn(login.taken_by), role)
         # Passwords are hex digits, so nothing in the URI needs quoting.
         return f"postgresql://{login.user}:{self.passwords[role]}@{ADDRESS}:{self.port(login.cluster)}/{login.database}"
 
     def libpq_environment(self, role: str) -> dict[str, str]:
         """The same as environment variables, for programs whose arguments everybody can read in the process list."""
         login = _login(role)
+        if login.taken_by:
+            return {**self.libpq_environment(login.taken_by), "PGOPTIONS": f"-c role={role}"}
         return {
             "PGHOST": ADDRESS,
             "PGPORT": str(self.port(login.cluster)),
@@ -148,7 +159,7 @@ def load_or_create(data_dir: Path | None = None) -> Site:
     folder = data_dir or default_data_dir()
     if (folder / "site.json").exists():
         site = load(folder)
-        missing = {role: secrets.token_hex(24) for role in LOGINS if role not in site.passwords}
+        missing = {role: secrets.token_hex(24) for role in WITH_PASSWORD if role not in site.passwords}
         if not missing:
             return site
         # A role that a later version of this project added.
@@ -233,7 +244,7 @@ def _new(folder: Path) -> Site:
         source_port=source_port,
         warehouse_port=warehouse_port,
         api_port=api_port,
-        passwords={role: secrets.token_hex(24) for role in LOGINS},
+        passwords={role: secrets.token_hex(24) for role in WITH_PASSWORD},
         ui_password=secrets.token_hex(8),
         fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         jwt_secret=secrets.token_hex(32),

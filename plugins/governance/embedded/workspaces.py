@@ -11,7 +11,8 @@ from governance import policy as policies
 from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.policy import Policy
-from governance.run_log import Run
+from governance.recording import code_digest, new_id
+from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.signers import CheckpointFolder, Signers
 from governance.steps import Workspace
 
@@ -42,6 +43,14 @@ def by_hand(command: str) -> Run:
         trigger="manual",
         triggered_by=_user(),
     )
+
+
+def entry_by_hand(policy: Policy, event: str) -> Entry:
+    """The entry of what a command did to the site itself."""
+    run = by_hand(event)
+    digests = Digests(policy.digest, None, code_digest())
+    attempt = Attempt(new_id(), event, Batch("site", "all", run.run_id), run, digests, ("R1",))
+    return attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC))
 
 
 def _user() -> str:

@@ -109,7 +109,12 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
     batch = Batch("keys", "all", run.run_id)
     digests = Digests(workspace.policy.digest, None, code_digest())
     dsn = workspace.warehouse_dsn(ROLE)
-    recorded = Recorded(Attempt(new_id(), event, batch, run, digests, CLAUSES), dsn=dsn, clock=workspace.clock)
+    recorded = Recorded(
+        Attempt(new_id(), event, batch, run, digests, CLAUSES),
+        dsn=dsn,
+        clock=workspace.clock,
+        texts=workspace.policy.texts,
+    )
     with recorded, warehouse.connect(dsn, batch.label) as connection, connection.exclusive(batch):
         yield recorded, connection
 

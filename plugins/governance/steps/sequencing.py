@@ -23,6 +23,8 @@ from governance.warehouse import Warehouse
 
 ROLE = "sequencer"
 CLAUSES = ("J2", "R1")
+SETTLING = timedelta(minutes=2)
+"""A connection opens before the entry that it appends is there."""
 
 
 def sequence(workspace: Workspace) -> dict[str, int]:
@@ -107,7 +109,7 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
     """An act on the log, by nobody else at the same time. Its outcome is an entry only when it fails: the heartbeat
     stands for it otherwise. Raises ContendedError."""
     attempt, dsn = _attempt(workspace, event, run), workspace.warehouse_dsn(ROLE)
-    recorded = Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False)
+    recorded = Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
     with (
         recorded,
         warehouse.connect(dsn, "the run log") as connection,
@@ -166,8 +168,14 @@ def _heartbeat(
 ) -> None:
     """The entry that proves, later, that nothing else happened between it and the one before."""
     minutes = float(workspace.policy.value("merge_delay_minutes"))
+    until = workspace.clock() - SETTLING
+    since = until - timedelta(days=1)
+    unrecorded = tree.unrecorded_sessions(since, until)
     late = tree.waiting(workspace.clock() - timedelta(minutes=minutes))
     alarms = [f"R1 {late} entries waited longer than {minutes:g} minutes for their place"] if late else []
+    if unrecorded:
+        shown = ", ".join(f"{number} of {login}" for number, login in unrecorded[:5])
+        alarms.append(f"J2 {len(unrecorded)} connections of the last day could read without an entry: {shown}")
     details = {"last_checkpoint": held.text.strip().replace("\n", " ")} if held else {}
     entry = recorded.outcome_of(
         recorded.attempt.attempt_id, "heartbeat", Outcome.PASSED, alarms=alarms, details=details,

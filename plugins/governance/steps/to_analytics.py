@@ -25,7 +25,7 @@ def missing_predecessor(workspace: Workspace, batch: Batch) -> str | None:
     if partition.day == workspace.policy.first_partition(batch.dataset):
         return None
     before = partition.day - timedelta(days=1)
-    with warehouse.connect(workspace.warehouse_dsn("publisher"), batch.label) as connection:
+    with warehouse.connect(workspace.warehouse_dsn("coordinator"), batch.label) as connection:
         return None if connection.is_published(batch.dataset, before) else before.isoformat()
 
 
@@ -56,7 +56,9 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
     import pandas as pd
 
     day = hop.partition.day
-    rows, erased = _without_erased(hop, hop.warehouse.undecided(hop.batch.dataset, day))
+    undecided = hop.warehouse.undecided(hop.batch.dataset, day)
+    hop.lent.rows += undecided.num_rows
+    rows, erased = _without_erased(hop, undecided)
     accepted = _in_clear(hop, rows)
     release = _release(hop, accepted)
     decisions = pd.concat([release.decisions, erased], ignore_index=True)

@@ -38,11 +38,12 @@ def _settle(hop: Hop, state: LandedBatch) -> Settled:
     if has_rows:  # zero rows are no data, and Great Expectations would let them pass
         verdict = validation.validate(
             validation.load_suite(hop.batch.dataset, hop.workspace.suites),
-            dsn=hop.workspace.warehouse_dsn("validator"),
+            dsn=hop.lent.dsn,
             partition_key=hop.batch.partition_key,
             expected_rows=_expected_rows(state, hop.spec),
             label=hop.batch.label,
         )
+        hop.lent.rows += sum(state.landed_counts.values())
         hop.recorded.facts["rules"] = verdict.rules
         if verdict.stopped_by:
             first = verdict.stopped_by[0]

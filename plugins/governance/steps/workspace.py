@@ -9,14 +9,14 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from governance import partitions, validation, warehouse
+from governance import door, partitions, validation, warehouse
 from governance.datasets import Dataset
 from governance.errors import PartitionError
 from governance.keys import Keys, KeyService
 from governance.partitions import Partition
 from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
-from governance.rules import suite_digest
+from governance.rules import suite_digest, suite_text
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run
 from governance.signers import CheckpointFolder, Signers
 from governance.warehouse import LandedBatch, Warehouse
@@ -51,18 +51,33 @@ class Workspace:
 
         Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server.
         """
-        dsn = self.warehouse_dsn(role)
         spec = self.policy.dataset(batch.dataset)
         suite = validation.load_suite(batch.dataset, self.suites)
-        digests = Digests(self.policy.digest, suite_digest(suite), code_digest())
+        digest = suite_digest(suite)
+        digests = Digests(self.policy.digest, digest, code_digest())
+        texts = self.policy.texts | {digest: (f"suite {batch.dataset}", suite_text(suite))}
         attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
-        recorded = Recorded(attempt, dsn=dsn, clock=self.clock)
-        with recorded, warehouse.connect(dsn, batch.label) as connection, connection.exclusive(batch):
-            hop = Hop(self, spec, batch, recorded, connection, role)
+        recorded = Recorded(attempt, dsn=self.warehouse_dsn(door.LOGIN), clock=self.clock, texts=texts)
+        with (
+            recorded,
+            door.lent(self, attempt, role, self._read_by(role, spec)) as lent,
+            warehouse.connect(lent.dsn, batch.label) as connection,
+            connection.exclusive(batch),
+        ):
+            hop = Hop(self, spec, batch, recorded, connection, role, lent)
             try:
                 yield hop
             finally:
                 hop.let_go()
+
+    def _read_by(self, role: str, spec: Dataset) -> dict[str, list[str]]:
+        """The columns that a role reads in a hop of a dataset: what its purpose may read of it, table by table."""
+        zone = {"validator": "landing", "publisher": "vault"}.get(role)
+        if zone is None:
+            return {}
+        purpose = self.policy.purpose_of(role)
+        columns = {f"{zone}.{name}": table.columns_for(purpose) for name, table in spec.landed.items()}
+        return {table: sorted(names) for table, names in columns.items() if names}
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ class Hop:
     recorded: Recorded
     warehouse: Warehouse
     role: str
+    lent: door.Lent
 
     def keys(self, purpose: str) -> Keys:
         """The keys that this hop's role may use for a purpose; what it may not use is refused and recorded (J2)."""
