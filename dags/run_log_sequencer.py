@@ -5,8 +5,8 @@ Gives every entry of the run log that waits its place as a leaf of the Merkle tr
 appended in the transaction of their effect and wait for nobody; the policy value `merge_delay_minutes` says within how
 long they have their place.
 
-**A failure means** the database cannot be reached (it retries), the tiles of the tree do not fit its leaves, or an entry
-that was appended is gone before it got its place: somebody changed the run log.
+**A failure means** the database cannot be reached (it retries), the tiles of the tree do not fit its leaves, or an
+entry that was appended is gone before it got its place: somebody changed the run log.
 
 **What to do:** read the task's message; `governance verify-log` compares the whole log with its checkpoints. Where
 something was changed, tell the auditor before you touch anything.

@@ -45,9 +45,12 @@ def content(site: Site, zone: str, table: str, now: datetime = builders.NOW) -> 
 
 
 def entries(site: Site, event: str = "%", phase: str = "%") -> list[dict[str, Any]]:
-    """Entries of the run log, oldest first."""
-    query = "SELECT entry FROM audit.run_log WHERE event LIKE %s AND phase LIKE %s ORDER BY written_at"
-    return [json.loads(entry) for (entry,) in builders.read(site, query, event, phase)]
+    """Entries of the run log, oldest first; those of reads only when they are asked for by name."""
+    query = (
+        "SELECT entry FROM audit.run_log WHERE event LIKE %s AND (event <> 'read' OR %s = 'read') AND phase LIKE %s "
+        "ORDER BY written_at"
+    )
+    return [json.loads(entry) for (entry,) in builders.read(site, query, event, event, phase)]
 
 
 def outcomes(site: Site, event: str = "%") -> list[str]:

@@ -1,7 +1,7 @@
-"""The one door to rows of landing, vault and quarantine: first the run log says who reads what, then a role is lent (J2).
+"""The one door to rows of landing, vault and quarantine: first an entry says who reads what, then a role is lent (J2).
 
-Nobody logs in as a role that may read there. The login that takes such a role may do nothing else than write to the log,
-until it takes one; what opens here commits an entry (role, run or person, purpose, columns) before it hands out an
+Nobody logs in as a role that may read there. The login that takes such a role may do nothing else than write to the
+log, until it takes one; what opens here commits an entry (role, run or person, purpose, columns) before it hands out an
 address that takes the role, and closes the entry with the number of rows. The address carries the id of the entry, so
 that every connection can be held against the log (sql/log/unrecorded_sessions.sql).
 """

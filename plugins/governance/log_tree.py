@@ -1,7 +1,7 @@
 """The run log's tree in our database: order given to entries, tiles kept, leaves and hashes read (clause R1).
 
-Entries are appended unordered, in the transactions of their effects. One sequencer at a time gives those that wait their
-places, in one transaction: leaves, tiles and the end of the waiting are there together or not at all.
+Entries are appended unordered, in the transactions of their effects. One sequencer at a time gives those that wait
+their places, in one transaction: leaves, tiles and the end of the waiting are there together or not at all.
 """
 
 from __future__ import annotations

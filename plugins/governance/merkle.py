@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 6962 (section 2.1; the same in RFC 9162): hashes, roots and proofs.
 
-Verification returns nothing or raises. One recursion serves every proof: that a leaf is in a tree, that a tree extends an
-earlier one, and both for a subtree `[start, end)` as draft-ietf-plants-merkle-tree-certs defines it (an inclusion proof
-is the consistency proof of a subtree of one leaf).
+Verification returns nothing or raises. One recursion serves every proof: that a leaf is in a tree, that a tree extends
+an earlier one, and both for a subtree `[start, end)` as draft-ietf-plants-merkle-tree-certs defines it (an inclusion
+proof is the consistency proof of a subtree of one leaf).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Compact:
     def __init__(self, size: int = 0, roots: Iterable[bytes] = ()) -> None:
         self.size = size
         self._roots = list(roots)  # largest first, one for each bit of the size
-        if len(self._roots) != size.bit_count():
+        if size < 0 or len(self._roots) != size.bit_count():
             raise ProofError(f"a tree of {size} leaves has {size.bit_count()} perfect subtrees, not {len(self._roots)}")
 
     def extend(self, leaves: Iterable[bytes]) -> None:
@@ -61,8 +61,7 @@ class Compact:
                 node = sha256(NODE + roots.pop() + node).digest()
                 full >>= 1
             roots.append(node)
-            size += 1
-        self.size = size
+            self.size = size = size + 1
 
     def root(self) -> bytes:
         """The root of what has been appended."""
@@ -85,14 +84,16 @@ def inclusion_proof(index: int, size: int, hash_of: Range) -> list[bytes]:
 
 
 def consistency_proof(old: int, new: int, hash_of: Range) -> list[bytes]:
-    """The proof that the tree of `new` leaves begins with the tree of `old`. Raises ProofError for sizes out of order."""
+    """The proof that the tree of `new` leaves begins with that of `old`. Raises ProofError for sizes out of order."""
     if not 0 < old <= new:
         raise ProofError(f"nothing can be proven of a tree of {old} leaves and a later one of {new}")
     return _proof(0, old, 0, new, hash_of, is_known=True)
 
 
-def _proof(start: int, end: int, low: int, high: int, hash_of: Range, *, is_known: bool) -> list[bytes]:
-    """Hashes beside the subtree `[start, end)` inside `[low, high)`, the innermost first (RFC 6962, 2.1.1 and 2.1.2)."""
+def _proof(  # noqa: PLR0913 -- a subtree in a tree
+    start: int, end: int, low: int, high: int, hash_of: Range, *, is_known: bool
+) -> list[bytes]:
+    """Hashes beside the subtree `[start, end)` inside `[low, high)`, the innermost first (RFC 6962, 2.1.1, 2.1.2)."""
     if (start, end) == (low, high):
         return [] if is_known else [hash_of(start, end)]
     middle = low + _split(high - low)
@@ -118,7 +119,7 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
     verify_subtree_consistency(0, old, new, proof, old_root, new_root)
 
 
-def verify_subtree_inclusion(
+def verify_subtree_inclusion(  # noqa: PLR0913 -- as the draft has them
     index: int, start: int, end: int, leaf: bytes, proof: Sequence[bytes], expected: bytes
 ) -> None:
     """As verify_inclusion, in the subtree `[start, end)`."""
@@ -129,7 +130,7 @@ def verify_subtree_inclusion(
     _require_same(found, expected)
 
 
-def verify_subtree_consistency(
+def verify_subtree_consistency(  # noqa: PLR0913 -- as the draft has them
     start: int, end: int, size: int, proof: Sequence[bytes], sub_root: bytes, whole_root: bytes
 ) -> None:
     """As verify_consistency, for the leaves `[start, end)` inside a tree of `size`."""

@@ -21,8 +21,10 @@ from governance.errors import ProofError
 from governance.merkle import HASH_BYTES
 
 ED25519 = b"\x01"
+ID_BYTES = 4
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
-_SIGNATURE = re.compile(r"— (\S+) (\S+)")
+_NAME = re.compile(r"[^\s+]+")
+_SIGNATURE = re.compile(r"— ([^\s+]+) (\S+)")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -36,7 +38,7 @@ class Verifier:
     @property
     def key_id(self) -> bytes:
         """First four bytes of the SHA-256 of name, newline, type and public key."""
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:ID_BYTES]
 
     @classmethod
     def parse(cls, text: str) -> Verifier:
@@ -57,6 +59,10 @@ class Signer:
 
     name: str
     _key: Ed25519PrivateKey
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ProofError("the name of a key is not empty, and holds neither a space nor a plus")
 
     @classmethod
     def parse(cls, text: str) -> Signer:
@@ -105,7 +111,9 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
 
     def signed(self, signers: Iterable[Signer]) -> str:
-        """The note: text, empty line, a signature line of each signer."""
+        """The note: text, empty line, a signature line of each signer. Raises ProofError for what nobody could read."""
+        if _checkpoint(_printable(self.text)) != self:
+            raise ProofError("a checkpoint that would not be read is not signed")
         return f"{self.text}\n{''.join(signer.signature(self.text) for signer in signers)}"
 
 
@@ -119,11 +127,11 @@ def opened(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     signed = 0
     for name, signature in signatures:
-        verifier = known.get((name, signature[:4]))
+        verifier = known.get((name, signature[:ID_BYTES]))
         if verifier is None:
             continue
         try:
-            Ed25519PublicKey.from_public_bytes(verifier.public).verify(signature[4:], text.encode())
+            Ed25519PublicKey.from_public_bytes(verifier.public).verify(signature[ID_BYTES:], text.encode())
         except InvalidSignature:
             raise ProofError(f"the signature of {name} on the checkpoint is wrong") from None
         signed += name == checkpoint.origin
@@ -140,12 +148,15 @@ def proof_text(index: int, proof: Sequence[bytes], note: str) -> str:
 
 def parsed_proof(text: str) -> tuple[int, list[bytes], str]:
     """Index, hashes and checkpoint note of a tlog-proof. Raises ProofError."""
-    head, _, note = text.partition("\n\n")
+    head, divider, note = text.partition("\n\n")
     header, *lines = head.split("\n")
     if lines and lines[0].startswith("extra "):
+        _decoded(lines[0].removeprefix("extra "))
         lines = lines[1:]
     if header != PROOF_HEADER or not lines or not lines[0].startswith("index "):
         raise ProofError(f"a proof begins with {PROOF_HEADER} and an index")
+    if not divider:
+        raise ProofError("a proof ends with a checkpoint, after an empty line")
     return _number(lines[0].removeprefix("index ")), [_hash(line) for line in lines[1:]], note
 
 
@@ -156,9 +167,7 @@ def consistency_text(old: int, proof: Sequence[bytes], note: str) -> str:
 
 
 def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    if any(ord(character) < 32 and character != "\n" for character in note):
-        raise ProofError("a note holds no control characters")
-    head, divider, tail = note.rpartition("\n\n")
+    head, divider, tail = _printable(note).rpartition("\n\n")
     if not divider or not tail.endswith("\n"):
         raise ProofError("a note has a text, an empty line and signature lines")
     signatures = []
@@ -166,8 +175,19 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
         match = _SIGNATURE.fullmatch(line)
         if not match:
             raise ProofError("a signature line is a dash, a name and a signature")
-        signatures.append((match[1], _decoded(match[2])))
+        signature = _decoded(match[2])
+        if len(signature) <= ID_BYTES:
+            raise ProofError("a signature is the id of its key, four bytes, and more")
+        signatures.append((match[1], signature))
     return f"{head}\n", signatures
+
+
+def _printable(text: str) -> str:
+    if any(ord(character) < 32 and character != "\n" for character in text):
+        raise ProofError("a note holds no control characters")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ProofError("a note is Unicode text")
+    return text
 
 
 def _checkpoint(text: str) -> Checkpoint:

@@ -48,18 +48,18 @@ def parts(folder: Path, site: Path | None) -> dict[str, Any]:
     `digest` is the SHA-256 of the list of its files, as `sha256sum` writes it; `texts` has that list and every file by
     digest, as (name, text). Keys are those of `policy.Policy`. Raises PolicyError naming the file.
     """
-    found: dict[str, Any] = {"datasets": {}, "site": {}}
+    found: dict[str, Any] = {"datasets": {}, "site": {}, "digest": "", "texts": {}}
     texts: dict[str, tuple[str, str]] = {}
     listed = ""
     for path in sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.csv")):
-        content, name = path.read_bytes(), path.relative_to(folder).as_posix()
-        listed += _keep(texts, f"policies/{name}", content)
+        content = path.read_bytes()
         if path.suffix == ".yaml":
             _add(found, path.stem, mapping(path.name, content))
+        listed += _keep(texts, f"policies/{path.relative_to(folder).as_posix()}", content)
     if site is not None and site.exists():
         content = site.read_bytes()
-        listed += _keep(texts, "site.yaml", content)
         found["site"] = mapping(site.name, content)
+        listed += _keep(texts, "site.yaml", content)
     digest = hashlib.sha256(listed.encode()).hexdigest()
     return {**found, "digest": digest, "texts": texts | {digest: ("policy", listed)}}
 

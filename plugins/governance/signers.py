@@ -19,8 +19,8 @@ from governance.notes import Checkpoint, Signer, Verifier, opened
 SUFFIX = ".checkpoint"
 KEYS_FILE = "keys.txt"
 _KEYS_HEAD = (
-    "# Public keys of this run log's checkpoints, one a line. Compare them once, by another way than this folder, with those\n"
-    "# that the operator tells you; from then on the log itself announces a new one before it is used.\n"
+    "# Public keys of this run log's checkpoints, one a line. Compare them once, by another way than this folder,\n"
+    "# with those that the operator tells you; from then on the log itself announces a new one before it is used.\n"
 )
 
 
@@ -49,7 +49,7 @@ class Signers:
             mode, text = path.stat().st_mode & 0o777, path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             raise RunLogError(
-                f"the signer keys in {path} cannot be read: restore the file; a new key could not be told from a forger's"
+                f"the signer keys in {path} cannot be read: restore the file; a new key looks like a forger's"
             ) from None
         if mode & 0o077:
             raise RunLogError(f"{path} can be read by others (mode {mode:04o}): set it to 0600, and replace the key")
@@ -86,7 +86,8 @@ class Signers:
         """Write their file, whole or not at all. Raises RunLogError where they come from a connection."""
         if self.path is None:
             raise RunLogError(
-                "the signer keys come from a connection: put the new key there, beside the old one until the next checkpoint"
+                "the signer keys come from a connection: put the new key there, beside the old one until the next "
+                "checkpoint"
             )
         draft = self.path if flag else self.path.with_name(f"{self.path.name}.draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | (flag or os.O_TRUNC), 0o600)

@@ -1,7 +1,7 @@
 """The hashes of a Merkle tree as tiles: 256 hashes of one level each, every eighth level of the tree.
 
-The layout of c2sp.org/tlog-tiles: a tree of 10 million leaves is 39 thousand tiles of 8 KiB, and a proof reads a handful
-of them. What lies between two levels of tiles is computed.
+The layout of c2sp.org/tlog-tiles: a tree of 10 million leaves is 39 thousand tiles of 8 KiB, and a proof reads a
+handful of them. What lies between two levels of tiles is computed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ def edge(size: int) -> list[Place]:
 def appended(size: int, unfilled: Mapping[Place, bytes], leaves: Sequence[bytes]) -> dict[Place, bytes]:
     """The tiles that are new or changed when leaf hashes are appended to a tree of `size` leaves.
 
-    `unfilled` holds the tiles that `edge` names. Raises ProofError when they do not fit the size.
+    `unfilled` holds the tiles that `edge` names, and no other. Raises ProofError when they do not fit the size.
     """
     for level, entries in _entries(size):
         held = unfilled.get((level, entries // WIDTH), b"")
         if len(held) != entries % WIDTH * HASH_BYTES:
             raise ProofError(f"level {level} of a tree of {size} leaves ends in a tile of another length")
+    if strange := sorted(unfilled.keys() - set(edge(size))):
+        raise ProofError(f"a tree of {size} leaves has no unfilled tile {strange[0]}")
+    if any(len(hashed) != HASH_BYTES for hashed in leaves):
+        raise ProofError(f"the hash of a leaf has {HASH_BYTES} bytes")
     changed: dict[Place, bytes] = {}
     level, new = 0, b"".join(leaves)
     while new:
@@ -61,6 +65,8 @@ class Tiles:
         width = end - start
         if not width:
             return EMPTY_ROOT
+        if width < 0 or start % (1 << (width - 1).bit_length()):
+            raise ProofError(f"the leaves [{start}, {end}) are no subtree")
         if width & (width - 1) == 0:
             return self._perfect(start, width.bit_length() - 1)
         middle = start + (1 << width.bit_length() - 1)
@@ -82,6 +88,8 @@ class Tiles:
 
 def _entries(size: int) -> list[tuple[int, int]]:
     """Per level of tiles the number of hashes that a tree of `size` leaves has there."""
+    if size < 0:
+        raise ProofError("a tree has no fewer than no leaves")
     found, level = [], 0
     while size >> LEVELS * level:
         found.append((level, size >> LEVELS * level))

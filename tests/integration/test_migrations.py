@@ -30,8 +30,8 @@ def database(site: Site) -> Iterator[str]:
         connection.autocommit = True  # CREATE DATABASE knows no transaction
         with connection.cursor() as cursor:
             cursor.execute("CREATE DATABASE migrating OWNER governance_owner")
-            cursor.execute("GRANT CONNECT ON DATABASE migrating TO analyst")
-            yield site.dsn("governance_owner").rsplit("/", 1)[0] + "/migrating"
+            cursor.execute("GRANT CONNECT ON DATABASE migrating TO analyst, migrator")
+            yield site.dsn("governance_owner").replace("/governance?", "/migrating?")
             cursor.execute("DROP DATABASE migrating")
 
 
@@ -104,6 +104,8 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     after = content(database)
     assert before.keys() <= after.keys()
     for table, rows in before.items():  # a later version may add columns
+        for row in rows if table == "audit.run_log" else ():
+            row[0].pop("entry_sha256", None)  # 0005: the hash of its leaf says more
         assert [{name: new[name] for name in old} for (old,), (new,) in zip(rows, after[table], strict=True)] == [
             old for (old,) in rows
         ]

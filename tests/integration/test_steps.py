@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import traceback
@@ -139,18 +138,22 @@ def test_each_hop_leaves_an_intent_and_an_outcome_of_one_attempt(site: Site, wor
     }  # fmt: skip
 
 
-def test_an_entry_is_canonical_json_with_the_right_digest_written_by_the_role_of_its_hop(
+def test_an_entry_and_its_leaf_are_canonical_json_and_an_outcome_is_written_by_the_role_of_its_hop(
     site: Site, world: World, space: Workspace
 ) -> None:
     world.booking()
     world.booking(with_terms=False)
     through(space, "bookings", KEY)
-    rows = builders.read(site, "SELECT entry, entry_sha256, database_role, event FROM audit.run_log")
-    assert len(rows) == 6
-    for entry, digest, role, event in rows:
+    query = "SELECT r.entry, audit.leaf(r), database_role, database_login, event, phase FROM audit.run_log r"
+    rows = builders.read(site, query)
+    assert len(rows) == 10
+    for entry, leaf, role, login, event, phase in rows:
         assert rfc8785.dumps(json.loads(entry)) == entry.encode()
-        assert hashlib.sha256(entry.encode()).digest() == bytes(digest)
-        assert role == {"pull": "loader", "validate": "validator", "publish": "publisher"}[event]
+        assert rfc8785.dumps(json.loads(leaf)) == leaf.encode()
+        assert json.loads(leaf)["entry"] == json.loads(entry)
+        # Only the outcome is written by the role that had the effect; what comes before it is taken, is not.
+        working = {"pull": "loader", "validate": "validator", "publish": "publisher"}.get(event, "pipeline")
+        assert (role, login) == (working if phase == "outcome" else "pipeline", "pipeline")
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,11 @@ def test_a_compact_tree_with_too_few_or_too_many_roots_is_refused(size: int, hel
         Compact(size, LEAVES[:held])
 
 
-@pytest.mark.xfail(strict=True, reason="CODE: Compact(-1, one root) is taken, and extend then fails with IndexError")
 def test_a_compact_tree_of_a_negative_size_is_refused() -> None:
     with pytest.raises(ProofError):
         Compact(-1, LEAVES[:1])
 
 
-@pytest.mark.xfail(strict=True, reason="CODE: extend has taken the leaves into its roots but not into its size")
 def test_a_compact_tree_is_of_one_piece_also_when_its_leaves_break_off() -> None:
     def broken() -> Iterator[bytes]:
         yield from LEAVES[:3]

@@ -56,11 +56,26 @@ def test_a_site_shows_no_secret_when_it_is_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", LOGINS)
-def test_every_role_has_a_uri_with_its_own_password(tmp_path: Path, role: str) -> None:
+def test_every_role_has_a_uri_with_its_own_password_or_that_of_the_login_which_takes_it(
+    tmp_path: Path, role: str
+) -> None:
     site = sites.load_or_create(tmp_path)
     login = LOGINS[role]
     port = site.source_port if login.cluster == "source" else site.warehouse_port
-    assert site.dsn(role) == f"postgresql://{login.user}:{site.passwords[role]}@127.0.0.1:{port}/{login.database}"
+    where = f"127.0.0.1:{port}/{login.database}"
+    if login.taken_by:
+        password = site.passwords[login.taken_by]
+        assert site.dsn(role) == f"postgresql://{login.taken_by}:{password}@{where}?options=-c%20role%3D{role}"
+    else:
+        assert site.dsn(role) == f"postgresql://{login.user}:{site.passwords[role]}@{where}"
+
+
+@pytest.mark.clause("J2")
+def test_a_role_that_reads_personal_zones_has_no_password(tmp_path: Path) -> None:
+    site = sites.load_or_create(tmp_path)
+    readers = {"loader", "validator", "publisher", "sharer", "profiler", "screener", "steward", "governance_owner"}
+    assert {role for role, login in LOGINS.items() if login.taken_by} == readers
+    assert not readers & set(site.passwords)
 
 
 def test_the_environment_for_libpq_says_what_the_uri_says(tmp_path: Path) -> None:
@@ -72,7 +87,7 @@ def test_the_environment_for_libpq_says_what_the_uri_says(tmp_path: Path) -> Non
 
 @pytest.mark.clause("J2")
 def test_no_superuser_and_no_owner_is_handed_to_people() -> None:
-    assert set(ROLES_FOR_PEOPLE) == {"analyst", "auditor", "puller", "sharer", "airflow"}
+    assert set(ROLES_FOR_PEOPLE) == {"analyst", "auditor", "puller", "airflow"}
 
 
 def test_a_role_that_does_not_exist_is_refused_by_name(tmp_path: Path) -> None:
@@ -103,11 +118,11 @@ def test_clusters_without_their_passwords_are_not_given_new_ones(tmp_path: Path)
 
 def test_a_role_that_a_later_version_adds_gets_a_password(tmp_path: Path) -> None:
     site = sites.load_or_create(tmp_path)
-    fewer = {role: password for role, password in site.passwords.items() if role != "sharer"}
+    fewer = {role: password for role, password in site.passwords.items() if role != "auditor"}
     sites.save(dataclasses.replace(site, passwords=fewer))
     again = sites.load_or_create(tmp_path)
-    assert {**again.passwords, "sharer": None} == {**site.passwords, "sharer": None}
-    assert len(again.passwords["sharer"]) == 48
+    assert {**again.passwords, "auditor": None} == {**site.passwords, "auditor": None}
+    assert len(again.passwords["auditor"]) == 48
     assert sites.load(tmp_path) == again
 
 

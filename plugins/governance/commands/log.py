@@ -81,8 +81,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     for problem in problems:
         say(f"NOT VERIFIED: {problem}")
     say(
-        f"{origin}: {found.size - found.start:,} entries compared with {len(own)} checkpoints in {time.monotonic() - began:.1f} s; "
-        f"root {base64.b64encode(found.root).decode()} at {found.size:,}"
+        f"{origin}: {found.size - found.start:,} entries compared with {len(own)} checkpoints in "
+        f"{time.monotonic() - began:.1f} s; root {base64.b64encode(found.root).decode()} at {found.size:,}"
     )
     if found.uncovered:
         say(f"{found.uncovered:,} entries came after the last checkpoint: `governance log checkpoint` covers them")

@@ -16,7 +16,7 @@ from governance.errors import SiteError, WarehouseUnavailableError
 from governance.sources import named_query
 
 
-def rows(dsn: str, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def rows(dsn: str, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of a query. Raises SiteError when there is no server."""
     try:
         with (
@@ -24,7 +24,7 @@ def rows(dsn: str, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ..
             closing(psycopg2.connect(dsn, connect_timeout=5)) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(query, tuple(values))
+            cursor.execute(query, values if isinstance(values, Mapping) else tuple(values))
             return list(cursor.fetchall())
     except WarehouseUnavailableError:
         raise SiteError("the databases of this checkout do not answer; `make up` starts them") from None
@@ -74,6 +74,9 @@ def day(text: str) -> date:
         raise argparse.ArgumentTypeError("a day as YYYY-MM-DD") from None
 
 
-def log_entries(dsn: str) -> list[dict[str, Any]]:
-    """Every entry of the run log, oldest first, as the auditor reads it."""
-    return [entry for (entry,) in rows(dsn, named_query("log_entries"))]
+def log_entries(
+    dsn: str, *, dataset: str | None = None, partition: str | None = None, since: date | None = None
+) -> list[dict[str, Any]]:
+    """Entries of the run log, oldest first, as the auditor reads it."""
+    chosen = {"dataset": dataset, "partition": partition, "since": since}
+    return [entry for (entry,) in rows(dsn, named_query("log_entries"), chosen)]

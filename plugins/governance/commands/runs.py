@@ -1,15 +1,22 @@
-"""`governance runs`: every try of every hop, from the run log."""
+"""`governance runs`: every try of every hop, and every read of personal zones, from the run log."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 
 from governance import history
 from governance.commands.reading import day, log_entries
 from governance.embedded import site as sites
 from governance.embedded.cli import say
-from governance.embedded.demo_input import DATASETS
+from governance.history import Tried
+from governance.run_log import Outcome
+
+READ = "read"
+LONGEST_TRY = timedelta(days=8)
+"""The sensor before publication waits a week; an entry from before that belongs to no try of the period."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,46 +24,80 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "runs", help="every try of every hop: what, when, by whom, how it ended (from the run log)"
     )
-    parser.add_argument("--dataset", choices=(*DATASETS, "keys"), help="only this dataset, or what was done with keys")
+    parser.add_argument(
+        "--reads", action="store_true", help="who read what of landing, vault and quarantine, what for, how many rows"
+    )
+    parser.add_argument("--dataset", help="only this dataset: bookings, visits, keys, run_log ...")
     parser.add_argument("--partition", metavar="YYYY-MM-DD", type=day, help="only this partition")
+    parser.add_argument("--clause", metavar="CLAUSE", help="only tries that serve this clause, such as L1")
+    outcomes = (*(outcome.value for outcome in Outcome), "interrupted")
+    parser.add_argument("--outcome", choices=outcomes, help="only tries that ended so; interrupted: without an outcome")
     parser.add_argument("--failed", action="store_true", help="only tries that failed or have no outcome")
+    parser.add_argument("--since", metavar="YYYY-MM-DD", type=day, help="only tries from this day on (UTC)")
+    parser.add_argument("--until", metavar="YYYY-MM-DD", type=day, help="only tries up to this day (UTC)")
+    parser.add_argument(
+        "--by", metavar="PERSON", help="only what this person started: an account of Airflow or of the machine"
+    )
     parser.add_argument("--json", action="store_true", help="whole entries, one JSON document a line")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    tries = [
-        tried
-        for tried in history.attempts(log_entries(sites.load().dsn("auditor")))
-        if arguments.dataset in (None, tried.dataset)
-        and (arguments.partition is None or arguments.partition.isoformat() == tried.partition_key)
-        and not (arguments.failed and tried.outcome not in ("failed", history.INTERRUPTED))
-    ]
+    partition = arguments.partition and arguments.partition.isoformat()
+    since = arguments.since and arguments.since - LONGEST_TRY
+    entries = log_entries(sites.load().dsn("auditor"), dataset=arguments.dataset, partition=partition, since=since)
+    tries = list(_chosen(history.attempts(entries), arguments))
     if arguments.json:
         for tried in tries:
             say(json.dumps({**tried.entry, "outcome": tried.outcome, "started_at": tried.started_at}, sort_keys=True))
         return 0
-    say(
+    for line in _reads(tries) if arguments.reads else _tries(tries):
+        say(line)
+    return 0
+
+
+def _chosen(tries: Iterable[Tried], arguments: argparse.Namespace) -> Iterator[Tried]:
+    outcome = history.INTERRUPTED if arguments.outcome == "interrupted" else arguments.outcome
+    wanted: list[Callable[[Tried], bool]] = [lambda tried: (tried.event == READ) == arguments.reads]
+    if arguments.clause:
+        wanted.append(lambda tried: arguments.clause.upper() in tried.entry["clauses"])
+    if outcome:
+        wanted.append(lambda tried: tried.outcome == outcome)
+    if arguments.failed:
+        wanted.append(lambda tried: tried.outcome in ("failed", history.INTERRUPTED))
+    if arguments.since:
+        wanted.append(lambda tried: tried.started_at >= arguments.since.isoformat())
+    if arguments.until:
+        wanted.append(lambda tried: tried.started_at[:10] <= arguments.until.isoformat())
+    if arguments.by:
+        wanted.append(lambda tried: tried.run["triggered_by"] == arguments.by)
+    return (tried for tried in tries if all(is_wanted(tried) for is_wanted in wanted))
+
+
+# -- tries -------------------------------------------------------------------------------------------------------------
+
+
+def _tries(tries: Sequence[Tried]) -> Iterator[str]:
+    yield (
         f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<12} {'TRY':>3} {'OUTCOME':<11} "
         f"{'TRIGGER':<10} WHAT"
     )
     for tried in tries:
-        say(
-            f"{tried.started_at[:19].replace('T', ' '):<20} {tried.dataset:<9} {tried.partition_key:<11} "
+        yield (
+            f"{_started(tried):<20} {tried.dataset:<9} {tried.partition_key:<11} "
             f"{tried.event:<12} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
             f"{_what(tried)}"
         )
     unfinished = [tried for tried in tries if tried.outcome == history.INTERRUPTED]
-    mended = sum(1 for tried in unfinished if _has_passed_since(tried, tries))
     if unfinished:
-        say(
+        mended = sum(1 for tried in unfinished if _has_passed_since(tried, tries))
+        yield (
             f"{len(unfinished)} without an outcome, interrupted or still running; "
             f"of {mended} a later try has had its effect"
         )
-    return 0
 
 
-def _has_passed_since(tried: history.Tried, tries: list[history.Tried]) -> bool:
+def _has_passed_since(tried: Tried, tries: Sequence[Tried]) -> bool:
     return any(
         later.started_at > tried.started_at and later.outcome in ("passed", "no_data", "replayed")
         for later in tries
@@ -64,7 +105,7 @@ def _has_passed_since(tried: history.Tried, tries: list[history.Tried]) -> bool:
     )
 
 
-def _what(tried: history.Tried) -> str:
+def _what(tried: Tried) -> str:
     if tried.outcome == "failed":
         error = tried.entry["error"]
         return f"{error['type']}: {error['message']}"
@@ -80,3 +121,34 @@ def _what(tried: history.Tried) -> str:
         f"{name.replace('_', ' ')} {terms[name]}" for name in shown if terms and (terms[name] or name != "carried_in")
     ]
     return ", ".join(parts + [f"ALARM {alarm}" for alarm in tried.entry.get("alarms") or []])
+
+
+# -- reads -------------------------------------------------------------------------------------------------------------
+
+
+def _reads(tries: Sequence[Tried]) -> Iterator[str]:
+    yield (
+        f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'ROLE':<10} {'PURPOSE':<17} {'ROWS':>9} "
+        f"{'OUTCOME':<11} {'BY':<28} WHAT"
+    )
+    for tried in tries:
+        reading, counts = tried.entry["reading"], tried.entry.get("counts") or {}
+        rows = f"{counts['rows']:,}" if "rows" in counts else "?"
+        yield (
+            f"{_started(tried):<20} {tried.dataset:<9} {tried.partition_key:<11} {reading['role']:<10} "
+            f"{reading['purpose']:<17} {rows:>9} {tried.outcome:<11} {_by(tried):<28} "
+            f"{', '.join(f'{table} ({len(columns)} columns)' for table, columns in reading['columns'].items())}"
+        )
+    unclosed = sum(1 for tried in tries if tried.outcome == history.INTERRUPTED)
+    if unclosed:
+        yield f"{unclosed} were never closed: still reading, or killed; how many rows they read is not known"
+
+
+def _by(tried: Tried) -> str:
+    run = tried.run
+    task = f"{run['dag_id']}.{run['task_id']}" if run["dag_id"] != "command line" else f"`{run['task_id']}`"
+    return f"{run['triggered_by']}: {task}" if run["triggered_by"] else task
+
+
+def _started(tried: Tried) -> str:
+    return tried.started_at[:19].replace("T", " ")

@@ -21,8 +21,9 @@ from governance.embedded.airflow import Say
 from governance.embedded.site import ADDRESS, ClusterName, Site
 from governance.errors import SiteError
 from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring
+from governance.log_tree import LogTree
 from governance.policy import Policy
-from governance.signers import SUFFIX, Signers, new_origin
+from governance.signers import Signers, new_origin
 from governance.steps import reencryption
 
 CLUSTERS: tuple[ClusterName, ...] = ("source", "warehouse")
@@ -195,9 +196,11 @@ def _bring_keys(site: Site, policy: Policy, say: Say) -> None:
 
 
 def _bring_signers(site: Site) -> None:
-    """The keys that sign checkpoints, made where nothing was ever signed. Raises RunLogError."""
-    if not site.signers_path.exists() and not any(site.checkpoints_path.glob(f"*{SUFFIX}")):
-        Signers.create(site.signers_path, new_origin())
+    """The keys that sign checkpoints, made where this log was never signed. Raises RunLogError."""
+    if not site.signers_path.exists():
+        with LogTree.connected(site.dsn("sequencer")) as tree:
+            if not tree.checkpoints():
+                Signers.create(site.signers_path, new_origin())
     Signers.load(site.signers_path)
 
 

@@ -33,7 +33,9 @@ def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
 
     Idempotent. `entry` says so in the run log, once there is one.
     """
+    # Logins first: they are granted the roles that they may take.
     roles = [role for role, login in LOGINS.items() if login.cluster == cluster and login.user != "postgres"]
+    roles.sort(key=lambda role: LOGINS[role].taken_by is not None)
     logins = [role for role in roles if not LOGINS[role].taken_by]
     databases = sorted({LOGINS[role].database for role in roles})
     admin_dsn = site.dsn(_SUPERUSER[cluster])
@@ -42,10 +44,7 @@ def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
         with connection.cursor() as c:
             for role in roles:
                 _make_role(c, role, site.passwords[role] if role in logins else None)
-            for role in roles:
-                if login := LOGINS[role].taken_by:
-                    # Not inherited: the login has none of its rights until it takes the role.
-                    _run(c, "GRANT {} TO {} WITH INHERIT FALSE, SET TRUE", role, login)
+                _lend(c, role)
             for database in databases:
                 _make_database(c, database)
             for database in ("postgres", "template1"):
@@ -88,6 +87,12 @@ def _make_role(c: cursor, role: str, password: str | None) -> None:
     options = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
     login = "LOGIN " if password else "NOLOGIN "
     c.execute(sql.SQL("ALTER ROLE {} " + login + options).format(sql.Identifier(role), sql.Literal(password)))
+
+
+def _lend(c: cursor, role: str) -> None:
+    """Let the login that takes a role do so; not inherited, so that it has none of its rights until then."""
+    if login := LOGINS[role].taken_by:
+        _run(c, "GRANT {} TO {} WITH INHERIT FALSE, SET TRUE", role, login)
 
 
 def _make_database(c: cursor, database: str) -> None:

@@ -80,7 +80,7 @@ class Site:
         return self.source_port if cluster == "source" else self.warehouse_port
 
     def dsn(self, role: str) -> str:
-        """The libpq URI, password included, with which one works as a role of `LOGINS`. Raises SiteError for any other."""
+        """The libpq URI, password included, to work as a role of `LOGINS`. Raises SiteError for any other."""
         login = _login(role)
         if login.taken_by:
             return taking(self.dsn(login.taken_by), role)

@@ -55,7 +55,8 @@ def checkpoint(workspace: Workspace, run: Run) -> Checkpoint:
 
 
 def rotate_signing_key(workspace: Workspace, run: Run) -> Checkpoint:
-    """Replace the key that signs: the log announces the new one, a checkpoint carries both signatures, the old one goes.
+    """Replace the key that signs: the log announces the new one, a checkpoint carries both signatures, the old one
+    goes.
 
     Can be killed anywhere and done again. Raises RunLogError.
     """
@@ -148,8 +149,8 @@ def _missing_of(tree: LogTree, held: Checkpoint) -> str | None:
     size = tree.size()
     if size < held.size:
         return (
-            f"the run log has {size} entries in order, its last checkpoint says {held.size}: it was cut, or the database "
-            "was put back to an earlier moment"
+            f"the run log has {size} entries in order, its last checkpoint says {held.size}: it was cut, or the "
+            "database was put back to an earlier moment"
         )
     try:
         root = tree.hashes().hash_of(0, held.size)
@@ -157,8 +158,8 @@ def _missing_of(tree: LogTree, held: Checkpoint) -> str | None:
         return f"the tree of the run log is damaged ({error})"
     if root != held.root:
         return (
-            f"the first {held.size} entries of the run log are not those of its last checkpoint: they were changed, or the "
-            "database was put back to an earlier moment and went on"
+            f"the first {held.size} entries of the run log are not those of its last checkpoint: they were changed, or "
+            "the database was put back to an earlier moment and went on"
         )
     return None
 
