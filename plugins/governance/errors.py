@@ -78,6 +78,10 @@ class KeyStoreUnavailableError(TransientError):
     """The key store cannot be reached, or is kept busy by somebody else; nothing of the step was kept."""
 
 
+class CheckpointsUnavailableError(TransientError):
+    """The folder of published checkpoints cannot be read or written."""
+
+
 class ContendedError(TransientError):
     """Another run is working on the same partition."""
 

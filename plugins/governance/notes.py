@@ -22,6 +22,7 @@ from governance.merkle import HASH_BYTES
 
 ED25519 = b"\x01"
 ID_BYTES = 4
+MOST_SIGNATURES = 100
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 _NAME = re.compile(r"[^\s+]+")
 _SIGNATURE = re.compile(r"— ([^\s+]+) (\S+)")
@@ -170,6 +171,8 @@ def _parts(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     head, divider, tail = _printable(note).rpartition("\n\n")
     if not divider or not tail.endswith("\n"):
         raise ProofError("a note has a text, an empty line and signature lines")
+    if tail.count("\n") > MOST_SIGNATURES:
+        raise ProofError(f"a note has no more than {MOST_SIGNATURES} signatures")
     signatures = []
     for line in tail[:-1].split("\n"):
         match = _SIGNATURE.fullmatch(line)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from governance.errors import ProofError, RunLogError
+from governance.errors import CheckpointsUnavailableError, ProofError, RunLogError
 from governance.notes import Checkpoint, Signer, Verifier, opened
 
 SUFFIX = ".checkpoint"
@@ -118,7 +118,8 @@ class CheckpointFolder:
 
     def notes(self) -> list[str]:
         """All notes, smallest first."""
-        return [path.read_text("utf-8") for path in sorted(self.path.glob(f"*{SUFFIX}"))]
+        # As bytes: universal newlines would mend what was changed.
+        return [path.read_bytes().decode("utf-8", "replace") for path in sorted(self.path.glob(f"*{SUFFIX}"))]
 
     def verifiers(self) -> list[Verifier]:
         """Every public key that was ever published here."""
@@ -141,14 +142,20 @@ class CheckpointFolder:
         return max(own, key=lambda pair: pair[0].size, default=None)
 
     def _write(self, name: str, text: str) -> None:
-        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         draft = self.path / f".{name}.draft"
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(self.path / name)
+        try:
+            self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.chmod(0o644)
+            draft.replace(self.path / name)
+        except OSError as error:
+            raise CheckpointsUnavailableError(
+                f"{self.path}: the checkpoint {name} cannot be published ({error.strerror}); free some space or correct "
+                "the folder's rights; the task retries, and nothing is lost"
+            ) from None
 
 
 def new_origin() -> str:

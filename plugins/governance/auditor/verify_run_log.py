@@ -12,30 +12,46 @@ import json
 import re
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-FORMAT, MAX_BYTES, SHOWN, KEEP = "wellbe-run-log/1", 1 << 24, 10, "Keep the files as evidence, and ask the operator."
+FORMAT, MAX_BYTES, SHOWN = "wellbe-run-log/1", 1 << 24, 10
 LINE_KEYS = ["database_login", "database_role", "database_session", "entry", "written_at"]
 MINUTE, LONGEST_GAP, LONGEST_ATTEMPT = timedelta(minutes=1), timedelta(hours=2), timedelta(hours=24)
+KEEP, AGAIN = (
+    "Keep the files as evidence and ask the operator to explain.",
+    "Damaged, or Windows line ends? Ask for it again.",
+)
 NUMBER, HASH, NAME = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", r"[^\s\0-\x1f+]+"
 BASE64 = r"(?=\S{8})(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 NOTE = re.compile(rf"(([^\0-\x1f]+)\n{NUMBER}\n({HASH})\n)\n((?:— {NAME} {BASE64}\n)+)")
 INCLUSION = re.compile(rf"c2sp\.org/tlog-proof@v1\n(?:extra \S*\n)?index {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.DOTALL)
 CONSISTENCY = re.compile(rf"old {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.DOTALL)  # as c2sp.org/tlog-witness is sent it
-Keys, Checkpoint = dict[tuple[str, bytes], Ed25519PublicKey], tuple[str, int, bytes]
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+Keys = dict[tuple[str, bytes], Ed25519PublicKey]
 
 
-def refuse(reason: str) -> NoReturn:
-    raise ValueError(reason)
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was signed of a log: its name, how many lines it has, and the root over them."""
+
+    origin: str
+    size: int
+    root: bytes
+    file: str
+
+
+def demand(is_so: object, otherwise: str) -> None:
+    if not is_so:
+        raise ValueError(otherwise)
 
 
 def say(text: str) -> None:
@@ -49,7 +65,7 @@ def read(path: str | Path) -> str:
         return file.read(MAX_BYTES).decode(errors="surrogateescape")
 
 
-# -- keys and signed notes (c2sp.org/signed-note) ----------------------------------------------------------------------
+# -- keys, checkpoints and proofs (c2sp.org/signed-note) ---------------------------------------------------------------
 
 
 def verifier_keys(path: str) -> Keys:
@@ -58,33 +74,37 @@ def verifier_keys(path: str) -> Keys:
     parts = [line.split("+", 2) for line in lines if line and not line.startswith("#")]
     found = {(name, bytes.fromhex(key_id)): base64.b64decode(key, validate=True) for name, key_id, key in parts}
     for (name, key_id), key in found.items():
-        key[:1] + sha256(f"{name}\n".encode() + key).digest()[:4] == b"\1" + key_id or refuse("mistyped, or no Ed25519")
+        is_right = key[:1] == b"\1" and sha256(f"{name}\n".encode() + key).digest()[:4] == key_id
+        demand(is_right, "a key of Ed25519 has a type and an id; this has not, or is mistyped")
     return {known: Ed25519PublicKey.from_public_bytes(key[1:]) for known, key in found.items()}
 
 
 def opened(note: str, keys: Keys, file: str | Path) -> Checkpoint:
-    """Origin, size and root of a note. Every signature by a known key must be right, and one must be the log's own."""
-    found = NOTE.fullmatch(note) or refuse(f"{file} has no checkpoint and signatures: damaged, or Windows line ends?")
-    signers = set()
+    """The checkpoint of a note. Every signature by a known key must be right, and one must be the log's own."""
+    found, signers = NOTE.fullmatch(note), set()
+    if not found:
+        raise ValueError(f"{file} holds no checkpoint of three lines with signatures. {AGAIN}")
     for name, signature in (line.split(" ")[1:] for line in found[5].split("\n")[:-1]):
         signed = base64.b64decode(signature)
         if key := keys.get((name, signed[:4])):
             try:
                 key.verify(signed[4:], found[1].encode())
             except InvalidSignature:
-                refuse(f"{file}: the signature of {name} is wrong, so this is not what was signed. {KEEP}")
+                raise ValueError(f"{file}: the signature of {name} is wrong: this was never signed. {KEEP}") from None
             signers.add(name)
-    found[2] in signers or refuse(f"{file}: none of your keys has signed the log {found[2]!a}. Have you all its keys?")
-    return found[2], int(found[3]), base64.b64decode(found[4])
+    demand(found[2] in signers, f"{file}: none of your keys has signed the log {found[2]!a}. Have you all its keys?")
+    return Checkpoint(found[2], int(found[3]), base64.b64decode(found[4]), str(file))
 
 
-def proof_of(path: str, form: re.Pattern[str], keys: Keys) -> tuple[int, list[bytes], Checkpoint]:
+def proof_in(path: str, form: re.Pattern[str], keys: Keys) -> tuple[int, list[bytes], Checkpoint]:
     """Number, hashes and checkpoint of a proof."""
-    found = form.fullmatch(read(path)) or refuse(f"{path} is no such proof: damaged, or Windows line ends? Ask again.")
+    found = form.fullmatch(read(path))
+    if not found:
+        raise ValueError(f"{path} is no proof of this kind. {AGAIN}")
     return int(found[1]), [base64.b64decode(line) for line in found[2].split()], opened(found[3], keys, path)
 
 
-# -- the Merkle tree (RFC 6962 and 9162, 2.1) --------------------------------------------------------------------------
+# -- the Merkle tree (RFC 6962 and RFC 9162, section 2.1) --------------------------------------------------------------
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -92,10 +112,10 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def climb(index: int, size: int, level: int, path: list[bytes]) -> tuple[bytes, bytes]:
-    """From the node over leaf `index` at `level`, first of the path: root of all leaves up to there, and root of all."""
-    inner = (index ^ size - 1).bit_length()  # from this height on, all that is beside the path lies to its left
+    """From the node above leaf `index` at `level`, first of the path: root of all leaves up to it, and root of all."""
+    inner = (index ^ (size - 1)).bit_length()  # from this height on, all that is beside the path lies to its left
     needed = 1 + inner - level + (index >> inner).bit_count()
-    [len(node) for node in path] == [32] * needed or refuse("The proof has not just the hashes that it needs.")
+    demand([len(node) for node in path] == [32] * needed, "The proof has not just the hashes that it needs.")
     part = whole = path[0]
     for height, beside in enumerate(path[1:], level):
         is_right = height >= inner or index >> height & 1
@@ -104,18 +124,18 @@ def climb(index: int, size: int, level: int, path: list[bytes]) -> tuple[bytes, 
     return part, whole
 
 
-def verify_inclusion(index: int, size: int, line: bytes, proof: list[bytes], root: bytes) -> None:
-    0 <= index < size or refuse(f"There is no entry {index} in a log of {size}.")
-    _, found = climb(index, size, 0, [sha256(b"\0" + line).digest(), *proof])
-    found == root or refuse(f"This is not entry {index} of the log that was signed. {KEEP}")
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> None:
+    demand(0 <= index < size, f"There is no entry {index} in a log of {size}.")
+    found = climb(index, size, 0, [leaf, *proof])[1]
+    demand(found == root, f"This is not entry {index} of the log that was signed. {KEEP}")
 
 
 def verify_consistency(old: int, new: int, proof: list[bytes], old_root: bytes, new_root: bytes) -> None:
-    0 < old <= new or refuse(f"Of a log of {old} lines and then {new}, nothing can be proven.")
+    demand(0 < old <= new, f"Of a log of {old} lines and then {new}, nothing can be proven.")
     level = (old & -old).bit_length() - 1  # of the last perfect tree in the old log, which may be all of it
     path = proof if old & (old - 1) else [old_root, *proof]
     found = climb(old - 1, new, level, path) if old < new else (b"" if proof else old_root, old_root)
-    found == (old_root, new_root) or refuse(f"The later log does not begin with the earlier one. {KEEP}")
+    demand(found == (old_root, new_root), f"The later log does not begin with the earlier one. {KEEP}")
 
 
 # -- lines of the log --------------------------------------------------------------------------------------------------
@@ -129,7 +149,7 @@ FORMS: dict[tuple[str, str], list[tuple[re.Pattern[str], tuple[str, str, int]]]]
 
 
 def form_of(value: Any, place: str = "") -> str:
-    """A pattern of lines that differ from a parsed one in texts and numbers alone, and so are JSON without parsing."""
+    """A pattern for lines that differ from a parsed one in texts and numbers alone: they are JSON of the same form."""
     if isinstance(value, dict):
         members = (f"{re.escape(json.dumps(key))}:{form_of(each, f'{place}/{key}')}" for key, each in value.items())
         return rf"\{{{','.join(members)}\}}"
@@ -141,26 +161,29 @@ def form_of(value: Any, place: str = "") -> str:
 
 
 def facts_of(text: str) -> tuple[Any, ...]:
-    """Of a line: entry_id, attempt_id, at, written_at, event, phase, number of alarms. Parsed if no earlier was alike."""
+    """Of a line: entry_id, attempt_id, at, written_at; event, phase, number of alarms.
+
+    Parsing takes most of the time, so a line whose form is known from an earlier one is only matched with it.
+    """
     hint = text[(at := text.find('"event":')) : at + 24], text[(at := text.find('"phase":', at)) : at + 12]
     for form, told in FORMS.get(hint, ()):
         if found := form.fullmatch(text):
             return *found.group("entry_id", "attempt_id", "at", "written_at"), *told
-    document, end = json.JSONDecoder(parse_constant=refuse).raw_decode(text)
+    document, end = json.JSONDecoder(parse_constant=lambda name: demand(False, name)).raw_decode(text)
     entry, alarms = document["entry"], document["entry"].get("alarms", [])
     texts = (entry["entry_id"], entry["attempt_id"], entry["at"], document["written_at"])
     told = (entry["event"], entry["phase"], len(alarms))
-    is_sound = list(document) == LINE_KEYS and end == len(text) and entry["format"] == FORMAT
-    is_sound = is_sound and {"intent": True, "outcome": False}[entry["phase"]] is (entry["outcome"] is None)
-    is_sound = is_sound and isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, entry["event"]))
-    is_sound or refuse("its keys or values are not of that format")
-    if len(FORMS) < 64 and len(FORMS.get(hint, ())) < 8 and len(text) < 8192:  # so that no log can make this slow
+    demand(list(document) == LINE_KEYS and end == len(text), "other keys than those of a line, or not in their order")
+    demand(entry["format"] == FORMAT, "an unknown format")
+    demand({"intent": True, "outcome": False}[told[1]] is (entry["outcome"] is None), "outcome and phase do not fit")
+    demand(isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, *told[:2])), "a value of no use")
+    if len(FORMS) < 64 and len(FORMS.get(hint, ())) < 8 and len(text) < 8192:  # no log can make this slow
         FORMS.setdefault(hint, []).append((re.compile(form_of(document)), told))
     return *texts, *told
 
 
 def instant(text: str) -> datetime:
-    (len(text) == 27 and text[26] == "Z") or refuse(f"{text[:27]!a} is no time")
+    demand(len(text) == 27 and text[26] == "Z", "a time in another form")
     return datetime.fromisoformat(text)
 
 
@@ -177,12 +200,13 @@ class Log:
         try:
             entry_id, attempt, at, written_at, event, phase, alarms = facts_of(leaf.decode())
             key, written, _ = bytes.fromhex(entry_id.replace("-", "")), instant(written_at), instant(at)
-            (len(key) == 16 and len(line) < MAX_BYTES) or refuse("its entry_id is no UUID, or it is too long")
+            demand(len(key) == 16 and len(line) < MAX_BYTES, "an entry_id that is no UUID, or too long a line")
         except UNREADABLE as error:
-            refuse(
-                f"Line {self.size} is no entry of {FORMAT} ({error}). Ask for a new export; if it is the same: {KEEP}"
+            raise ValueError(f"Line {self.size} is no entry of {FORMAT} ({error}). {AGAIN}") from None
+        if key in self.ids:
+            raise ValueError(
+                f"Line {self.size} has the entry_id of an earlier line: one of them was slipped in. {KEEP}"
             )
-        key not in self.ids or refuse(f"Line {self.size} has the entry_id of an earlier line. {KEEP}")
         self.ids.add(key)
         node, full = sha256(b"\0" + leaf).digest(), self.size - 1
         while full & 1:
@@ -198,10 +222,13 @@ class Log:
     def watch(self, written: datetime, is_heartbeat: bool) -> None:
         behind = self.last - written
         if behind / MINUTE > self.merge_delay:
-            self.notice("back-dated", f"line {self.size}, written {written}, stands after the heartbeat of {self.last}")
+            late = f"line {self.size} was written at {written}, but stands after the heartbeat of {self.last}"
+            self.notice("back-dated", f"{late}: back-dated, or a clock was set back")
         if is_heartbeat:
             if self.heartbeats and -behind > LONGEST_GAP:
-                self.notice("gap", f"no heartbeat from {self.last} to {written}: nothing is proven of this window")
+                self.notice(
+                    "no heartbeat", f"from {self.last} to {written} (line {self.size}): of this time nothing is proven"
+                )
             elif self.is_quiet:
                 self.quiet += 1
             self.heartbeats, self.last = self.heartbeats + 1, written
@@ -213,41 +240,111 @@ class Log:
             say(f"NOTICE, {kind}: {text}.")
 
     def conclude(self, covered: int) -> None:
-        for at, written in filter(None, self.attempts.values()):
+        for number, written in filter(None, self.attempts.values()):
             if self.last - written > LONGEST_ATTEMPT:
-                self.notice("unanswered", f"what line {at} announced at {written} has no outcome")
+                self.notice("no outcome", f"what line {number} announced at {written} was never said to have ended")
         if self.size > covered:
-            self.notice("not covered", f"lines from {covered + 1} to {self.size} are younger than the checkpoint")
-        say(f"{self.size} entries with {self.alarms} alarms; {self.heartbeats} heartbeats, the last at {self.last}.")
+            self.notice("not covered", f"lines {covered + 1} to {self.size} are younger than the checkpoint")
+        say(f"{self.size} entries, with {self.alarms} alarms. {self.heartbeats} heartbeats, the last at {self.last}.")
         say(f"{self.quiet} hours in which nothing happened. Notices: {dict(self.notices) or 'none'}.")
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-def log(args: argparse.Namespace) -> str:
-    """verify a whole log against a checkpoint, and against those that you hold"""
-    origin, size, root = opened(read(args.checkpoint), args.keys, args.checkpoint)
-    signed, found, sound = {size: (root, args.checkpoint)}, Log(args.merge_delay), 0
+def marks_of(args: argparse.Namespace) -> dict[int, Checkpoint]:
+    """The new checkpoint and those held, by size."""
+    new = opened(read(args.checkpoint), args.keys, args.checkpoint)
+    marks = {new.size: new}
     for path in (path for held in args.held for path in sorted(Path(held).glob("*.checkpoint")) or [held]):
-        its_origin, its_size, its_root = opened(read(path), args.keys, path)
-        its_origin == origin or refuse(f"{path} is of the log {its_origin!a}, not of {origin!a}.")
-        its_size <= size or refuse(
-            f"{path} has {its_size} lines, the newer {args.checkpoint} {size}: cut, or restored from an older copy. {KEEP}"
-        )
-        same_root, same = signed.setdefault(its_size, (its_root, path))
-        its_root == same_root or refuse(
-            f"{path} and {same} sign {its_size} lines that differ: two logs were shown. {KEEP}"
-        )
+        held = opened(read(path), args.keys, path)
+        demand(held.origin == new.origin, f"{path} is of the log {held.origin!a}, {new.file} of {new.origin!a}.")
+        cut = f"{path} has signed {held.size} lines, {new.file} only {new.size}: cut, or restored from an older copy"
+        demand(held.size <= new.size, f"{cut}. {KEEP}")
+        same = marks.setdefault(held.size, held)
+        demand(held.root == same.root, f"{path} and {same.file} have signed different first {held.size} lines. {KEEP}")
+    return marks
+
+
+def log(args: argparse.Namespace) -> str:
+    """verify a whole log with a checkpoint, and with those that you hold"""
+    marks, found, sound = marks_of(args), Log(args.merge_delay), 0
     with open(args.export, "rb") as file:
         lines = iter(lambda: file.readline(MAX_BYTES), b"")
-        for mark, (mark_root, path) in sorted(signed.items()):
-            for line in islice(lines, mark - found.size):
+        for size, mark in sorted(marks.items()):
+            for line in islice(lines, size - found.size):
                 found.add(line)
-            found.size == mark or refuse(f"...")
-            found.root() == mark_root or refuse("...")
-            sound = mark
+            end = f"{args.export} ends after {found.size} lines, but {mark.file} has signed {size}: its end was cut off"
+            demand(found.size == size, f"{end}. {KEEP}")
+            edit = f"of the lines {sound + 1} to {size}, one was changed, removed, moved or slipped in"
+            demand(found.root() == mark.root, f"{args.export} is not what {mark.file} has signed: {edit}. {KEEP}")
+            sound = size
         for line in lines:
             found.add(line)
-    found.conclude(size)
-    return f"..."
+    found.conclude(sound)
+    compared = f"It begins with each of the {len(marks) - 1} logs" if args.held else "Hold a checkpoint"
+    return f"the first {sound} lines of {args.export} are what {marks[sound].origin} has signed. {compared}"
+
+
+def entry(args: argparse.Namespace) -> str:
+    """verify with a proof that one entry is in the log, and show it"""
+    line = read(args.leaf).removesuffix("\n")
+    index, proof, signed = proof_in(args.proof, INCLUSION, args.keys)
+    leaf = sha256(b"\0" + line.encode(errors="surrogateescape")).digest()
+    verify_inclusion(index, signed.size, leaf, proof, signed.root)
+    shown = json.dumps(json.loads(line), indent=2)
+    return f"of the {signed.size} lines of {signed.origin}, this is line {index + 1} (entry {index}):\n{shown}"
+
+
+def consistency(args: argparse.Namespace) -> str:
+    """verify with a proof that a later log begins with one that you hold the checkpoint of"""
+    old = opened(read(args.old), args.keys, args.old)
+    size, proof, new = proof_in(args.proof, CONSISTENCY, args.keys)
+    is_of_it = (size, new.origin) == (old.size, old.origin)
+    demand(
+        is_of_it,
+        f"{args.proof} is of {new.origin!a} from {size} lines on, {old.file} of {old.origin!a} with {old.size}.",
+    )
+    verify_consistency(old.size, new.size, proof, old.root, new.root)
+    return f"the {new.size} lines of {new.origin} begin with the {old.size} that {old.file} has signed"
+
+
+def pull(args: argparse.Namespace) -> str:
+    """copy the checkpoints that were published to those that you hold, and see that none of yours is gone"""
+    store, source = (sorted(Path(path).iterdir()) for path in (args.store, args.source))
+    kept = {file.name: read(file) for file in store if file.name.endswith(".checkpoint")}
+    published = {file.name for file in source}
+    wrong = [
+        f"{name}, which you hold, has vanished from {args.source}. {KEEP}" for name in kept if name not in published
+    ]
+    ...
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="log | entry | consistency | pull")
+    places = {log: ["export"], entry: ["leaf", "proof"], consistency: ["old", "proof"], pull: ["source", "store"]}
+    for run, names in places.items():
+        command = commands.add_parser(run.__name__, help=run.__doc__)
+        command.set_defaults(run=run)
+        command.add_argument("--keys", type=verifier_keys, required=True)
+        for name in names:
+            command.add_argument(name)
+        if run is log:
+            command.add_argument("--checkpoint", required=True)
+            command.add_argument("--held", nargs="+", action="extend", default=[])
+            command.add_argument("--merge-delay", type=int, default=30)
+    try:
+        args = parser.parse_args(argv)
+        say(f"VERIFIED: {args.run(args)}")
+    except OSError as error:
+        say(f"Cannot be read: {error}")
+        return 2
+    except UNREADABLE as error:
+        say(f"NOT VERIFIED. {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

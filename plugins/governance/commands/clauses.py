@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 
-from governance.commands import clause_texts
+from governance.commands import clause_texts, log_evidence
 from governance.commands.proofs import Collected, RunLog, code, marked_tests
 from governance.coverage import Coverage, Reference, Standing, broken
 from governance.embedded.cli import say
@@ -117,4 +117,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     width = min(PAGE, shutil.get_terminal_size((PAGE, 24)).columns)
     for line in clause_texts.answer(coverage, background, width=width):
         say(line)
+    if log.site is not None:
+        say("\nThe latest evidence, from the run log")
+        for line in log_evidence.lines(log.site, name):
+            say(line)
     return 0

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from governance import steps
+from governance.commands import log_evidence
 from governance.embedded import site as sites
 from governance.embedded import workspaces
 from governance.embedded.cli import say
@@ -54,6 +55,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export = actions.add_parser("export", help="every entry in order, one line each, as the tree hashes it")
     export.add_argument("file", metavar="FILE", type=Path)
     export.set_defaults(run=_export)
+    text = actions.add_parser("text", help="a text of policy or suites by the digest that entries name")
+    text.add_argument("digest", metavar="SHA256")
+    text.set_defaults(run=_text_of)
     actions.add_parser("checkpoint", help="sign and publish the head of the log now").set_defaults(run=_checkpoint)
     actions.add_parser("rotate-key", help="replace the key that signs checkpoints").set_defaults(run=_rotate)
     restored = actions.add_parser(
@@ -153,6 +157,12 @@ def _export(arguments: argparse.Namespace) -> int:
             file.write(leaf + b"\n")
             count += 1
     say(f"{count:,} entries in {arguments.file}; checkpoints and public keys: {site.checkpoints_path}")
+    return 0
+
+
+def _text_of(arguments: argparse.Namespace) -> int:
+    _, content = log_evidence.text_of(sites.load(), arguments.digest)
+    say(content.rstrip("\n"))
     return 0
 
 

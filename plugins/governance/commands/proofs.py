@@ -20,6 +20,7 @@ import psycopg2
 
 from governance.coverage import Answer, MarkedTest, Reference, Standing
 from governance.database import translated
+from governance.embedded.site import Site
 from governance.errors import GovernanceError, SiteError, WarehouseUnavailableError
 from governance.sources import named_query
 
@@ -153,6 +154,7 @@ class RunLog:
 
     dsn: str | None = field(repr=False)
     policy_path: Path | None = None  # the site's own part of the policy
+    site: Site | None = field(default=None, repr=False)
     answers: dict[str, Answer] = field(default_factory=dict)
 
     @classmethod
@@ -162,7 +164,7 @@ class RunLog:
 
         try:
             site = sites.load()
-            found = cls(site.dsn("auditor"), site.policy_path)
+            found = cls(site.dsn("auditor"), site.policy_path, site)
             found.ask("SELECT 1")
         except (SiteError, WarehouseUnavailableError):
             return cls(None)

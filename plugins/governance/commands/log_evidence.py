@@ -1,0 +1,97 @@
+"""The newest entry of the run log that serves a clause: what it says, its proof, and the texts behind its digests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from governance.commands.reading import rows
+from governance.embedded.site import Site
+from governance.errors import InputError, ProofError, RunLogError
+from governance.log_tree import LogTree
+from governance.merkle import inclusion_proof
+from governance.notes import proof_text
+from governance.signers import CheckpointFolder, Signers
+from governance.sources import named_query
+
+
+def lines(site: Site, clause: str) -> Iterator[str]:
+    """The answer, in lines: entry, proof, policy and suite as they were."""
+    found = rows(site.dsn("auditor"), named_query("log/latest_of_clause"), {"clause": clause})
+    if not found:
+        yield "    nothing in the run log serves this clause yet"
+        return
+    ((entry_id, entry, written_at),) = found
+    yield from _entry(entry_id, entry, written_at, clause)
+    yield ""
+    yield "Its proof (c2sp.org/tlog-proof: whoever has the entry and our public key checks it, without other entries)"
+    yield from (f"    {line}" for line in _proof(site, entry_id))
+    yield ""
+    yield "The policy and the suite that were in force"
+    yield from _texts(site, entry, clause)
+
+
+def text_of(site: Site, digest: str) -> tuple[str, str]:
+    """Name and content behind a digest. Raises InputError when no version with it was ever used here."""
+    found = rows(site.dsn("auditor"), "SELECT name, content FROM audit.texts WHERE sha256 = %s", (digest,))
+    if not found:
+        raise InputError(
+            f"no text with SHA-256 {digest} was ever used here; digests stand in entries (`governance runs --json`)"
+        )
+    ((name, content),) = found
+    return str(name), str(content)
+
+
+def _entry(entry_id: str, entry: Mapping[str, Any], written_at: datetime, clause: str) -> Iterator[str]:
+    run = entry["run"]
+    yield f"    {entry['event']} of {entry['dataset']}, partition {entry['partition_key']}: {entry['outcome']}"
+    who = run["triggered_by"] or run["dag_id"]
+    yield f"    entry {entry_id}, written {written_at:%Y-%m-%d %H:%M:%S} UTC, by {who}, try {run['try_number']}"
+    rules = [rule for rule in entry["rules"] if rule["clause"] == clause]
+    for rule in rules:
+        yield f"        {rule['rule']} on {rule['table']}: {rule['evaluated']:,} rows seen, {rule['failed']:,} failed"
+    told = {name: count for name, count in {**entry["conservation"], **entry["counts"]}.items() if count}
+    if told and not rules:
+        counts = (f"{name.replace('_', ' ')} {count:,}" for name, count in told.items())
+        yield f"        {', '.join(counts)}"
+
+
+def _proof(site: Site, entry_id: str) -> Iterator[str]:
+    try:
+        published = CheckpointFolder(site.checkpoints_path).latest(Signers.load(site.signers_path).origin)
+        with LogTree.connected(site.dsn("auditor")) as tree:
+            place = tree.place_of(entry_id)
+            if place is None or published is None or place[0] >= published[0].size:
+                yield "not yet: the entry is newer than the last checkpoint; `governance log checkpoint` signs one now"
+                return
+            head, note = published
+            proof = inclusion_proof(place[0], head.size, tree.hashes().hash_of)
+        yield from proof_text(place[0], proof, note).rstrip("\n").split("\n")
+    except (ProofError, RunLogError) as error:
+        yield f"NONE: {error}"
+
+
+def _texts(site: Site, entry: Mapping[str, Any], clause: str) -> Iterator[str]:
+    """The list of the policy's files, and the clause's part of the suite, from the texts that were kept."""
+    for kind in ("policy", "suite"):
+        digest = entry["digests"][kind]
+        if digest is None:
+            continue
+        try:
+            _, content = text_of(site, digest)
+        except InputError:
+            yield f"    {kind} {digest}: from before texts were kept"
+            continue
+        yield f"    {kind} {digest}  (`governance log text DIGEST` prints any of these)"
+        shown = content.splitlines() if kind == "policy" else _of_clause(content, clause)
+        yield from (f"        {line}" for line in shown)
+
+
+def _of_clause(suite: str, clause: str) -> Iterator[str]:
+    for expectation in json.loads(suite)["expectations"]:
+        if expectation["meta"]["clause"] == clause:
+            wanted = {name: value for name, value in expectation["kwargs"].items() if name != "column"}
+            column = expectation["kwargs"].get("column", "the table")
+            yield f"{expectation['meta']['rule']}: {expectation['type']} on {column} {json.dumps(wanted, sort_keys=True)}"
