@@ -3,7 +3,8 @@
 Each line is a process of its own: wall and CPU seconds (the client's; the server's are not in it), rows per second of
 wall time, and the most memory that the process held (RSS). The naive pull is what a first draft would do:
 `pandas.read_sql`, a keyed digest row by row, `DataFrame.to_sql`. Nothing here is asserted; machines differ, so compare
-lines of one run. Keys are measured apart, in `keys.py`: `python tests/bench/run.py keys` runs that part alone.
+lines of one run. Keys and the run log are measured apart, in `keys.py` and `run_log.py`: `python tests/bench/run.py
+keys` runs that part alone.
 """
 
 from __future__ import annotations
@@ -118,7 +119,10 @@ def live_day(folder: Path) -> None:
             capture_output=True,
             check=True,
         )
-    query = "SELECT dag_id, state, extract(epoch FROM end_date - queued_at) FROM dag_run ORDER BY 1"
+    query = (
+        "SELECT dag_id, state, extract(epoch FROM end_date - queued_at) FROM dag_run "
+        "WHERE dag_id IN ('bookings', 'visits') ORDER BY 1"
+    )
     deadline = time.monotonic() + 300
     while len(found := rows(site.dsn("airflow"), query)) < 2 or any(
         state not in ("success", "failed") for _, state, _ in found
@@ -134,14 +138,17 @@ def live_day(folder: Path) -> None:
 def main() -> None:
     """All of it, or the part that was named."""
     parser = argparse.ArgumentParser(description="speed and memory, measured")
-    parser.add_argument("part", nargs="?", choices=("keys",), help="only this part")
+    parser.add_argument("part", nargs="?", choices=("hops", "keys", "run_log"), help="only this part")
     part = parser.parse_args().part
     with tempfile.TemporaryDirectory(prefix="governance-bench-") as name:
-        if part is None:
+        if part in (None, "hops"):
             hops(Path(name))
-        from bench import keys  # late: what it imports would be in the processes of the hops too
+        from bench import keys, run_log  # late: what they import would be in the processes of the hops too
 
-        keys.main(Path(name))
+        if part in (None, "keys"):
+            keys.main(Path(name))
+        if part in (None, "run_log"):
+            run_log.main(Path(name))
 
 
 def hops(temporary: Path) -> None:

@@ -34,7 +34,6 @@ LOGINS = (*WORKING, "migrator", "airflow")
 TAKES = {"pipeline": set(TAKEN), "migrator": {"governance_owner"}}
 """Which login may take which roles; the other logins take none."""
 LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in TAKES.items() for role in roles}
-OPERATIONS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE", "T": "TRUNCATE"}
 
 # S: reads every column; s: reads the columns named below; I, U, D, T: insert, update, delete, truncate; -: nothing.
 EXPECTED_OF_TAKEN = """
@@ -338,18 +337,38 @@ def test_every_function_is_called_by_its_roles_alone(filled: Site, tries: Tries,
         "SELECT n.nspname || '.' || p.proname, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
         f"WHERE {IN_ZONES}",
     )
-    assert {name for name, _ in found} == set(CALLS)
+    calls = {name: CALLS.get(name, set()) for name, _ in found}
+    assert {name for name in calls if not name.endswith(f".{NOTES_LOGINS}")} == set(CALLS)
+    assert len(calls) == len(found) == len(CALLS) + 1
     for name, oid in found:
         ((may,),) = builders.read(filled, "SELECT has_function_privilege(%s, %s::oid, 'EXECUTE')", role, oid)
-        assert may == (role in CALLS[name]), (role, name)
+        assert may == (role in calls[name]), (role, name)
     entry = Attempt(
         "a", "pull", Batch("bookings", "2026-03-10", "r"), builders.run(), Digests("p", None, "c"), ()
     ).intent(entry_id="00000000-0000-4000-8000-000000000001", at=NOW)
-    assert tries.outcome("SELECT audit.append(%s)", entry.canonical()) == (
-        "done" if role in CALLS["audit.append"] else "42501"
+    for name, call, values in (
+        ("audit.append", "audit.append(%s)", (entry.canonical(),)),
+        ("audit.keep_text", "audit.keep_text('policy', 'a text')", ()),
+        ("audit.missing_texts", "audit.missing_texts(ARRAY['a digest'])", ()),
+        ("audit.leaf", "audit.leaf(NULL::audit.run_log)", ()),
+        ("landing.settle", "landing.settle('bookings', '2026-03-11', 'r')", ()),
+    ):
+        assert tries.refused(f"SELECT {call}", *values) == (role not in CALLS[name]), (role, name)
+
+
+def test_a_role_may_use_the_schemas_in_which_it_has_a_right_and_make_nothing_in_any(filled: Site, role: str) -> None:
+    used = {table.split(".")[0] for (who, table), letters in matrix().items() if who == role and letters}
+    used |= {name.split(".")[0] for name, callers in CALLS.items() if role in callers}
+    held = builders.read(
+        filled,
+        "SELECT n.nspname, has_schema_privilege(%s, n.oid, 'USAGE'), has_schema_privilege(%s, n.oid, 'CREATE') "
+        f"FROM pg_namespace n WHERE {IN_ZONES}",
+        role,
+        role,
     )
-    settled = tries.outcome("SELECT landing.settle('bookings', '2026-03-11', 'r')")
-    assert settled == ("done" if role in CALLS["landing.settle"] else "42501")
+    assert {schema for schema, may_use, _ in held if may_use} == used
+    assert len(held) >= 8
+    assert not any(may_create for _, _, may_create in held)
 
 
 def test_no_role_reads_or_moves_a_sequence(filled: Site, tries: Tries) -> None:
@@ -400,24 +419,37 @@ FORBIDDEN_TO_ALL = {
     "another owner's rights": "SET ROLE governance_owner",
     "the superuser's rights": "SET ROLE postgres",
     "the superuser's session": "SET SESSION AUTHORIZATION postgres",
-    "another's connection": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'governance_owner'",
+    "another's connection": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'migrator'",
     "a large object": "SELECT lo_from_bytea(0, 'x')",
     "an empty large object": "SELECT lo_create(0)",
 }
+FORBIDDEN_IN_OURS = {
+    "a role for its login": "GRANT publisher TO SESSION_USER",
+    "a role with its rights at once": "GRANT publisher TO SESSION_USER WITH INHERIT TRUE",
+    "a login where there is none": "ALTER ROLE publisher LOGIN PASSWORD 'x'",
+    "connections that nobody notes": "SET event_triggers = off",
+    "connections that nobody notes, by default": "ALTER DATABASE governance SET event_triggers = off",
+    "logins that nobody notes": "ALTER EVENT TRIGGER note_login DISABLE",
+    "the noting of logins gone": "DROP EVENT TRIGGER note_login",
+    "the noting of logins for itself": "ALTER EVENT TRIGGER note_login OWNER TO CURRENT_USER",
+    "the order of the log without its trigger": "ALTER TABLE audit.leaves DISABLE TRIGGER ALL",
+    "the connections without their trigger": "ALTER TABLE audit.sessions DISABLE TRIGGER ALL",
+}
+"""What only our own database has."""
 NOT_GIVEN = {"42501", "0A000"}
 """Refused, or not on this server (an extension)."""
 
 
-@pytest.mark.parametrize("what", FORBIDDEN_TO_ALL)
+@pytest.mark.parametrize("what", FORBIDDEN_TO_ALL | FORBIDDEN_IN_OURS)
 def test_no_role_gets(what: str, filled: Site, tries: Tries) -> None:
     zones = ("control", "landing", "quarantine", "vault", "analytics", "sharing", "audit")
-    statement = FORBIDDEN_TO_ALL[what]
-    with closing(psycopg2.connect(filled.dsn("governance_owner"))):  # somebody whose connection could be ended
+    statement = (FORBIDDEN_TO_ALL | FORBIDDEN_IN_OURS)[what]
+    with closing(psycopg2.connect(filled.dsn("migrator"))):  # somebody whose connection could be ended
         outcomes = {tries.outcome(statement.replace("{zone}", zone)) for zone in zones}
     assert outcomes <= NOT_GIVEN
 
 
-@pytest.mark.parametrize("role", (*ROLES, "puller"))
+@pytest.mark.parametrize("role", (*ROLES, "migrator", "governance_owner", "puller"))
 def test_no_role_changes_the_server_or_makes_a_database(filled: Site, role: str) -> None:
     with closing(psycopg2.connect(filled.dsn(role))) as connection:
         connection.autocommit = True  # neither runs in a transaction
@@ -426,54 +458,277 @@ def test_no_role_changes_the_server_or_makes_a_database(filled: Site, role: str)
                 cursor.execute(statement)
 
 
-def test_no_role_takes_on_another(filled: Site, tries: Tries, role: str) -> None:
-    others = [other for other in (*ROLES, "airflow", "pg_read_all_data", "pg_read_server_files") if other != role]
-    assert {tries.outcome(sql.SQL("SET ROLE {}").format(sql.Identifier(other))) for other in others} == {"42501"}
-    members = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member WHERE r.rolname = %s"
-    assert builders.read(filled, members, role) == [(0,)]
-    attributes = (
-        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s"
+# -- who logs in as whom, and takes what -------------------------------------------------------------------------------
+
+
+def every_role(site: Site) -> list[str]:
+    """All roles of the cluster, those that Postgres brings included."""
+    return [name for (name,) in builders.read(site, "SELECT rolname FROM pg_roles ORDER BY 1")]
+
+
+def test_the_roles_are_those_of_this_page_and_no_more_than_roles(filled: Site) -> None:
+    known = {"postgres", "governance_owner", *ROLES, *LOGINS}
+    found = builders.read(
+        filled,
+        "SELECT rolname, rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls "
+        "FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> 'postgres'",
     )
-    assert builders.read(filled, attributes, role) == [(False,) * 5]
+    # Whoever notes logins may be a role of its own, which nobody takes and nobody is.
+    others = {role for role, *_ in found} - known
+    assert known - {role for role, *_ in found} == {"postgres"}
+    assert {role for role, can_login, *_ in found if can_login} == set(LOGINS)
+    assert not {role for role, _, _, *powers in found if any(powers)}
+    assert len(others) <= 1
+    members = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid IN (m.member, m.roleid)"
+    assert builders.read(filled, f"{members} WHERE r.rolname = ANY(%s)", list(others)) == [(0,)]
+    secrets = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL"
+    assert {role for (role,) in builders.read(filled, secrets, role="postgres")} == {"postgres", *LOGINS}
 
 
-@pytest.mark.parametrize("role", (*ROLES, "governance_owner", "airflow"))
+def test_a_membership_lets_a_login_take_a_role_and_gives_it_nothing_until_then(filled: Site) -> None:
+    found = builders.read(
+        filled,
+        "SELECT m.rolname, r.rolname, a.admin_option, a.inherit_option, a.set_option FROM pg_auth_members a "
+        "JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid "
+        "WHERE m.rolname !~ '^pg_' OR r.rolname !~ '^pg_'",
+    )
+    assert set(found) == {(login, role, False, False, True) for login, roles in TAKES.items() for role in roles}
+    assert len(found) == len(TAKEN) + 1
+
+
+@pytest.mark.parametrize("role", (*ROLES, "migrator", "governance_owner"))
+def test_a_connection_takes_what_its_login_may_take_and_no_other_role(filled: Site, role: str) -> None:
+    login = LOGIN_OF[role]
+    others = every_role(filled)
+    assert len(others) > 25
+    assert {"postgres", "pg_read_all_data", "pg_read_server_files", "pg_signal_backend", *ROLES} <= set(others)
+    with closing(Tries(filled.dsn(role))) as tries:
+        taken = {other for other in others if not tries.refused(sql.SQL("SET ROLE {}").format(sql.Identifier(other)))}
+        assert taken == {login, *TAKES.get(login, ())}
+        become = sql.SQL("SET SESSION AUTHORIZATION {}")
+        became = {other for other in others if not tries.refused(become.format(sql.Identifier(other)))}
+        assert became == {login}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_role_is_taken_at_the_connection_by_its_login_alone(filled: Site, login: str) -> None:
+    taken = set()
+    for role in every_role(filled):
+        try:
+            with closing(psycopg2.connect(filled.dsn(login), options=f"-c role={role}")) as connection:
+                cursor = connection.cursor()
+                cursor.execute("SELECT current_user, session_user")
+                assert cursor.fetchone() == (role, login)
+                taken.add(role)
+        except psycopg2.OperationalError as error:
+            assert "permission denied to set role" in str(error), (login, role)
+    assert taken == {login, *TAKES.get(login, ())}
+
+
+@pytest.mark.clause("J2")
+def test_nobody_logs_in_with_select_on_landing_vault_or_quarantine(filled: Site) -> None:
+    held = builders.read(
+        filled,
+        "SELECT r.rolname, n.nspname || '.' || c.relname, has_any_column_privilege(r.oid, c.oid, 'SELECT') "
+        "FROM pg_roles r CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE r.rolcanlogin AND NOT r.rolsuper AND n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+        list(PERSONAL),
+    )
+    assert {(role, table) for role, table, may_read in held if may_read} == set()
+    assert {role for role, _, _ in held} == set(LOGINS)
+    assert len({role for role, _, _ in held}) > 5
+    assert len({table for _, table, _ in held}) > 10
+    # The same question finds the roles that may, so it would find a login that may.
+    ((readers,),) = builders.read(
+        filled,
+        "SELECT array_agg(DISTINCT r.rolname::text) FROM pg_roles r CROSS JOIN pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT r.rolsuper AND r.rolname !~ '^pg_' "
+        "AND n.nspname = ANY(%s) AND has_any_column_privilege(r.oid, c.oid, 'SELECT')",
+        list(PERSONAL),
+    )
+    assert set(readers) == {"loader", "validator", "publisher", "sharer", "steward", "governance_owner"}
+
+
+@pytest.mark.clause("J2")
+@pytest.mark.parametrize("login", [login for login in LOGINS if login != "airflow"])  # it has another database
+def test_a_login_reads_nothing_personal_before_it_takes_a_role_nor_after_it_lets_go(
+    filled: Site, tables: dict[str, list[str]], login: str
+) -> None:
+    personal = {table: columns for table, columns in tables.items() if table.split(".")[0] in PERSONAL}
+    assert len(personal) > 10
+    queries = [
+        sql.SQL("SELECT {} FROM {}").format(what, names(table))
+        for table, columns in personal.items()
+        for what in (sql.SQL("1"), sql.SQL("count(*)"), sql.SQL("*"), sql.SQL("ctid"), *map(sql.Identifier, columns))
+    ]
+    with closing(Tries(filled.dsn(login))) as tries:
+        for role in (None, *sorted(TAKES.get(login, ()))):
+            # Taken and let go of, in the transaction that then reads.
+            before = sql.SQL("") if role is None else sql.SQL("SET ROLE {}; RESET ROLE; ").format(sql.Identifier(role))
+            for query in queries:
+                assert tries.outcome(before + query) == "42501", (role, query)
+    if login == "pipeline":
+        with closing(Tries(filled.dsn("steward"))) as tries:
+            assert tries.outcome("SELECT count(*) FROM quarantine.findings") == "done"
+            assert tries.outcome("SET ROLE NONE; SELECT count(*) FROM quarantine.findings") == "42501"
+
+
+def test_the_owners_login_owns_nothing_until_it_takes_the_owner(filled: Site, tables: dict[str, list[str]]) -> None:
+    with closing(Tries(filled.dsn("migrator"))) as tries:
+        for table, columns in tables.items():
+            for statement in (
+                f"SELECT 1 FROM {table}", f"INSERT INTO {table} DEFAULT VALUES", f"DELETE FROM {table}",
+                f"UPDATE {table} SET {columns[0]} = {columns[0]}", f"DROP {'VIEW' if '.current_' in table else 'TABLE'} {table}",
+                f"GRANT SELECT ON {table} TO migrator", f"ALTER TABLE {table} OWNER TO migrator",
+            ):  # fmt: skip
+                assert tries.outcome(statement) == "42501", statement
+        assert tries.outcome("GRANT publisher TO migrator") == "42501"
+        assert tries.outcome("SET ROLE governance_owner; SELECT count(*) FROM vault.bookings") == "done"
+
+
+@pytest.mark.parametrize("role", [*TAKEN, "governance_owner"])
+def test_nobody_logs_in_as_a_role_that_is_taken(filled: Site, role: str) -> None:
+    address = f"host=127.0.0.1 port={filled.warehouse_port} dbname=governance user={role}"
+    for password in ("", "x", role, *filled.passwords.values()):
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            psycopg2.connect(address, password=password)
+    # Not for want of a password: with one that is right it is not let in either.
+    name = sql.Identifier(role).as_string(None)  # type: ignore[arg-type]
+    builders.read(filled, f"ALTER ROLE {name} PASSWORD 'right'", role="postgres")
+    try:
+        with pytest.raises(psycopg2.OperationalError, match="is not permitted to log in"):
+            psycopg2.connect(address, password="right")
+    finally:
+        builders.read(filled, f"ALTER ROLE {name} PASSWORD NULL", role="postgres")
+
+
+@pytest.mark.parametrize("role", (*ROLES, "migrator", "governance_owner", "airflow"))
 def test_no_role_connects_to_another_database(filled: Site, role: str) -> None:
-    own = filled.dsn(role).rsplit("/", 1)[1]
+    own = parse_dsn(filled.dsn(role))["dbname"]
     for database in {"governance", "airflow", "postgres", "template1"} - {own}:
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
-            psycopg2.connect(filled.dsn(role).rsplit("/", 1)[0] + f"/{database}")
+            psycopg2.connect(filled.dsn(role), dbname=database)
 
 
-def test_nobody_connects_without_the_right_password(filled: Site, role: str) -> None:
-    address = f"host=127.0.0.1 port={filled.warehouse_port} dbname=governance user={role}"
-    for password in ("", "wrong", filled.passwords["analyst" if role != "analyst" else "auditor"]):
+@pytest.mark.parametrize("login", LOGINS)
+def test_nobody_connects_without_the_right_password(filled: Site, login: str) -> None:
+    address = make_dsn(filled.dsn(login), password="")
+    for password in ("", "wrong", filled.passwords["analyst" if login != "analyst" else "auditor"]):
         with pytest.raises(psycopg2.OperationalError, match="password"):
             psycopg2.connect(address, password=password)
 
 
+@pytest.mark.clause("J2")
+@pytest.mark.parametrize("role", (*ROLES, "migrator", "governance_owner"))
+@pytest.mark.parametrize("setting", ("event_triggers=off", "session_replication_role=replica"))
+def test_nobody_connects_past_what_notes_connections(filled: Site, role: str, setting: str) -> None:
+    options = f"{parse_dsn(filled.dsn(role)).get('options', '')} -c {setting}"
+    with pytest.raises(psycopg2.OperationalError, match="permission denied to set parameter"):
+        psycopg2.connect(filled.dsn(role), options=options)
+
+
+# -- the owner ---------------------------------------------------------------------------------------------------------
+
+# Something harmless that a superuser alone can do, and that can be seen.
+MARK = "BEGIN EXECUTE 'ALTER ROLE airflow CONNECTION LIMIT 77'; EXCEPTION WHEN insufficient_privilege THEN NULL; END;"
+
+
+def is_marked(site: Site) -> bool:
+    """Whether a superuser has run what the owner wrote; the mark is taken off again."""
+    with closing(psycopg2.connect(site.dsn("postgres"))) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'airflow'")
+        found = cursor.fetchone()
+        cursor.execute("ALTER ROLE airflow CONNECTION LIMIT -1")
+    return found == (77,)
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    (
+        "CREATE TRIGGER mark BEFORE INSERT ON audit.sessions FOR EACH ROW",
+        "CREATE TRIGGER mark AFTER INSERT ON audit.sessions FOR EACH STATEMENT",
+        "CREATE CONSTRAINT TRIGGER mark AFTER INSERT ON audit.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+    ),
+)
+def test_what_the_owner_hangs_on_the_noted_connections_is_not_run_as_the_superuser(filled: Site, trigger: str) -> None:
+    builders.read(
+        filled,
+        "CREATE FUNCTION public.mark() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {MARK} RETURN NEW; END $$; GRANT USAGE ON SCHEMA public TO PUBLIC",
+    )
+    try:
+        builders.read(filled, f"{trigger} EXECUTE FUNCTION public.mark()")
+        builders.read(filled, "SELECT 1", role="analyst")
+        with closing(psycopg2.connect(filled.dsn("postgres"), dbname="governance")):
+            pass  # the superuser's own connection is noted too
+        assert not is_marked(filled)
+    finally:
+        builders.read(filled, "DROP FUNCTION public.mark() CASCADE; REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+
+
+def test_what_the_owner_writes_into_our_functions_is_not_run_as_the_superuser(filled: Site) -> None:
+    ((sound,),) = builders.read(filled, "SELECT pg_get_functiondef('audit.append(text)'::regprocedure)")
+    builders.read(
+        filled,
+        "CREATE OR REPLACE FUNCTION audit.append(entry text) RETURNS uuid LANGUAGE plpgsql SECURITY INVOKER AS "
+        f"$$ BEGIN {MARK} RETURN gen_random_uuid(); END $$",
+    )
+    entry = workspaces.entry_by_hand(builders.POLICY, "provision")
+    try:
+        provision.provision(filled, "warehouse", entry)
+        provision.note_logins(filled, entry)
+        assert not is_marked(filled)
+    finally:
+        builders.read(filled, sound)
+    assert builders.read(filled, "SELECT prosecdef FROM pg_proc WHERE proname = 'append'") == [(True,)]
+
+
+@pytest.mark.clause("J2")
+def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
+    ((schema, is_superusers),) = builders.read(
+        filled,
+        "SELECT n.nspname, o.rolsuper FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "JOIN pg_roles o ON o.oid = n.nspowner WHERE p.proname = %s",
+        NOTES_LOGINS,
+    )
+    assert is_superusers, f"whoever owns schema {schema} may drop what is in it, and with it the event trigger"
+    with closing(Tries(filled.dsn("governance_owner"))) as tries:
+        for statement in (
+            f"DROP FUNCTION {schema}.{NOTES_LOGINS}() CASCADE",
+            f"DROP SCHEMA {schema} CASCADE",
+            f"ALTER FUNCTION {schema}.{NOTES_LOGINS}() SECURITY INVOKER",
+            *(s for what, s in FORBIDDEN_IN_OURS.items() if "noting" in what or "nobody notes" in what),
+        ):
+            assert tries.outcome(statement) == "42501", statement
+
+
 @pytest.mark.clause("R1")
 @pytest.mark.parametrize(
-    "table", ("audit.run_log", "analytics.releases", "analytics.bookings", "analytics.visits_daily")
-)
+    "table",
+    (
+        "audit.run_log", "audit.leaves", "audit.checkpoints", "audit.texts", "audit.sessions",
+        "analytics.releases", "analytics.bookings", "analytics.visits_daily",
+    ),
+)  # fmt: skip
 def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
-    before = builders.read(filled, f"SELECT count(*) FROM {table}")
-    assert before > [(0,)]
-    column = "event" if table == "audit.run_log" else "dataset" if table == "analytics.releases" else "recorded_date"
-    changes = [
+    before = builders.read(filled, f"SELECT max(ctid), count(*) FROM {table}")
+    assert before[0][1] > 0
+    # A column that is not made by the database itself.
+    columns = {"audit.run_log": "entry", "audit.leaves": "entry_id", "audit.checkpoints": "note", "audit.texts": "name",
+               "audit.sessions": "application_name", "analytics.releases": "dataset"}  # fmt: skip
+    column = columns.get(table, "recorded_date")
+    for change in (
         f"DELETE FROM {table}",
         f"TRUNCATE {table}",
         f"TRUNCATE {table} CASCADE",
         f"DELETE FROM {table} WHERE false",
-    ]
-    if table != "audit.run_log":  # its columns but one are generated
-        changes.append(f"UPDATE {table} SET {column} = {column}")
-    else:
-        changes.append("UPDATE audit.run_log SET entry = entry || ' '")
-    for change in changes:
+        f"UPDATE {table} SET {column} = {column}",
+    ):
         with pytest.raises(errors.RaiseException, match="append-only"):
             builders.read(filled, change)
-    assert builders.read(filled, f"SELECT count(*) FROM {table}") == before
+    after = builders.read(filled, f"SELECT max(ctid), count(*) FROM {table}")
+    # Every connection that tried has been noted.
+    assert after == before if table != "audit.sessions" else after > before
 
 
 PULLER_READS_SOME = """
@@ -515,7 +770,7 @@ def test_the_puller_changes_nothing_at_the_source_and_counts_only_what_it_reads(
 
 @pytest.mark.parametrize("what", FORBIDDEN_TO_ALL)
 def test_the_puller_does_not_get(what: str, filled: Site, puller: Tries) -> None:
-    statement = FORBIDDEN_TO_ALL[what].replace("governance_owner", "wellbe_owner")
+    statement = FORBIDDEN_TO_ALL[what].replace("governance_owner", "wellbe_owner").replace("migrator", "wellbe_owner")
     statement = statement.replace("audit.run_log", "wellbe.bookings")
     with closing(psycopg2.connect(filled.dsn("wellbe_owner"))):  # somebody whose connection could be ended
         outcomes = {puller.outcome(statement.replace("{zone}", zone)) for zone in ("wellbe", "sample")}

@@ -11,10 +11,9 @@ import base64
 import json
 import re
 import sys
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, namedtuple
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -26,27 +25,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 FORMAT, MAX_BYTES, SHOWN = "wellbe-run-log/1", 1 << 24, 10
 LINE_KEYS = ["database_login", "database_role", "database_session", "entry", "written_at"]
 MINUTE, LONGEST_GAP, LONGEST_ATTEMPT = timedelta(minutes=1), timedelta(hours=2), timedelta(hours=24)
-KEEP, AGAIN = (
-    "Keep the files as evidence and ask the operator to explain.",
-    "Damaged, or Windows line ends? Ask for it again.",
-)
+KEEP, AGAIN = "Keep the files as evidence and ask why.", "Is it damaged, or has it Windows line ends? Ask for it again."
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 NUMBER, HASH, NAME = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", r"[^\s\0-\x1f+]+"
 BASE64 = r"(?=\S{8})(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 NOTE = re.compile(rf"(([^\0-\x1f]+)\n{NUMBER}\n({HASH})\n)\n((?:— {NAME} {BASE64}\n)+)")
 INCLUSION = re.compile(rf"c2sp\.org/tlog-proof@v1\n(?:extra \S*\n)?index {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.DOTALL)
 CONSISTENCY = re.compile(rf"old {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.DOTALL)  # as c2sp.org/tlog-witness is sent it
-UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 Keys = dict[tuple[str, bytes], Ed25519PublicKey]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What was signed of a log: its name, how many lines it has, and the root over them."""
-
-    origin: str
-    size: int
-    root: bytes
-    file: str
+Checkpoint = namedtuple("Checkpoint", "origin size root file")
 
 
 def demand(is_so: object, otherwise: str) -> None:
@@ -54,36 +41,34 @@ def demand(is_so: object, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def say(text: str) -> None:
-    """Print. What could steer a terminal, such as a file name that the operator chose, is escaped."""
+def say(text: str) -> None:  # what could steer a terminal is escaped
     print(re.sub(r"[^ -~\n]", lambda found: ascii(found[0])[1:-1], text))  # noqa: T201
 
 
-def read(path: str | Path) -> str:
-    """The text of a file. Bytes that are no UTF-8 become surrogates, which cannot have been signed."""
+def read(path: str | Path) -> str:  # bytes that are no UTF-8 become surrogates, which cannot have been signed
     with open(path, "rb") as file:
         return file.read(MAX_BYTES).decode(errors="surrogateescape")
 
 
-# -- keys, checkpoints and proofs (c2sp.org/signed-note) ---------------------------------------------------------------
+def checkpoints_in(folder: str) -> list[Path]:
+    return sorted(file for file in Path(folder).iterdir() if file.suffix == ".checkpoint")
 
 
 def verifier_keys(path: str) -> Keys:
-    """Keys, one a line: name+id+base64(type and key), where the id is a digest of the rest."""
+    """Keys, one a line: name+id+base64(type and key), where the id is a digest of the rest (c2sp.org/signed-note)."""
     lines = [line.strip() for line in read(path).split("\n")]
     parts = [line.split("+", 2) for line in lines if line and not line.startswith("#")]
     found = {(name, bytes.fromhex(key_id)): base64.b64decode(key, validate=True) for name, key_id, key in parts}
     for (name, key_id), key in found.items():
-        is_right = key[:1] == b"\1" and sha256(f"{name}\n".encode() + key).digest()[:4] == key_id
-        demand(is_right, "a key of Ed25519 has a type and an id; this has not, or is mistyped")
+        demand(key[:1] == b"\1" and sha256(f"{name}\n".encode() + key).digest()[:4] == key_id, "mistyped")
     return {known: Ed25519PublicKey.from_public_bytes(key[1:]) for known, key in found.items()}
 
 
-def opened(note: str, keys: Keys, file: str | Path) -> Checkpoint:
+def opened(note: str, keys: Keys, path: str | Path) -> Checkpoint:
     """The checkpoint of a note. Every signature by a known key must be right, and one must be the log's own."""
-    found, signers = NOTE.fullmatch(note), set()
+    found, signers, file = NOTE.fullmatch(note), set(), ascii(str(path))
     if not found:
-        raise ValueError(f"{file} holds no checkpoint of three lines with signatures. {AGAIN}")
+        raise ValueError(f"{file} holds no checkpoint of three lines with its signatures. {AGAIN}")
     for name, signature in (line.split(" ")[1:] for line in found[5].split("\n")[:-1]):
         signed = base64.b64decode(signature)
         if key := keys.get((name, signed[:4])):
@@ -93,18 +78,14 @@ def opened(note: str, keys: Keys, file: str | Path) -> Checkpoint:
                 raise ValueError(f"{file}: the signature of {name} is wrong: this was never signed. {KEEP}") from None
             signers.add(name)
     demand(found[2] in signers, f"{file}: none of your keys has signed the log {found[2]!a}. Have you all its keys?")
-    return Checkpoint(found[2], int(found[3]), base64.b64decode(found[4]), str(file))
+    return Checkpoint(found[2], int(found[3]), base64.b64decode(found[4]), file)
 
 
 def proof_in(path: str, form: re.Pattern[str], keys: Keys) -> tuple[int, list[bytes], Checkpoint]:
-    """Number, hashes and checkpoint of a proof."""
     found = form.fullmatch(read(path))
     if not found:
-        raise ValueError(f"{path} is no proof of this kind. {AGAIN}")
+        raise ValueError(f"{path!a} is no proof of this kind. {AGAIN}")
     return int(found[1]), [base64.b64decode(line) for line in found[2].split()], opened(found[3], keys, path)
-
-
-# -- the Merkle tree (RFC 6962 and RFC 9162, section 2.1) --------------------------------------------------------------
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -138,8 +119,6 @@ def verify_consistency(old: int, new: int, proof: list[bytes], old_root: bytes, 
     demand(found == (old_root, new_root), f"The later log does not begin with the earlier one. {KEEP}")
 
 
-# -- lines of the log --------------------------------------------------------------------------------------------------
-
 CAPTURED = {f"/entry/{key}": f"(?P<{key}>" for key in ("at", "attempt_id", "entry_id")} | {
     "/written_at": "(?P<written_at>"
 }
@@ -161,10 +140,7 @@ def form_of(value: Any, place: str = "") -> str:
 
 
 def facts_of(text: str) -> tuple[Any, ...]:
-    """Of a line: entry_id, attempt_id, at, written_at; event, phase, number of alarms.
-
-    Parsing takes most of the time, so a line whose form is known from an earlier one is only matched with it.
-    """
+    """Of a line: entry_id, attempt_id, at, written_at, event, phase, number of alarms. Only new forms are parsed."""
     hint = text[(at := text.find('"event":')) : at + 24], text[(at := text.find('"phase":', at)) : at + 12]
     for form, told in FORMS.get(hint, ()):
         if found := form.fullmatch(text):
@@ -173,10 +149,12 @@ def facts_of(text: str) -> tuple[Any, ...]:
     entry, alarms = document["entry"], document["entry"].get("alarms", [])
     texts = (entry["entry_id"], entry["attempt_id"], entry["at"], document["written_at"])
     told = (entry["event"], entry["phase"], len(alarms))
-    demand(list(document) == LINE_KEYS and end == len(text), "other keys than those of a line, or not in their order")
+    demand(list(document) == LINE_KEYS and end == len(text), "other keys than those of a line, or in another order")
     demand(entry["format"] == FORMAT, "an unknown format")
-    demand({"intent": True, "outcome": False}[told[1]] is (entry["outcome"] is None), "outcome and phase do not fit")
-    demand(isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, *told[:2])), "a value of no use")
+    demand({"intent": True, "outcome": False}[told[1]] is (entry["outcome"] is None), "outcome and phase do not agree")
+    demand(
+        isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, *told[:2])), "no text, or no list"
+    )
     if len(FORMS) < 64 and len(FORMS.get(hint, ())) < 8 and len(text) < 8192:  # no log can make this slow
         FORMS.setdefault(hint, []).append((re.compile(form_of(document)), told))
     return *texts, *told
@@ -202,11 +180,9 @@ class Log:
             key, written, _ = bytes.fromhex(entry_id.replace("-", "")), instant(written_at), instant(at)
             demand(len(key) == 16 and len(line) < MAX_BYTES, "an entry_id that is no UUID, or too long a line")
         except UNREADABLE as error:
-            raise ValueError(f"Line {self.size} is no entry of {FORMAT} ({error}). {AGAIN}") from None
+            raise ValueError(f"Line {self.size} is no entry of {FORMAT} ({str(error):.99}). {AGAIN}") from None
         if key in self.ids:
-            raise ValueError(
-                f"Line {self.size} has the entry_id of an earlier line: one of them was slipped in. {KEEP}"
-            )
+            raise ValueError(f"Line {self.size} has the entry_id of an earlier line. {KEEP}")
         self.ids.add(key)
         node, full = sha256(b"\0" + leaf).digest(), self.size - 1
         while full & 1:
@@ -222,15 +198,15 @@ class Log:
     def watch(self, written: datetime, is_heartbeat: bool) -> None:
         behind = self.last - written
         if behind / MINUTE > self.merge_delay:
-            late = f"line {self.size} was written at {written}, but stands after the heartbeat of {self.last}"
+            late = f"line {self.size} was written {written}, yet stands after the heartbeat of {self.last}"
             self.notice("back-dated", f"{late}: back-dated, or a clock was set back")
+        if is_heartbeat and self.heartbeats and -behind > LONGEST_GAP:
+            self.notice(
+                "no heartbeat", f"from {self.last} to {written}, line {self.size}: nothing is proven of this window"
+            )
+        elif is_heartbeat and self.is_quiet:
+            self.quiet += 1
         if is_heartbeat:
-            if self.heartbeats and -behind > LONGEST_GAP:
-                self.notice(
-                    "no heartbeat", f"from {self.last} to {written} (line {self.size}): of this time nothing is proven"
-                )
-            elif self.is_quiet:
-                self.quiet += 1
             self.heartbeats, self.last = self.heartbeats + 1, written
         self.is_quiet = is_heartbeat
 
@@ -242,27 +218,27 @@ class Log:
     def conclude(self, covered: int) -> None:
         for number, written in filter(None, self.attempts.values()):
             if self.last - written > LONGEST_ATTEMPT:
-                self.notice("no outcome", f"what line {number} announced at {written} was never said to have ended")
+                self.notice("no outcome", f"how that ended which line {number} announced {written} was never written")
         if self.size > covered:
             self.notice("not covered", f"lines {covered + 1} to {self.size} are younger than the checkpoint")
-        say(f"{self.size} entries, with {self.alarms} alarms. {self.heartbeats} heartbeats, the last at {self.last}.")
+        say(f"Entries: {self.size}, with {self.alarms} alarms. Heartbeats: {self.heartbeats}, the last {self.last}.")
         say(f"{self.quiet} hours in which nothing happened. Notices: {dict(self.notices) or 'none'}.")
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
-
-
 def marks_of(args: argparse.Namespace) -> dict[int, Checkpoint]:
-    """The new checkpoint and those held, by size."""
+    """The new checkpoint and those that are held, by size."""
     new = opened(read(args.checkpoint), args.keys, args.checkpoint)
     marks = {new.size: new}
-    for path in (path for held in args.held for path in sorted(Path(held).glob("*.checkpoint")) or [held]):
+    for path in (path for held in args.held for path in (Path(held).is_dir() and checkpoints_in(held)) or [held]):
         held = opened(read(path), args.keys, path)
-        demand(held.origin == new.origin, f"{path} is of the log {held.origin!a}, {new.file} of {new.origin!a}.")
-        cut = f"{path} has signed {held.size} lines, {new.file} only {new.size}: cut, or restored from an older copy"
-        demand(held.size <= new.size, f"{cut}. {KEEP}")
+        demand(held.origin == new.origin, f"{held.file} is of the log {held.origin!a}, {new.file} of {new.origin!a}.")
+        cut = f"{held.file} has signed {held.size} lines, {new.file} only {new.size}"
+        demand(held.size <= new.size, f"{cut}: the log was cut, or restored from an older copy. {KEEP}")
         same = marks.setdefault(held.size, held)
-        demand(held.root == same.root, f"{path} and {same.file} have signed different first {held.size} lines. {KEEP}")
+        demand(
+            held.root == same.root,
+            f"{held.file} and {same.file} have signed {held.size} lines, and not the same. {KEEP}",
+        )
     return marks
 
 
@@ -270,59 +246,76 @@ def log(args: argparse.Namespace) -> str:
     """verify a whole log with a checkpoint, and with those that you hold"""
     marks, found, sound = marks_of(args), Log(args.merge_delay), 0
     with open(args.export, "rb") as file:
-        lines = iter(lambda: file.readline(MAX_BYTES), b"")
+        lines = iter(partial(file.readline, MAX_BYTES), b"")
         for size, mark in sorted(marks.items()):
             for line in islice(lines, size - found.size):
                 found.add(line)
-            end = f"{args.export} ends after {found.size} lines, but {mark.file} has signed {size}: its end was cut off"
+            end = (
+                f"{args.export!a} ends after {found.size} lines, but {mark.file} has signed {size}: its end was cut off"
+            )
             demand(found.size == size, f"{end}. {KEEP}")
             edit = f"of the lines {sound + 1} to {size}, one was changed, removed, moved or slipped in"
-            demand(found.root() == mark.root, f"{args.export} is not what {mark.file} has signed: {edit}. {KEEP}")
+            demand(found.root() == mark.root, f"{args.export!a} is not what {mark.file} has signed: {edit}. {KEEP}")
             sound = size
         for line in lines:
             found.add(line)
     found.conclude(sound)
-    compared = f"It begins with each of the {len(marks) - 1} logs" if args.held else "Hold a checkpoint"
-    return f"the first {sound} lines of {args.export} are what {marks[sound].origin} has signed. {compared}"
+    held = f"Every checkpoint that you hold fits, the first of {min(marks)} lines."
+    alone = (
+        "You compared with none that you hold (--held): had all been rewritten before it was signed, it would not show."
+    )
+    return f"the first {sound} lines are what {marks[sound].origin!a} has signed. {held if args.held else alone}"
 
 
 def entry(args: argparse.Namespace) -> str:
-    """verify with a proof that one entry is in the log, and show it"""
-    line = read(args.leaf).removesuffix("\n")
+    """verify with a tlog-proof that an entry is in the log, and show it"""
+    leaf = read(args.leaf).removesuffix("\n").encode(errors="surrogateescape")
     index, proof, signed = proof_in(args.proof, INCLUSION, args.keys)
-    leaf = sha256(b"\0" + line.encode(errors="surrogateescape")).digest()
-    verify_inclusion(index, signed.size, leaf, proof, signed.root)
-    shown = json.dumps(json.loads(line), indent=2)
-    return f"of the {signed.size} lines of {signed.origin}, this is line {index + 1} (entry {index}):\n{shown}"
+    verify_inclusion(index, signed.size, sha256(b"\0" + leaf).digest(), proof, signed.root)
+    Log(0).add(leaf)  # it is an entry
+    shown = json.dumps(json.loads(leaf), indent=2)
+    return f"this is entry {index}, line {index + 1} of the {signed.size} that {signed.origin!a} has signed:\n{shown}"
 
 
 def consistency(args: argparse.Namespace) -> str:
-    """verify with a proof that a later log begins with one that you hold the checkpoint of"""
+    """verify with a proof that a later log begins with the one that you hold a checkpoint of"""
     old = opened(read(args.old), args.keys, args.old)
     size, proof, new = proof_in(args.proof, CONSISTENCY, args.keys)
-    is_of_it = (size, new.origin) == (old.size, old.origin)
-    demand(
-        is_of_it,
-        f"{args.proof} is of {new.origin!a} from {size} lines on, {old.file} of {old.origin!a} with {old.size}.",
+    told = (
+        f"{new.file} proves something of {size} lines of {new.origin!a}, {old.file} is of {old.size} of {old.origin!a}"
     )
+    demand((size, new.origin) == (old.size, old.origin), f"{told}. Ask for a proof that begins there.")
     verify_consistency(old.size, new.size, proof, old.root, new.root)
-    return f"the {new.size} lines of {new.origin} begin with the {old.size} that {old.file} has signed"
+    return f"the {new.size} lines that {new.origin!a} has signed begin with the {old.size} of {old.file}"
 
 
 def pull(args: argparse.Namespace) -> str:
-    """copy the checkpoints that were published to those that you hold, and see that none of yours is gone"""
-    store, source = (sorted(Path(path).iterdir()) for path in (args.store, args.source))
-    kept = {file.name: read(file) for file in store if file.name.endswith(".checkpoint")}
-    published = {file.name for file in source}
-    wrong = [
-        f"{name}, which you hold, has vanished from {args.source}. {KEEP}" for name in kept if name not in published
-    ]
-    ...
+    """copy the checkpoints that were published to those that you hold, and see that none of yours has gone"""
+    store, source = checkpoints_in(args.store), checkpoints_in(args.source)
+    held, signed, copied = {file.name: read(file) for file in store}, dict[int, Checkpoint](), 0
+    gone = sorted(held.keys() - {file.name for file in source})
+    wrong = [f"{name!a}, which you hold, has vanished from {args.source!a}. {KEEP}" for name in gone]
+    for file in [*store, *source]:
+        try:
+            new = opened(note := read(file), args.keys, file)
+            same = signed.setdefault(new.size, new)
+            demand(
+                new[:3] == same[:3],
+                f"{new.file} and {same.file} have signed {new.size} lines, and not the same. {KEEP}",
+            )
+            demand(held.get(file.name, note) == note, f"{new.file} is not what you hold under this name. {KEEP}")
+            if file.name not in held:
+                with open(Path(args.store, file.name), "xb") as copy:
+                    copied += bool(copy.write(note.encode(errors="surrogateescape")))
+        except (OSError, ValueError) as error:
+            wrong.append(str(error))
+    demand(not wrong, "\n".join(wrong))
+    return f"{copied} checkpoints are new, and the {len(held)} that you held are still published. Verify a log with all of them."
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="log | entry | consistency | pull")
+    commands = parser.add_subparsers(required=True)
     places = {log: ["export"], entry: ["leaf", "proof"], consistency: ["old", "proof"], pull: ["source", "store"]}
     for run, names in places.items():
         command = commands.add_parser(run.__name__, help=run.__doc__)

@@ -1,0 +1,72 @@
+"""Detectors of personal data in a text, for what must hold none: each a pattern and, where there is one, its checksum.
+
+A detector that cannot find is worse than none: `MUST_FIND` has a sample of each, which the tests look for first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+
+# Identifiers and digests may hold any digits; instants hold a plus sign.
+_HARMLESS = re.compile(
+    r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32,}\b"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"
+)
+
+
+def _luhn(digits: str) -> bool:
+    # Counted from the right, every second digit is doubled, and the digits of what comes out are added.
+    doubled = [int(digit) * (1 if place % 2 else 2) for place, digit in enumerate(reversed(digits), 1)]
+    return sum(number // 10 + number % 10 for number in doubled) % 10 == 0
+
+
+def _is_card(found: str) -> bool:
+    return _luhn(re.sub(r"\D", "", found))
+
+
+def _is_personal_number(found: str) -> bool:
+    digits = re.sub(r"\D", "", found)[-10:]
+    month, day = int(digits[2:4]), int(digits[4:6])
+    try:
+        date(2000, month, day - 60 if day > 60 else day)  # a coordination number has 60 added to its day
+    except ValueError:
+        return False
+    return _luhn(digits)
+
+
+def _is_address(found: str) -> bool:
+    return all(int(part) < 256 for part in found.split(".")) and not found.startswith("127.")
+
+
+DETECTORS: dict[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
+    "e-mail": (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), bool),
+    "card": (re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,18}(?![\w])"), _is_card),
+    "personal number": (re.compile(r"(?<!\w)(?:19|20)?\d{6}[-+]?\d{4}(?!\w)"), _is_personal_number),
+    "phone": (
+        re.compile(r"(?<!\w)(?:\+|00)[1-9]\d{0,2}(?:[ -]?\d){6,12}(?!\w)|(?<!\w)0[1-9]\d?-\d[\d ]{5,9}(?!\w)"),
+        bool,
+    ),
+    "ip": (re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _is_address),
+    "ip, version 6": (
+        re.compile(r"(?<![\w:])(?:[0-9a-f]{1,4}:){4,7}(?::?[0-9a-f]{1,4})(?![\w:])", re.IGNORECASE),
+        bool,
+    ),
+}
+
+MUST_FIND = {
+    "e-mail": ("ask kanarie@example.com today", "Zbigniew.Ek+x@mail.example.se"),
+    "card": ("paid with 4000056655665556", "4000 0566 5566 5556,", "4000-0566-5566-5556", "378282246310005"),
+    "personal number": ("born 19811228-9874", "811228-9874", "198112289874", "811288-9871"),
+    "phone": ("call +46709990001", "+46 70 999 00 01", "0046709990001", "070-999 00 01"),
+    "ip": ("from 203.0.113.213", "[198.19.4.1]"),
+    "ip, version 6": ("from 2001:db8:0:1:1:1:1:1", "2001:db8:1:2::1"),
+}
+
+
+def findings(text: str) -> Iterator[tuple[str, str]]:
+    """(detector, what it found) in a text."""
+    rest = _HARMLESS.sub(" ", text)
+    for name, (pattern, is_one) in DETECTORS.items():
+        yield from ((name, found[0]) for found in pattern.finditer(rest) if is_one(found[0]))

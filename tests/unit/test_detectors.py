@@ -1,0 +1,35 @@
+"""The detectors of personal data find what they are made for, and leave alone what an entry of the run log holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from detectors import DETECTORS, MUST_FIND, findings
+
+pytestmark = pytest.mark.clause("R1")
+
+
+def test_every_detector_has_something_that_it_must_find() -> None:
+    assert set(MUST_FIND) == set(DETECTORS)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in MUST_FIND.items() for text in texts])
+def test_a_detector_finds(name: str, text: str) -> None:
+    assert name in {found for found, _ in findings(text)}
+    assert name in {found for found, _ in findings(f'{{"message":"{text}"}}')}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4000056655665557", "400005665566556", "123456789012345678901234",  # no card: checksum, length
+        "811228-9875", "811328-9874", "19811232-9874",  # no personal number: checksum, month, day
+        "0123456", "+0046", "2026-03-12", "10-20",  # no phone
+        "1.2.3", "999.1.1.1", "127.0.0.1", "3.3.2.dev1", "1.2.3.4.5",  # no address of anybody
+        "2026-03-12T09:00:00.000250Z", "scheduled__2026-11-24T23:00:00+00:00", "12:30:45",
+        "00000000-0000-4000-8000-000000000001", "4000056655665556" * 4,
+        "dataset bookings, partition 2026-03-10: nothing was pulled", "a@b", "@", "wellbe.example/run-log/12345678",
+    ],
+)  # fmt: skip
+def test_what_is_no_personal_data_is_left_alone(text: str) -> None:
+    assert list(findings(text)) == []
