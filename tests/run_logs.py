@@ -129,7 +129,7 @@ class Auditor:
 
     def meet(self) -> None:
         """Take the public keys, and pull what is published."""
-        self.folder.mkdir(exist_ok=True)
+        self.held.mkdir(parents=True, exist_ok=True)
         self.keys.write_bytes((self.site.checkpoints_path / "keys.txt").read_bytes())
         assert self.kit("pull", self.site.checkpoints_path, self.held) == 0, self.said
 

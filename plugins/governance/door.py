@@ -50,7 +50,9 @@ class Lent:
 
 
 @contextmanager
-def lent(house: House, attempt: Attempt, role: str, columns: Mapping[str, Sequence[str]]) -> Iterator[Lent]:
+def lent(
+    house: House, attempt: Attempt, role: str, columns: Mapping[str, Sequence[str]], why: str | None = None
+) -> Iterator[Lent]:
     """Lend a role to an attempt that the log knows; a role that reads columns, through an entry of its own.
 
     The borrower counts the rows in `Lent.rows`. An entry that is never closed says that the reader was killed. Raises
@@ -63,7 +65,7 @@ def lent(house: House, attempt: Attempt, role: str, columns: Mapping[str, Sequen
     read = replace(attempt, attempt_id=new_id(), event=EVENT, clauses=("J2",))
     label = f"{attempt.batch.label}: the entry of a read"
     with warehouse.connect(house.warehouse_dsn(LOGIN), label) as connection:
-        connection.append(read.intent(entry_id=new_id(), at=house.clock(), reading=reading))
+        connection.append(read.intent(entry_id=new_id(), at=house.clock(), reading=reading, reason=why))
     borrowed = Lent(taking(house.warehouse_dsn(role), name=read.attempt_id))
 
     def close(outcome: Outcome, **facts: Mapping[str, str]) -> None:

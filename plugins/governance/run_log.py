@@ -129,7 +129,7 @@ class Entry:
     measures: Mapping[str, int | float | None] = field(default_factory=dict)
     alarms: Sequence[str] = ()
     keys: Sequence[str] = ()  # ids of destroyed keys
-    reason: str | None = None  # why they were destroyed
+    reason: str | None = None  # why keys were destroyed, or rows read by a person
     details: Mapping[str, str] = field(default_factory=dict)  # what has no number: a public key, a checkpoint
     reading: Reading | None = None
     error: Mapping[str, str] | None = None

@@ -50,7 +50,7 @@ def test_every_role_can_log_in_where_it_belongs(site: Site, role: str) -> None:
 @pytest.mark.clause("J1")
 @pytest.mark.parametrize("role", LOGINS)
 def test_a_wrong_password_is_refused(site: Site, role: str) -> None:
-    wrong = dataclasses.replace(site, passwords={**site.passwords, role: "0" * 48})
+    wrong = dataclasses.replace(site, passwords={**site.passwords, LOGINS[role].taken_by or role: "0" * 48})
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(wrong.dsn(role))
 

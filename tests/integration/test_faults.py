@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +17,7 @@ from aftermath import entries, outcomes, state, through
 from builders import DAY, NOON, World
 from faults import Stop
 from governance import database, history, steps, validation, warehouse
-from governance.embedded.site import Site
+from governance.embedded.site import LOGINS, Site
 from governance.errors import (
     ContendedError,
     GovernanceError,
@@ -46,10 +47,10 @@ def many_views(world: World, count: int = VIEWS) -> None:
 
 
 def terminate(site: Site, role: str) -> int:
-    """End every backend of a role, as an administrator does; returns how many there were."""
+    """End every backend of a role's login, as an administrator does; returns how many there were."""
     admin = "source_postgres" if role == "puller" else "postgres"
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
-    return len(builders.read(site, query, role, role=admin))
+    return len(builders.read(site, query, LOGINS[role].taken_by or role, role=admin))
 
 
 def before_call(patch: pytest.MonkeyPatch, target: Any, name: str, work: Callable[[], object]) -> None:
@@ -265,7 +266,7 @@ def test_a_wrong_suite_is_no_outage(
 @pytest.mark.parametrize(
     ("query", "error"),
     (
-        ("SELECT pg_terminate_backend(pg_backend_pid()), $1::date", WarehouseUnavailableError),
+        ("SELECT pg_sleep(20), $1::date", WarehouseUnavailableError),  # it is ended meanwhile
         ("SELECT card_number_encrypted FROM vault.payment_cards WHERE partition_key <= $1", GovernanceError),
     ),
     ids=("ended", "refused"),
@@ -277,8 +278,11 @@ def test_accepted_rows_that_cannot_be_read_publish_nothing(
     batch = checked(space, steps.pull(space, "visits", KEY, builders.run()))
     with monkeypatch.context() as patch:
         patch.setattr(warehouse, "named_query", lambda name: query)
+        ending = threading.Timer(1, terminate, (site, "publisher")) if "sleep" in query else threading.Timer(0, int)
+        ending.start()
         with pytest.raises(error, match="nothing was published") as caught:
             steps.publish(space, batch, builders.run())
+        ending.join()
     assert isinstance(caught.value, TransientError) == (error is WarehouseUnavailableError)
     assert builders.read(site, "SELECT count(*) FROM analytics.releases") == [(0,)]
     steps.publish(space, batch, builders.run())
@@ -314,9 +318,10 @@ def test_a_hop_that_has_ended_leaves_no_session_behind(site: Site, world: World,
 
 
 def sessions(site: Site, role: str) -> int:
-    """How many sessions of a role there are."""
+    """How many sessions of a role's login there are."""
     admin = "source_postgres" if role == "puller" else "postgres"
-    return int(builders.read(site, "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", role, role=admin)[0][0])
+    query, login = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", LOGINS[role].taken_by or role
+    return int(builders.read(site, query, login, role=admin)[0][0])
 
 
 def test_without_our_database_nothing_starts(site: Site, world: World, space: Workspace) -> None:

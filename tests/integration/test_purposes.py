@@ -92,7 +92,7 @@ def is_read(connection: psycopg2.extensions.connection, schema: str, table: str,
 def test_every_role_of_a_purpose_is_tried_here() -> None:
     assert set(PURPOSES.values()) <= set(ROLES)
     assert set(PURPOSES) == {
-        "intake", "contract", "validation", "improve_services", "saved_cards", "fraud_prevention",
+        "intake", "contract", "validation", "improve_services", "saved_cards", "fraud_prevention", "review",
     }  # fmt: skip
 
 
@@ -114,9 +114,46 @@ def test_a_role_reads_of_the_vault_what_its_purposes_need_and_is_refused_the_res
     assert read > 0 if purposes and reaches_vault else read == 0
 
 
+@pytest.mark.clause("J2")
+def test_nobody_logs_in_for_a_purpose_of_a_pipeline_its_role_is_taken_by_the_login_that_policy_names(
+    filled: Site,
+) -> None:
+    declared = {(name, role.taken_by) for name, role in POLICY.roles.items() if role.taken_by}
+    held = builders.read(
+        filled,
+        "SELECT r.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid "
+        "JOIN pg_roles m ON m.oid = a.member WHERE r.rolname = ANY(%s)",
+        ROLES,
+    )
+    assert set(held) == declared
+    logins = {name for (name,) in builders.read(filled, "SELECT rolname FROM pg_roles WHERE rolcanlogin")}
+    assert set(ROLES) & logins == {name for name in ROLES if not POLICY.roles[name].taken_by}
+    assert set(PURPOSES.values()) == {role for role, _ in declared}
+    assert not set(PURPOSES.values()) & logins
+
+
+@pytest.mark.clause("J2")
+def test_a_review_reads_keys_and_rules_and_no_fact_about_a_row(filled: Site) -> None:
+    held = builders.read(
+        filled,
+        "SELECT n.nspname, c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE a.attnum > 0 AND NOT a.attisdropped "
+        "AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relkind IN ('r', 'v') "
+        "AND has_column_privilege(%s, c.oid, a.attnum, 'SELECT')",
+        PURPOSES["review"],
+    )
+    assert {(schema, table) for schema, table, _ in held} == {
+        ("quarantine", table) for table in ("findings", "rows", "refusals")
+    }
+    facts = {column for spec in LANDED.values() for column in spec.columns} - {"row_key", "root_key"}
+    assert len(facts) > 80
+    assert facts & {column for _, _, column in held} == set()
+
+
 def test_the_numbers_that_policy_implies_are_not_nothing() -> None:
     by_purpose = {purpose: sum(len(spec.columns_for(purpose)) for spec in LANDED.values()) for purpose in PURPOSES}
-    blind = {"intake", "saved_cards", "fraud_prevention"}  # what works with keys and values on their way, or later
+    # What works with keys, with values on their way, or later.
+    blind = {"intake", "saved_cards", "fraud_prevention", "review"}
     assert {purpose for purpose, count in by_purpose.items() if count == 0} == blind
     assert all(count > 10 for purpose, count in by_purpose.items() if purpose not in blind), by_purpose
     personal = [c for spec in LANDED.values() for c in spec.columns.values() if c.treatment is Treatment.ENCRYPT]
@@ -187,7 +224,9 @@ def test_a_grant_that_policy_no_longer_implies_is_taken_back(filled: Site) -> No
     from governance import schema, sources
 
     builders.read(filled, "GRANT SELECT (birth_date_encrypted) ON vault.booking_travellers TO publisher")
-    builders.read(filled, "GRANT SELECT ON vault.bookings, vault.payment_cards, quarantine.rows TO analyst")
+    builders.read(filled, "GRANT SELECT ON vault.bookings, vault.payment_cards, quarantine.rows TO analyst, pipeline")
+    builders.read(filled, "GRANT SELECT ON landing.bookings, vault.bookings TO steward, coordinator, sequencer")
+    builders.read(filled, "GRANT EXECUTE ON FUNCTION landing.settle TO pipeline, steward")
     builders.read(filled, "GRANT SELECT (cvv) ON wellbe.payment_cards TO puller", role="wellbe_owner")
     builders.read(filled, "GRANT SELECT ON wellbe.inquiries TO puller", role="wellbe_owner")
     schema.migrate(filled.dsn("governance_owner"), POLICY)
@@ -195,10 +234,21 @@ def test_a_grant_that_policy_no_longer_implies_is_taken_back(filled: Site) -> No
     held = "SELECT has_column_privilege(%s, %s, %s, 'SELECT')"
     for role, table, column, reader in (
         ("publisher", "vault.booking_travellers", "birth_date_encrypted", "governance_owner"),
-        ("analyst", "vault.bookings", "row_key", "governance_owner"),
-        ("analyst", "vault.payment_cards", "row_key", "governance_owner"),
-        ("analyst", "quarantine.rows", "row_key", "governance_owner"),
+        *(
+            (role, table, "row_key", "governance_owner")
+            for role in ("analyst", "pipeline")
+            for table in ("vault.bookings", "vault.payment_cards", "quarantine.rows")
+        ),
+        *(
+            (role, table, "row_key", "governance_owner")
+            for role in ("steward", "coordinator", "sequencer")
+            for table in ("landing.bookings", "vault.bookings")
+        ),
         ("puller", "wellbe.payment_cards", "cvv", "wellbe_owner"),
         ("puller", "wellbe.inquiries", "message", "wellbe_owner"),
     ):
         assert builders.read(filled, held, role, table, column, role=reader) == [(False,)], (role, table, column)
+    called = "SELECT has_function_privilege(%s, 'landing.settle(text, date, text)', 'EXECUTE')"
+    assert [builders.read(filled, called, role) for role in ("pipeline", "steward", "validator")] == [
+        [(False,)], [(False,)], [(True,)],
+    ]  # fmt: skip

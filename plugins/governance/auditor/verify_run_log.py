@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT, MAX_BYTES, SHOWN = "wellbe-run-log/1", 1 << 24, 10
 LINE_KEYS = ["database_login", "database_role", "database_session", "entry", "written_at"]
-MINUTE, LONGEST_GAP, LONGEST_ATTEMPT = timedelta(minutes=1), timedelta(hours=2), timedelta(hours=24)
+LONGEST_GAP, LONGEST_ATTEMPT, BEGINNING = timedelta(hours=2), timedelta(hours=24), datetime.min.replace(tzinfo=UTC)
 KEEP, AGAIN = "Keep the files as evidence and ask why.", "Is it damaged, or has it Windows line ends? Ask for it again."
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 NUMBER, HASH, NAME = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", r"[^\s\0-\x1f+]+"
@@ -119,11 +119,10 @@ def verify_consistency(old: int, new: int, proof: list[bytes], old_root: bytes, 
     demand(found == (old_root, new_root), f"The later log does not begin with the earlier one. {KEEP}")
 
 
-CAPTURED = {f"/entry/{key}": f"(?P<{key}>" for key in ("at", "attempt_id", "entry_id")} | {
-    "/written_at": "(?P<written_at>"
-}
-FIXED = {f"/entry/{key}" for key in ("event", "format", "outcome", "phase")}
-NUMBERS = {int: "-?(?:0|[1-9][0-9]{0,17})", float: r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"}
+CAPTURED = {"/entry/at", "/entry/attempt_id", "/entry/entry_id", "/written_at"}
+FIXED = {"/entry/event", "/entry/format", "/entry/outcome", "/entry/phase"}
+WHOLE = "-?(?:0|[1-9][0-9]{0,17}+)"
+NUMBERS = {int: WHOLE, float: rf"{WHOLE}(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"}
 FORMS: dict[tuple[str, str], list[tuple[re.Pattern[str], tuple[str, str, int]]]] = {}
 
 
@@ -135,80 +134,82 @@ def form_of(value: Any, place: str = "") -> str:
     if isinstance(value, list):
         return rf"\[{','.join(form_of(each, f'{place}/') for each in value)}\]"
     if isinstance(value, str) and place not in FIXED:
-        return rf'"{CAPTURED.get(place, "(?:")}[ !#-\[\]-~]*)"'
+        return rf'"({"" if place in CAPTURED else "?:"}[ !#-\[\]-~]*+)"'
     return NUMBERS.get(type(value)) or re.escape(json.dumps(value))
 
 
-def facts_of(text: str) -> tuple[Any, ...]:
-    """Of a line: entry_id, attempt_id, at, written_at, event, phase, number of alarms. Only new forms are parsed."""
-    hint = text[(at := text.find('"event":')) : at + 24], text[(at := text.find('"phase":', at)) : at + 12]
+def facts_of(text: str) -> tuple[tuple[str, ...], tuple[str, str, int]]:
+    """Of a line: at, attempt_id, entry_id, written_at; event, phase, number of alarms. Only new forms are parsed."""
+    hint = text[(at := text.find('"event":')) : at + 24], text[(at := text.find('"outcome":', at)) : at + 16]
     for form, told in FORMS.get(hint, ()):
         if found := form.fullmatch(text):
-            return *found.group("entry_id", "attempt_id", "at", "written_at"), *told
+            return found.groups(), told
     document, end = json.JSONDecoder(parse_constant=lambda name: demand(False, name)).raw_decode(text)
     entry, alarms = document["entry"], document["entry"].get("alarms", [])
-    texts = (entry["entry_id"], entry["attempt_id"], entry["at"], document["written_at"])
+    texts = (entry["at"], entry["attempt_id"], entry["entry_id"], document["written_at"])
     told = (entry["event"], entry["phase"], len(alarms))
-    demand(list(document) == LINE_KEYS and end == len(text), "other keys than those of a line, or in another order")
+    is_in_order = list(document) == LINE_KEYS and list(entry) == sorted(entry) and end == len(text)
+    demand(is_in_order, "other keys than those of a line, or not in canonical order")
     demand(entry["format"] == FORMAT, "an unknown format")
     demand({"intent": True, "outcome": False}[told[1]] is (entry["outcome"] is None), "outcome and phase do not agree")
     demand(
-        isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, *told[:2])), "no text, or no list"
+        isinstance(alarms, list) and all(isinstance(each, str) for each in (*texts, told[0])), "a value of a wrong kind"
     )
     if len(FORMS) < 64 and len(FORMS.get(hint, ())) < 8 and len(text) < 8192:  # no log can make this slow
         FORMS.setdefault(hint, []).append((re.compile(form_of(document)), told))
-    return *texts, *told
-
-
-def instant(text: str) -> datetime:
-    demand(len(text) == 27 and text[26] == "Z", "a time in another form")
-    return datetime.fromisoformat(text)
+    return texts, told
 
 
 class Log:
     """One pass over a log. Kept are ids, attempts and the roots of perfect trees, never lines."""
 
-    def __init__(self, merge_delay: int) -> None:
+    def __init__(self, merge_delay: timedelta) -> None:
         self.merge_delay, self.size, self.alarms, self.quiet, self.heartbeats = merge_delay, 0, 0, 0, 0
         self.roots, self.ids, self.attempts = list[bytes](), set[bytes](), dict[str, tuple[int, datetime] | None]()
-        self.notices, self.last, self.is_quiet = Counter[str](), datetime.min.replace(tzinfo=UTC), False
+        self.notices, self.last, self.floor, self.is_quiet = Counter[str](), BEGINNING, BEGINNING, False
 
     def add(self, line: bytes) -> None:
         self.size, leaf = self.size + 1, line.removesuffix(b"\n")
         try:
-            entry_id, attempt, at, written_at, event, phase, alarms = facts_of(leaf.decode())
-            key, written, _ = bytes.fromhex(entry_id.replace("-", "")), instant(written_at), instant(at)
-            demand(len(key) == 16 and len(line) < MAX_BYTES, "an entry_id that is no UUID, or too long a line")
+            (at, attempt, entry_id, written_at), (event, phase, alarms) = facts_of(leaf.decode())
+            key, written = bytes.fromhex(entry_id.replace("-", "")), datetime.fromisoformat(written_at)
+            if (
+                len(key) != 16
+                or len(line) >= MAX_BYTES
+                or not written.tzinfo is datetime.fromisoformat(at).tzinfo is UTC
+            ):
+                raise ValueError("an entry_id that is no UUID, a time that is not of UTC, or too long a line")
         except UNREADABLE as error:
             raise ValueError(f"Line {self.size} is no entry of {FORMAT} ({str(error):.99}). {AGAIN}") from None
-        if key in self.ids:
-            raise ValueError(f"Line {self.size} has the entry_id of an earlier line. {KEEP}")
         self.ids.add(key)
+        if len(self.ids) < self.size:
+            raise ValueError(f"Line {self.size} has the entry_id of an earlier line. {KEEP}")
         node, full = sha256(b"\0" + leaf).digest(), self.size - 1
         while full & 1:
-            node, full = node_hash(self.roots.pop(), node), full >> 1
+            node, full = sha256(b"\1" + self.roots.pop() + node).digest(), full >> 1
         self.roots.append(node)
         self.alarms += alarms
-        self.attempts[attempt] = self.attempts.get(attempt, (self.size, written)) if phase == "intent" else None
-        self.watch(written, event == "heartbeat" and phase == "outcome")
+        if phase == "intent":
+            self.attempts.setdefault(attempt, (self.size, written))
+        else:
+            self.attempts[attempt] = None
+        if written < self.floor:
+            late = f"line {self.size} was written {written}, yet stands after the heartbeat of {self.last}"
+            self.notice("back-dated", f"{late}: back-dated, or a clock was set back")
+        self.is_quiet = event == "heartbeat" and phase == "outcome" and self.beat(written)
+
+    def beat(self, at: datetime) -> bool:
+        if self.heartbeats and at - self.last > LONGEST_GAP:
+            self.notice(
+                "no heartbeat", f"from {self.last} to {at} (line {self.size}): nothing is proven of this window"
+            )
+        else:
+            self.quiet += self.is_quiet
+        self.heartbeats, self.last, self.floor = self.heartbeats + 1, at, at - min(self.merge_delay, at - BEGINNING)
+        return True
 
     def root(self) -> bytes:
         return reduce(lambda right, left: node_hash(left, right), self.roots[::-1]) if self.roots else sha256().digest()
-
-    def watch(self, written: datetime, is_heartbeat: bool) -> None:
-        behind = self.last - written
-        if behind / MINUTE > self.merge_delay:
-            late = f"line {self.size} was written {written}, yet stands after the heartbeat of {self.last}"
-            self.notice("back-dated", f"{late}: back-dated, or a clock was set back")
-        if is_heartbeat and self.heartbeats and -behind > LONGEST_GAP:
-            self.notice(
-                "no heartbeat", f"from {self.last} to {written}, line {self.size}: nothing is proven of this window"
-            )
-        elif is_heartbeat and self.is_quiet:
-            self.quiet += 1
-        if is_heartbeat:
-            self.heartbeats, self.last = self.heartbeats + 1, written
-        self.is_quiet = is_heartbeat
 
     def notice(self, kind: str, text: str) -> None:
         self.notices[kind] += 1
@@ -223,6 +224,10 @@ class Log:
             self.notice("not covered", f"lines {covered + 1} to {self.size} are younger than the checkpoint")
         say(f"Entries: {self.size}, with {self.alarms} alarms. Heartbeats: {self.heartbeats}, the last {self.last}.")
         say(f"{self.quiet} hours in which nothing happened. Notices: {dict(self.notices) or 'none'}.")
+
+
+def minutes(text: str) -> timedelta:
+    return timedelta(minutes=int(text))
 
 
 def marks_of(args: argparse.Namespace) -> dict[int, Checkpoint]:
@@ -272,7 +277,7 @@ def entry(args: argparse.Namespace) -> str:
     leaf = read(args.leaf).removesuffix("\n").encode(errors="surrogateescape")
     index, proof, signed = proof_in(args.proof, INCLUSION, args.keys)
     verify_inclusion(index, signed.size, sha256(b"\0" + leaf).digest(), proof, signed.root)
-    Log(0).add(leaf)  # it is an entry
+    Log(timedelta()).add(leaf)  # it is an entry
     shown = json.dumps(json.loads(leaf), indent=2)
     return f"this is entry {index}, line {index + 1} of the {signed.size} that {signed.origin!a} has signed:\n{shown}"
 
@@ -326,11 +331,11 @@ def main(argv: list[str] | None = None) -> int:
         if run is log:
             command.add_argument("--checkpoint", required=True)
             command.add_argument("--held", nargs="+", action="extend", default=[])
-            command.add_argument("--merge-delay", type=int, default=30)
+            command.add_argument("--merge-delay", type=minutes, default=timedelta(minutes=30))
     try:
         args = parser.parse_args(argv)
         say(f"VERIFIED: {args.run(args)}")
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         say(f"Cannot be read: {error}")
         return 2
     except UNREADABLE as error:

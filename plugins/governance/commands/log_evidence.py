@@ -93,5 +93,5 @@ def _of_clause(suite: str, clause: str) -> Iterator[str]:
     for expectation in json.loads(suite)["expectations"]:
         if expectation["meta"]["clause"] == clause:
             wanted = {name: value for name, value in expectation["kwargs"].items() if name != "column"}
-            column = expectation["kwargs"].get("column", "the table")
-            yield f"{expectation['meta']['rule']}: {expectation['type']} on {column} {json.dumps(wanted, sort_keys=True)}"
+            column, said = expectation["kwargs"].get("column", "the table"), json.dumps(wanted, sort_keys=True)
+            yield f"{expectation['meta']['rule']}: {expectation['type']} on {column} {said}"

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 
 from governance.database import translated
 from governance.embedded.site import Site
@@ -16,7 +17,9 @@ from governance.errors import SiteError, WarehouseUnavailableError
 from governance.sources import named_query
 
 
-def rows(dsn: str, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+def rows(
+    dsn: str, query: str | sql.Composable, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[tuple[Any, ...]]:
     """The rows of a query. Raises SiteError when there is no server."""
     try:
         with (
@@ -35,7 +38,9 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 
 @contextmanager
-def lent(site: Site, command: str, role: str, columns: Mapping[str, Sequence[str]]) -> Iterator[Query]:
+def lent(
+    site: Site, command: str, role: str, columns: Mapping[str, Sequence[str]], why: str | None = None
+) -> Iterator[Query]:
     """Lend a role that may read personal zones to the person at the keyboard: the run log says so first (J2)."""
     from governance import door
     from governance.embedded import workspaces
@@ -47,9 +52,9 @@ def lent(site: Site, command: str, role: str, columns: Mapping[str, Sequence[str
     digests = Digests(space.policy.digest, None, code_digest())
     attempt = Attempt(new_id(), command, Batch("by hand", "all", run.run_id), run, digests, ("J2",))
     try:
-        with door.lent(space, attempt, role, columns) as borrowed:
+        with door.lent(space, attempt, role, columns, why) as borrowed:
 
-            def query(text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            def query(text: str | sql.Composable, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
                 found = rows(borrowed.dsn, text, values)
                 borrowed.rows += len(found)
                 return found

@@ -16,7 +16,8 @@ _OWNER = {"wellbe": "wellbe_owner", "governance": "governance_owner", "airflow":
 
 
 NOTE_LOGIN = """
-CREATE OR REPLACE FUNCTION audit.note_login() RETURNS event_trigger
+CREATE SCHEMA IF NOT EXISTS logins; -- the superuser's own: the owner of the tables could replace the function otherwise
+CREATE OR REPLACE FUNCTION logins.note() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT pg_is_in_recovery() THEN
@@ -24,7 +25,7 @@ BEGIN
         VALUES (pg_backend_pid(), session_user, current_setting('application_name'));
     END IF;
 END $$;
-REVOKE ALL ON FUNCTION audit.note_login() FROM PUBLIC;
+REVOKE ALL ON FUNCTION logins.note() FROM PUBLIC;
 """
 
 
@@ -73,9 +74,9 @@ def note_logins(site: Site, entry: Entry) -> None:
     admin_dsn = site.dsn("postgres")
     with closing(psycopg2.connect(admin_dsn, dbname="governance")) as connection, connection, connection.cursor() as c:
         c.execute(NOTE_LOGIN)
-        c.execute("SELECT FROM pg_event_trigger WHERE evtname = 'note_login'")
+        c.execute("SELECT 1 FROM pg_event_trigger WHERE evtname = 'note_login'")
         if not c.fetchone():
-            c.execute("CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION audit.note_login()")
+            c.execute("CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION logins.note()")
         c.execute("ALTER EVENT TRIGGER note_login ENABLE ALWAYS")
         c.execute("SELECT audit.append(%s)", (entry.canonical(),))
 

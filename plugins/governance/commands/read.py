@@ -1,0 +1,60 @@
+"""`governance read`: rows of landing, vault or quarantine for a person, through the door that everything else uses
+(J2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+
+from psycopg2 import sql
+
+from governance.commands.reading import lent
+from governance.embedded import site as sites
+from governance.embedded.cli import say
+from governance.embedded.site import TAKEN_ROLES
+from governance.errors import GovernanceError, InputError, SiteError
+
+ZONES = ("landing", "vault", "quarantine")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "read", help="rows of a personal zone, as CSV, for a person with a reason; the run log says who read what"
+    )
+    parser.add_argument("--role", required=True, choices=TAKEN_ROLES, help="the role whose purpose needs it")
+    parser.add_argument("--why", required=True, metavar="REASON", help="stands in the run log: no personal data here")
+    parser.add_argument("--limit", type=int, default=100, metavar="ROWS", help="at most so many rows (default: 100)")
+    parser.add_argument("table", metavar="ZONE.TABLE", help="such as vault.bookings")
+    parser.add_argument("columns", metavar="COLUMN", nargs="+")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    zone, _, table = arguments.table.partition(".")
+    if zone not in ZONES or not table:
+        raise InputError(f"{arguments.table} is no table of {', '.join(ZONES)}; name it as vault.bookings")
+    if arguments.limit < 1 or not arguments.why.strip():
+        raise InputError("a read has a reason and at least one row")
+    statement = sql.SQL("SELECT {} FROM {} LIMIT %s").format(
+        sql.SQL(", ").join(map(sql.Identifier, arguments.columns)), sql.Identifier(zone, table)
+    )
+    columns = {arguments.table: arguments.columns}
+    try:
+        with lent(sites.load(), "read", arguments.role, columns, arguments.why) as query:
+            found = query(statement, (arguments.limit,))
+    except SiteError:
+        raise
+    except GovernanceError as error:
+        raise InputError(
+            f"role {arguments.role} may not read that of {arguments.table}: its purpose needs none of it, or there is no "
+            f"such column or table ({error})"
+        ) from None
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(arguments.columns)
+    writer.writerows([f"\\x{bytes(v).hex()}" if isinstance(v, memoryview) else v for v in row] for row in found)
+    if sys.stdout.isatty():
+        say(f"{len(found)} rows; the run log has the read: `governance runs --reads`")
+    return 0
