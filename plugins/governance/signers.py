@@ -142,7 +142,7 @@ class CheckpointFolder:
         return max(own, key=lambda pair: pair[0].size, default=None)
 
     def _write(self, name: str, text: str) -> None:
-        draft = self.path / f".{name}.draft"
+        draft = self.path / ".draft"  # one name, so that what a kill leaves is replaced by the next
         try:
             self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
             with draft.open("w", encoding="utf-8") as file:

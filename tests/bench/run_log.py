@@ -144,17 +144,7 @@ def _verified(site: Site, folder: Path) -> None:
     def by_kit() -> None:
         checkpoint = max(site.checkpoints_path.glob("*.checkpoint"))
         keys = site.checkpoints_path / "keys.txt"
-        command = [
-            sys.executable,
-            "-I",
-            str(KIT),
-            "log",
-            str(export),
-            "--checkpoint",
-            str(checkpoint),
-            "--keys",
-            str(keys),
-        ]
+        command = [sys.executable, "-I", str(KIT), "log", str(keys), str(export), str(checkpoint)]
         subprocess.run(command, check=True, capture_output=True)
 
     def by_us() -> None:

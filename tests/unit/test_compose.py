@@ -1,22 +1,43 @@
-"""docker-compose.yaml: valid, closed to the network, and without a secret in it."""
+"""docker-compose.yaml: valid, closed to the network, without a secret in it, and with the roles of the embedded site.
+
+Its SQL, its migration and the commands in its head are run on a Postgres of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psycopg2
 import pytest
 import yaml
+
+from governance.embedded import airflow_config, postgres
+from governance.embedded import site as sites
+from governance.embedded.postgres import Cluster
+from governance.embedded.site import LOGINS, TAKEN_ROLES, WITH_PASSWORD, WORKING_LOGINS, Site
+from governance.schema import migrations
+from governance.signers import Signers
 
 CHECKOUT = Path(__file__).parents[2]
 TEXT = (CHECKOUT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = sorted(name for name in SERVICES if name.startswith("airflow-"))
+HEAD = "".join(re.findall(r"^# ?(.*\n)", TEXT.partition("\nname:")[0], re.M))
+"""What whoever runs it is told."""
+ROLES_SQL = COMPOSE["configs"]["roles"]["content"]
+OURS = [role for role in WITH_PASSWORD if LOGINS[role].cluster == "warehouse"]
+"""Who logs in at our Postgres, the superuser included."""
 
 SECRET_NAME = re.compile(r"PASSWORD|SECRET(?!S__)|TOKEN|FERNET|_KEY|_CONN|BROKER_URL|RESULT_BACKEND|DSN")
 DEFAULT = re.compile(r"\$\{(\w+):?-")
@@ -95,6 +116,7 @@ def test_no_secret_stands_in_the_file() -> None:
         assert found in {"%s", "{password}"}, "an address with a password"
     for found in re.findall(r"PASSWORD\s+(\S+)", TEXT):
         assert found.startswith(":'"), "a password in SQL"
+    assert "PRIVATE+KEY" not in TEXT
     assert re.findall(r"\b[0-9a-fA-F]{24,}\b|[A-Za-z0-9+/_-]{40,}={0,2}(?![\w/.])", without_paths(TEXT)) == []
 
 
@@ -104,19 +126,70 @@ def without_paths(text: str) -> str:
 
 @pytest.mark.clause("J2")
 def test_keys_and_connections_are_given_to_the_workers_alone() -> None:
-    for secret in ("keyring.json", "connections.json"):
+    for secret in ("keyring.json", "connections.json", "run_log_signers.txt"):
         assert [name for name, service in SERVICES.items() if secret in service.get("secrets", [])] == [
             "airflow-worker"
         ]
-    owners = [name for name, service in SERVICES.items() if "governance_owner_password" in service.get("secrets", [])]
-    assert owners == ["postgres", "airflow-init"]
+    holders = {
+        secret: [name for name, service in SERVICES.items() if secret in service.get("secrets", [])]
+        for secret in (f"{role}_password" for role in OURS)
+    }
+    airflow = holders.pop("airflow_password")
+    assert airflow == ["postgres", *(name for name in SERVICES if name in AIRFLOW)]
+    # Airflow knows the other logins from connections.json, and the owner's from nowhere.
+    assert holders.pop("migrator_password") == ["postgres", "airflow-init"]
+    assert set(map(tuple, holders.values())) == {("postgres",)}
+    assert len(holders) == 7
 
 
 def test_every_secret_is_declared_and_used() -> None:
     used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
     assert used == set(COMPOSE["secrets"])
-    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json)?)", TEXT))
+    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json|\.txt)?)", TEXT))
     assert read == used
+
+
+def told_files() -> set[str]:
+    """The files that the head tells to make."""
+    [names] = re.findall(r"^  for name in (.*); do$", HEAD, re.M)
+    others = re.findall(r"^  (\w+\.(?:json|yaml|txt)) ", HEAD, re.M) + re.findall(r"> (\w+\.(?:secret|key))", HEAD)
+    return {f"{name}.password" for name in names.split()} | set(others)
+
+
+def test_the_head_tells_to_make_every_file_that_is_used_and_no_other() -> None:
+    used = set(re.findall(r"\$\{GOVERNANCE_FOLDER:\?[^}]*\}/([\w.]+)", TEXT))
+    assert told_files() == used
+    assert {name for name in used if name.endswith(".password")} == {f"{name}.password" for name in (*OURS, "redis")}
+
+
+def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
+    told = re.findall(r"^ {20,}(wellbe_\w+) {2,}", HEAD, re.M)
+    needed = set(re.findall(r'"(wellbe_\w+)":', Path(airflow_config.__file__).read_text()))
+    assert set(told) == needed
+    assert len(told) == len(needed) == 10
+    for login in WORKING_LOGINS:
+        name = "wellbe_warehouse" if login == "pipeline" else f"wellbe_warehouse_{login}"
+        assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)
+    mounted = {f"/run/secrets/{secret}" for secret in SERVICES["airflow-worker"]["secrets"]}
+    mounted |= {config["target"] for config in SERVICES["airflow-worker"]["configs"]}
+    mounted |= {volume["target"] for volume in SERVICES["airflow-worker"]["volumes"] if isinstance(volume, dict)}
+    paths = re.findall(r'"path": "([^"]+)"', HEAD)
+    assert len(paths) == 4
+    assert set(paths) <= mounted
+
+
+@pytest.mark.clause("R1")
+def test_checkpoints_leave_the_workers_for_a_folder_of_the_machine() -> None:
+    binds = {
+        name: [v for v in service.get("volumes", []) if isinstance(v, dict) and "CHECKPOINTS" in v["source"]]
+        for name, service in SERVICES.items()
+    }
+    [(name, [bind])] = [(name, found) for name, found in binds.items() if found]
+    assert name == "airflow-worker"
+    assert bind["source"].startswith("${GOVERNANCE_CHECKPOINTS:?")
+    assert not bind.get("read_only")
+    # A folder that Docker made would belong to root, and nothing could be published in it.
+    assert bind["bind"] == {"create_host_path": False}
 
 
 def test_every_service_says_whether_it_is_healthy_except_the_one_that_ends() -> None:
@@ -154,3 +227,171 @@ def test_what_the_image_copies_exists_and_is_let_through_to_the_builder() -> Non
     for path in copied:
         assert (CHECKOUT / path).exists()
         assert f"!{path}" in ignored
+
+
+# -- on a Postgres of its own ------------------------------------------------------------------------------------------
+
+
+def test_the_server_keeps_values_of_rows_out_of_its_log_as_the_embedded_ones_do() -> None:
+    program, *arguments = SERVICES["postgres"]["command"]
+    assert program == "postgres"
+    assert arguments[::2] == ["-c"] * (len(arguments) // 2)
+    given = dict(argument.split("=") for argument in arguments[1::2])
+    embedded = dict(re.findall(r"^(\w+) = (\S+)$", postgres._SETTINGS, re.M))
+    assert given == {
+        name: embedded[name] for name in ("log_min_messages", "log_min_error_statement", "log_error_verbosity")
+    }
+
+
+def psql(installation: Site, script: str, *arguments: str, database: str = "postgres") -> None:
+    """Run a script as the superuser, as the image's entry point does."""
+    done = subprocess.run(
+        [postgres.program("psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--no-password", *arguments],
+        input=script, text=True, capture_output=True,
+        env={**installation.libpq_environment("postgres"), "PGDATABASE": database, "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def migration() -> str:
+    """The Python that airflow-init runs."""
+    [script] = re.findall(r"<<'PYTHON'\n(.*)\nPYTHON", SERVICES["airflow-init"]["command"][2], re.S)
+    return textwrap.dedent(script)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A new Postgres with what the file makes of it, in its order: roles, migration, the noting of logins."""
+    folder = tmp_path_factory.mktemp("compose")
+    secrets = folder / "secrets"
+    secrets.mkdir()
+    made = sites.load_or_create(folder / "site")
+    for role in OURS:
+        (secrets / f"{role}_password").write_text(f"{made.passwords[role]}\n")
+    (secrets / "policy.yaml").write_text("first_partition: {bookings: 2026-03-10, visits: 2026-03-10}\n")
+    cluster = Cluster(made, "warehouse")
+    postgres.create(cluster)
+    postgres.start(cluster)
+    try:
+        # Compose writes a dollar sign as two.
+        psql(made, ROLES_SQL.replace("$$", "$").replace("/run/secrets/", f"{secrets}/"))
+        script = migration().replace("/run/secrets/", f"{secrets}/").replace("/opt/airflow/site/", f"{secrets}/")
+        script = script.replace("@postgres/", f"@{sites.ADDRESS}:{made.warehouse_port}/")
+        subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(CHECKOUT / "plugins")}, check=True)
+        [expression] = re.findall(r"-c '(from governance\.embedded\.provision [^']*)' > note_login", HEAD)
+        printed = subprocess.run(
+            [sys.executable, "-c", expression], env={"PYTHONPATH": str(CHECKOUT / "plugins")},
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        note_login = "\n".join([printed.stdout, *re.findall(r"^  echo '(.*)' >> note_login\.sql$", HEAD, re.M)])
+        for _ in range(2):  # an update does it again
+            psql(made, note_login, "--single-transaction", database="governance")
+        yield made
+    finally:
+        postgres.stop(cluster)
+
+
+STATE = {
+    "roles": """
+        SELECT rolname, rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls,
+            rolconnlimit, rolpassword IS NOT NULL, rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid""",
+    "memberships": """
+        SELECT m.rolname, r.rolname, a.admin_option, a.inherit_option, a.set_option FROM pg_auth_members a
+        JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid""",
+    "databases": """
+        SELECT datname, pg_get_userbyid(datdba), acl.privilege_type, acl.grantee::regrole::text FROM pg_database
+        CROSS JOIN LATERAL aclexplode(coalesce(datacl, acldefault('d', datdba))) acl WHERE datname <> 'template0'""",
+    "large objects": "SELECT proname, pg_get_function_identity_arguments(oid), proacl::text FROM pg_proc "
+    "WHERE pronamespace = 'pg_catalog'::regnamespace AND proname LIKE 'lo\\_%'",
+    "schemas": """
+        SELECT nspname, pg_get_userbyid(nspowner), acl.privilege_type, acl.grantee::regrole::text FROM pg_namespace
+        CROSS JOIN LATERAL aclexplode(coalesce(nspacl, acldefault('n', nspowner))) acl WHERE nspname !~ '^pg_'""",
+    "tables": """
+        SELECT c.oid::regclass::text, pg_get_userbyid(relowner), acl.privilege_type, acl.grantee::regrole::text
+        FROM pg_class c CROSS JOIN LATERAL aclexplode(coalesce(relacl, acldefault('r', relowner))) acl
+        WHERE relkind IN ('r', 'v') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'""",
+    "columns": """
+        SELECT attrelid::regclass::text, attname, acl.privilege_type, acl.grantee::regrole::text FROM pg_attribute
+        CROSS JOIN LATERAL aclexplode(attacl) acl""",
+    "functions": """
+        SELECT p.oid::regprocedure::text, pg_get_userbyid(proowner), prosecdef, acl.privilege_type,
+            acl.grantee::regrole::text
+        FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) acl
+        WHERE pronamespace::regnamespace::text !~ '^(pg_|information_schema)'""",
+    "event triggers": "SELECT evtname, evtevent, evtenabled, evtfoid::regprocedure::text, pg_get_userbyid(evtowner) "
+    "FROM pg_event_trigger",
+}
+"""What decides who may do what."""
+
+
+def asked(site: Site, role: str, query: str, **options: str) -> list[tuple[Any, ...]]:
+    """The rows of a query, in order."""
+    with closing(psycopg2.connect(site.dsn(role), **options)) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return sorted(cursor.fetchall(), key=str)
+
+
+@pytest.mark.pg
+@pytest.mark.clause("J1")
+@pytest.mark.clause("J2")
+@pytest.mark.parametrize("database", ("governance", "airflow"))
+@pytest.mark.parametrize("what", STATE)
+def test_what_the_file_makes_is_what_the_embedded_site_has(
+    installation: Site, site: Site, what: str, database: str
+) -> None:
+    made = asked(installation, "postgres", STATE[what], dbname=database)
+    assert made == asked(site, "postgres", STATE[what], dbname=database)
+    assert made or (database == "airflow" and what in ("columns", "event triggers", "functions", "tables"))
+
+
+@pytest.mark.pg
+@pytest.mark.clause("J2")
+def test_every_login_gets_in_and_every_other_role_is_taken(installation: Site) -> None:
+    ours = [role for role, login in LOGINS.items() if login.cluster == "warehouse"]
+    for role in ours:
+        login = LOGINS[role].taken_by or role
+        assert asked(installation, role, "SELECT current_user, session_user") == [(role, login)]
+    taken = [role for role in ours if LOGINS[role].taken_by]
+    assert sorted(taken) == sorted((*TAKEN_ROLES, "governance_owner"))
+    for role in taken:
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            psycopg2.connect(installation.dsn("pipeline"), user=role)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        asked(installation, "pipeline", "SELECT 1 FROM vault.bookings")
+
+
+@pytest.mark.pg
+@pytest.mark.clause("R1")
+def test_the_migration_is_in_the_run_log_and_every_connection_after_it_is_noted(installation: Site) -> None:
+    entries = "SELECT event, outcome, database_role::text, database_login::text FROM audit.run_log"
+    assert asked(installation, "auditor", entries) == [("migrate", "passed", "governance_owner", "migrator")]
+    names = [(name,) for name, _ in migrations()]
+    assert asked(installation, "governance_owner", "SELECT name FROM public.schema_migrations") == names
+    count = "SELECT count(*) FROM audit.sessions WHERE database_login = 'coordinator'"
+    ((before,),) = asked(installation, "auditor", count)
+    asked(installation, "coordinator", "SELECT 1")
+    assert asked(installation, "auditor", count) == [(before + 1,)]
+
+
+@pytest.mark.pg
+def test_the_superuser_gets_in_where_connections_cannot_be_noted(installation: Site) -> None:
+    [options] = re.findall(r"PGOPTIONS='([^']*)'", HEAD)
+    with closing(psycopg2.connect(installation.dsn("governance_owner"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE audit.sessions RENAME TO lost")
+            for role in ("analyst", "pipeline", "postgres"):
+                with pytest.raises(psycopg2.OperationalError, match=r"audit\.sessions"):
+                    psycopg2.connect(installation.dsn(role), dbname="governance")
+            assert asked(installation, "postgres", "SELECT 1", dbname="governance", options=options) == [(1,)]
+            cursor.execute("ALTER TABLE audit.lost RENAME TO sessions")
+
+
+@pytest.mark.clause("R1")
+def test_the_command_for_the_signing_key_makes_one(tmp_path: Path) -> None:
+    [command] = re.findall(r"python -c '([^']*create[^']*)'", HEAD)
+    script = "\n".join(line.strip() for line in command.splitlines())
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(CHECKOUT / "plugins")}, check=True
+    )
+    assert len(Signers.load(tmp_path / "run_log_signers.txt").keys) == 1
