@@ -12,7 +12,7 @@ import pytest
 from governance.embedded import control
 from governance.embedded.site import Site
 
-pytest_plugins = ["proofs"]
+pytest_plugins = ["proofs", "go_verifier"]
 
 # Before anything imports Airflow, which otherwise makes itself a home in the user's. A test that starts a whole site
 # sets its own.

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 
+import psycopg2
+
+from governance.database import translated
 from governance.errors import KeyringError
+from governance.key_backups import made_at
+from governance.key_store import KeyStore
 from governance.key_wrapping import REFERENCE_KIND, UNKNOWN_KIND
-from governance.keyring import KEY_ENCRYPTION
+from governance.keyring import KEY_ENCRYPTION, drafts
 from governance.keys import KeyService
+from governance.sources import named_query
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the run log last said of the key store: which one it is, and how many keys it had ever had."""
+
+    store_id: bytes
+    keys: int
+
+
+def known_store(dsn: str) -> Known | None:
+    """What the run log last said of the key store; None where it has said nothing yet."""
+    with translated("dataset keys"), closing(psycopg2.connect(dsn, connect_timeout=10)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(named_query("key_store_known"))
+            rows = cursor.fetchall()
+    return Known(bytes.fromhex(rows[0][0]), int(rows[0][1])) if rows else None
+
+
+def lacking(store: KeyStore, known: Known | None) -> str | None:
+    """What to say when a store is not the one that the run log knows, or an older state of it; None when it is."""
+    if known is None:
+        return None
+    missing = known.keys if store.head().store_id != known.store_id else known.keys - store.count()
+    if missing <= 0:
+        return None
+    return (
+        f"{missing:,} keys that the run log knows of are not in this store ({store.place}): put the right store back, "
+        "or restore its backup (`governance keys restore BACKUP`)"
+    )
 
 
 @dataclass
@@ -25,12 +62,15 @@ class Report:
             self.facts.append(fact)
 
 
-def audit(service: KeyService, logged: Collection[bytes]) -> Report:
+def audit(service: KeyService, logged: Collection[bytes], known: Known | None = None) -> Report:
     """Check a store; `logged`: ids of the keys that the run log calls destroyed. Unwraps every key once."""
     report = Report()
     service.verify()
     report.facts.append(f"{service.keyring.place} fits {service.store.place}")
+    lost = lacking(service.store, known)
+    report.add([lost] if lost else [], "every key that the run log knows of is in the store")
     _check_key_encryption_key(service, report)
+    _check_drafts(service, report)
     _check_keys(service, report)
     _check_deadlines(service, report)
     _check_log(service, logged, report)
@@ -38,14 +78,23 @@ def audit(service: KeyService, logged: Collection[bytes]) -> Report:
 
 
 def _check_key_encryption_key(service: KeyService, report: Report) -> None:
+    age = service.clock() - made_at(service)
     head, versions = service.store.head(), service.keyring.versions(KEY_ENCRYPTION)
-    age = service.clock() - versions[head.current_version]
     life = service.policy.key_encryption_key_life
     old = f"the key-encryption key is {age.days} days old, policy says {life.days}: `governance keys rotate`"
     report.add([old] if age > life else [], f"the key-encryption key is {age.days} days old, of at most {life.days}")
     unfinished = [f"a rotation is unfinished (versions {sorted(versions)}): `governance keys rotate` goes on with it"]
     is_unfinished = len(head.check_values) > 1 or max(versions) > head.current_version or len(versions) > 1
     report.add(unfinished if is_unfinished else [], f"version {head.current_version} is the only one there is")
+
+
+def _check_drafts(service: KeyService, report: Report) -> None:
+    left = [draft for path in (service.keyring.path, service.store.path) if path for draft in drafts(path)]
+    found = [
+        f"{draft} was left by a kill, and holds keys (unless one is being written now): the next key_upkeep removes it"
+        for draft in left
+    ]
+    report.add(found, "no draft of keyring or store is left")
 
 
 def _check_keys(service: KeyService, report: Report) -> None:
@@ -56,12 +105,13 @@ def _check_keys(service: KeyService, report: Report) -> None:
                 strangers.add(key.kind)
             if not key.is_destroyed:
                 count += 1
-                try:
-                    service.wrapper(key.version).unwrap(key)
-                except KeyringError:
-                    broken += 1
-    lost = f"{broken} of {count} keys cannot be unwrapped: restore the store from its backup"
+                broken += service.opened(key) is None
+    lost = f"{broken} of {count} keys cannot be unwrapped: `governance keys restore BACKUP` mends those that it has"
     report.add([lost] if broken else [], f"{count:,} keys unwrap")
+    try:
+        service.require_reference()
+    except KeyringError as error:
+        report.problems.append(str(error))
     unknown = f"kinds that policy does not know: {', '.join(sorted(strangers))}; declare them in policies/keys.yaml"
     report.add([unknown] if strangers else [], "every key is of a kind that policy declares")
 

@@ -8,9 +8,7 @@ disk, so that a power cut does not bring a destroyed key back.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,11 +19,13 @@ import psycopg2.extensions
 from psycopg2.extras import execute_values
 
 from governance.errors import KeyringError, KeyStoreUnavailableError
+from governance.keyring import alone, draft_of, drafts, keep_names, real, require_private
 from governance.sources import named_query
 
 POSTGRES = ("postgresql://", "postgres://")
 PATIENCE_SECONDS = 30
 IDS_AT_ONCE = 10_000
+AGAIN = "nothing of the step was kept; a task retries by itself, a command is to be repeated"
 
 Rows = list[tuple[Any, ...]]
 
@@ -36,6 +36,8 @@ class Database(Protocol):
 
     place: str
     """Where it is, for messages."""
+    path: Path | None
+    """Where it is, when that is a file."""
 
     def write(self) -> AbstractContextManager[Transaction]:
         """A context: one transaction that no other writer overlaps; `rows` and `rows_of` within it are part of it."""
@@ -65,8 +67,8 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.place = f"key store {path}"
-        self._path = path
-        self._check_file()
+        self.path: Path | None = path
+        self._check_file(path)
         with self._translated():
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE_SECONDS, isolation_level=None
@@ -104,9 +106,9 @@ class SqliteDatabase:
         """See `Database`."""
         self._connection.close()
 
-    def _check_file(self) -> None:
+    def _check_file(self, path: Path) -> None:
         try:
-            mode = self._path.stat().st_mode
+            mode = path.stat().st_mode
         except FileNotFoundError:
             raise KeyringError(
                 f"{self.place}: there is no such file. Restore it (`governance keys restore BACKUP`); "
@@ -114,28 +116,19 @@ class SqliteDatabase:
             ) from None
         except OSError as error:
             raise KeyringError(f"{self.place}: cannot be read ({error.strerror})") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise KeyringError(f"{self.place}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
+        require_private(mode, self.place)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")):
-                raise KeyStoreUnavailableError(
-                    f"{self.place}: busy, or the disk is full ({error.sqlite_errorname}); nothing of the step was "
-                    "kept; the task retries"
-                ) from None
-            raise self._unsound(error) from None
         except sqlite3.DatabaseError as error:
-            raise self._unsound(error) from None
-
-    def _unsound(self, error: sqlite3.Error) -> KeyringError:
-        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-        return KeyringError(
-            f"{self.place}: not a sound key store, or it refused the step ({name}); `governance keys audit`"
-        )
+            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")):
+                raise KeyStoreUnavailableError(f"{self.place}: busy, or the disk is full ({name}); {AGAIN}") from None
+            if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) and os.path.exists(self.path or ""):
+                raise KeyringError(f"{self.place}: {_read_only(name)} file and folder") from None
+            raise KeyringError(f"{self.place}: {_unsound(name)}") from None
 
 
 class _SqliteTransaction:
@@ -155,9 +148,12 @@ class PostgresDatabase:
     """A key store in a PostgreSQL of its own, in schema `keys`."""
 
     def __init__(self, dsn: str) -> None:
-        self.place = "key store of connection wellbe_keys"
+        self.place = "key store in PostgreSQL"
+        self.path: Path | None = None
         self._writing: psycopg2.extensions.cursor | None = None
         with self._translated():
+            named = psycopg2.extensions.parse_dsn(dsn)
+            self.place = f"key store in PostgreSQL, {named.get('host', 'local')} {named.get('dbname', '')}".rstrip()
             self._connection = psycopg2.connect(
                 dsn, connect_timeout=10, application_name="wellbe-governance-keys", options="-c search_path=keys"
             )
@@ -216,15 +212,15 @@ class PostgresDatabase:
         try:
             yield
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            state = error.pgcode or "none"
             raise KeyStoreUnavailableError(
-                f"{self.place}: cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); "
-                "nothing of the step was kept; the task retries"
+                f"{self.place}: cannot be reached or cut the connection (SQLSTATE {state}); {AGAIN}"
             ) from None
         except psycopg2.Error as error:
-            raise KeyringError(
-                f"{self.place}: not a sound key store, or it refused the step (SQLSTATE {error.pgcode or 'none'}); "
-                "see `governance keys audit`"
-            ) from None
+            state = f"SQLSTATE {error.pgcode or 'none'}"
+            if error.pgcode in ("25006", "42501"):
+                raise KeyringError(f"{self.place}: {_read_only(state)} database and its tables") from None
+            raise KeyringError(f"{self.place}: {_unsound(state)}") from None
 
 
 class _PostgresTransaction:
@@ -244,11 +240,22 @@ class _PostgresTransaction:
             execute_values(self._cursor, named_query(f"keys/{name}_postgres"), rows, page_size=5000)
 
 
+def _unsound(code: str) -> str:
+    return (
+        f"not a sound key store, or it refused the step ({code}); if it is damaged, take it away and put its backup in "
+        "its place (`governance keys restore BACKUP`)"
+    )
+
+
+def _read_only(code: str) -> str:
+    return f"cannot be written ({code}); nothing of the step was kept; give the account of this process the right to write"
+
+
 def connect(address: str) -> Database:
     """The place at an address: a `postgresql://` URI, or the path of a file."""
     if address.startswith(POSTGRES):
         return PostgresDatabase(address.replace("postgres://", "postgresql://", 1))
-    return SqliteDatabase(Path(address))
+    return SqliteDatabase(real(Path(address)))
 
 
 def exists(address: str) -> bool:
@@ -275,35 +282,36 @@ def create(address: str, fill: Callable[[Transaction], None]) -> None:
         finally:
             database.close()
     else:
-        _create_file(Path(address), fill)
+        _create_file(real(Path(address)), fill)
 
 
 def _create_file(path: Path, fill: Callable[[Transaction], None]) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        database = SqliteDatabase(draft)
+    taken = KeyringError(f"key store {path}: there is one already; it is left alone")
+    draft = draft_of(path)
+    with alone(path, f"key store {path}"):
+        if path.exists():
+            raise taken
         try:
-            with database.write() as transaction:
-                for statement in named_query("keys/schema_sqlite").split(";;"):
-                    transaction.run(statement)
-                fill(transaction)
+            for left in drafts(path):  # with its journal, which SQLite would take for that of the new draft
+                left.unlink()
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            _fill_file(draft, fill)
+            path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
+            keep_names(path)
+        except FileExistsError:
+            raise taken from None
+        except OSError as error:
+            raise KeyringError(f"key store {path}: cannot be made ({error.strerror})") from None
         finally:
-            database.close()
-        path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
-        _keep_name(path)
-    except FileExistsError:
-        raise KeyringError(f"key store {path}: there is one already; it is left alone") from None
-    except OSError as error:
-        raise KeyringError(f"key store {path}: cannot be made ({error.strerror})") from None
-    finally:
-        draft.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
-def _keep_name(path: Path) -> None:
-    """See the name of a new file to the disk, so that a power cut does not lose a store with keys that were used."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _fill_file(draft: Path, fill: Callable[[Transaction], None]) -> None:
+    database = SqliteDatabase(draft)
     try:
-        os.fsync(folder)
+        with database.write() as transaction:
+            for statement in named_query("keys/schema_sqlite").split(";;"):
+                transaction.run(statement)
+            fill(transaction)
     finally:
-        os.close(folder)
+        database.close()

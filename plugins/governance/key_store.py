@@ -10,11 +10,11 @@ themselves refuse to undo that, to move a deadline, or to lose a row. Policy cla
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from governance.errors import KeyringError
+from governance.errors import ContendedError, KeyringError
 from governance.key_databases import Database, Transaction, connect, create
 from governance.key_wrapping import REFERENCE_KIND, UNKNOWN_KIND, StoredKey
 
@@ -58,7 +58,7 @@ class KeyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.place = database.place
+        self.place, self.path = database.place, database.path
         rows = database.rows("SELECT format FROM store")
         if rows != [(FORMAT,)]:
             raise KeyringError(f"{self.place}: not a {FORMAT} store; use the version of this project that made it")
@@ -96,6 +96,11 @@ class KeyStore:
         ((store_id, version),) = self._database.rows("SELECT store_id, current_version FROM store")
         checks = {v: check for v, check in self._database.rows("SELECT version, check_value FROM wrapping_keys")}
         return Head(store_id, version, checks)
+
+    def count(self) -> int:
+        """How many keys it has ever had, the destroyed ones included; never less than before."""
+        ((count,),) = self._database.rows("SELECT count(*) FROM data_keys WHERE kind <> ?", (UNKNOWN_KIND,))
+        return int(count)
 
     def new_writer(self, now: float) -> int:
         """A number that was never handed out before, for `nonces.Nonces`."""
@@ -152,20 +157,17 @@ class KeyStore:
 
     def due(self, now: float) -> list[StoredKey]:
         """The keys whose deadline has come and that are still there, the longest overdue first."""
-        query = f"SELECT {_COLUMNS} FROM data_keys WHERE wrapped IS NOT NULL AND expires_at <= ? ORDER BY expires_at"  # noqa: S608
-        return [StoredKey._make(row) for row in self._database.rows(query, (int(now),))]
+        return self._keys("wrapped IS NOT NULL AND expires_at <= ? ORDER BY expires_at", (int(now),))
 
     def named(self, kind: str) -> list[StoredKey]:
         """The keys of a kind whose scope can be said, in the order of their scopes."""
-        query = f"SELECT {_COLUMNS} FROM data_keys WHERE kind = ? AND scope IS NOT NULL ORDER BY scope"  # noqa: S608
-        return [StoredKey._make(row) for row in self._database.rows(query, (kind,))] if kind else []
+        return self._keys("kind = ? AND scope IS NOT NULL ORDER BY scope", (kind,)) if kind else []
 
     def pages(self, size: int = 10_000) -> Iterator[list[StoredKey]]:
         """Every key, a page at a time, in the order of ids; what is added behind the place of reading is not seen."""
         last = b""
         while True:
-            query = f"SELECT {_COLUMNS} FROM data_keys WHERE id > ? ORDER BY id LIMIT {size}"  # noqa: S608
-            page = [StoredKey._make(row) for row in self._database.rows(query, (last,))]
+            page = self._keys(f"id > ? ORDER BY id LIMIT {size}", (last,))
             if not page:
                 return
             yield page
@@ -194,8 +196,7 @@ class KeyStore:
 
     def destroyed_by(self, attempt_id: str) -> list[StoredKey]:
         """The keys that one act destroyed."""
-        query = f"SELECT {_COLUMNS} FROM data_keys WHERE destroyed_by = ? ORDER BY id"  # noqa: S608
-        return [StoredKey._make(row) for row in self._database.rows(query, (attempt_id,))]
+        return self._keys("destroyed_by = ? ORDER BY id", (attempt_id,))
 
     def mark_recorded(self, attempt_id: str) -> None:
         """Note that the run log has the end of an act."""
@@ -204,36 +205,35 @@ class KeyStore:
 
     def acts(self) -> list[Destruction]:
         """Every act of destruction, oldest first."""
-        query = (
-            "SELECT attempt_id, reason, destroyed_at, is_recorded FROM destructions ORDER BY destroyed_at, attempt_id"
-        )
-        return [Destruction(a, r, d, bool(i)) for a, r, d, i in self._database.rows(query)]
+        return self._acts("")
 
-    def copy_to(self, address: str, *, until: int | None) -> int:
-        """Copy the store to another address, without the living keys whose deadline comes by `until`.
+    def copy_to(self, address: str, pages: Iterable[Sequence[StoredKey]], acts: Iterable[Destruction]) -> None:
+        """A store at another address that says of itself what this one says, with these keys, and acts on them.
 
-        Returns how many those were. Raises `KeyringError` where there is a store already.
+        Raises `KeyringError` where there is a store already, and `ContendedError` when the key-encryption key is
+        replaced meanwhile; then there is no copy.
         """
-        head, left_out = self.head(), 0
+        head = self.head()
         ((writer,),) = self._database.rows("SELECT writer FROM store")
 
         def fill(transaction: Transaction) -> None:
-            nonlocal left_out
             self._begin(transaction, head, int(writer))
-            for act in self.acts():
+            for act in acts:
                 self._note(transaction, act)
-            for page in self.pages():
-                kept = [key for key in page if until is None or key.is_destroyed or not key.is_due(until)]
-                left_out += len(page) - len(kept)
-                transaction.many("add", [_row(key) for key in kept])
+            for page in pages:
+                transaction.many("add", [_row(key) for key in page])
+            if self.head() != head:
+                raise ContendedError(f"{self.place}: its key-encryption key is being replaced; try again")
 
         create(address, fill)
-        return left_out
 
-    def merge(self, keys: Sequence[StoredKey], acts: Iterable[Destruction]) -> int:
-        """Add what a backup has and this store lacks; returns how many living keys were added.
+    def merge(
+        self, keys: Sequence[StoredKey], acts: Iterable[Destruction], mends: Callable[[StoredKey, StoredKey], bool]
+    ) -> int:
+        """Add what a backup has and this store lacks; returns how many living keys it brought.
 
-        See `add`, of which it is the bulk form, for keys under any version that the store knows.
+        `mends` says of a key of the backup, and of that with its id here, whether the wrapping of the one takes the
+        place of the other's. See `add`, of which this is the bulk form, for keys under any version the store knows.
         """
         with self._database.write() as transaction:
             known = {version for (version,) in transaction.run("SELECT version FROM wrapping_keys")}
@@ -241,10 +241,12 @@ class KeyStore:
                 raise KeyringError(f"{self.place}: keys under unknown key-encryption key versions {strangers}")
             present = self.fetch([key.id for key in keys])
             new = [key for key in keys if key.id not in present]
+            mended = [(k, present[k.id]) for k in keys if k.id in present and mends(k, present[k.id])]
             for act in acts:
                 self._note(transaction, act)
             transaction.many("add", [_row(key) for key in new])
-        return sum(1 for key in new if not key.is_destroyed)
+            transaction.many("rewrap", [(key.version, key.wrapped, key.id, old.version) for key, old in mended])
+        return sum(1 for key in new if not key.is_destroyed) + len(mended)
 
     # -- key-encryption keys -------------------------------------------------------------------------------------------
 
@@ -259,11 +261,8 @@ class KeyStore:
 
     def behind(self, version: int, after: bytes, limit: int = 10_000) -> list[StoredKey]:
         """The next living keys, in the order of ids, that an earlier version than this one wraps."""
-        query = (
-            f"SELECT {_COLUMNS} FROM data_keys WHERE id > ? AND wrapped IS NOT NULL AND version < ? "  # noqa: S608
-            f"ORDER BY id LIMIT {limit}"
-        )
-        return [StoredKey._make(row) for row in self._database.rows(query, (after, version))]
+        condition = f"id > ? AND wrapped IS NOT NULL AND version < ? ORDER BY id LIMIT {limit}"
+        return self._keys(condition, (after, version))
 
     def rewrap(self, keys: Sequence[tuple[StoredKey, bytes]], version: int) -> None:
         """Replace the wrapping of keys by that of another version; one that changed meanwhile is left alone."""
@@ -271,17 +270,18 @@ class KeyStore:
             transaction.many("rewrap", [(version, wrapped, key.id, key.version) for key, wrapped in keys])
 
     def end_versions(self, current: int) -> list[int]:
-        """Forget every version before this one; returns those forgotten.
-
-        Raises `KeyringError` when a living key is still wrapped by one.
-        """
+        """Forget every version before this one that wraps no living key any more; returns those forgotten."""
         with self._database.write() as transaction:
             used = "SELECT DISTINCT version FROM data_keys WHERE wrapped IS NOT NULL AND version < ?"
-            if left := transaction.run(used, (current,)):
-                raise KeyringError(f"{self.place}: keys are still wrapped by versions {sorted(v for (v,) in left)}")
-            ended = transaction.run("SELECT version FROM wrapping_keys WHERE version < ?", (current,))
-            transaction.run("DELETE FROM wrapping_keys WHERE version < ?", (current,))
-        return sorted(version for (version,) in ended)
+            known = transaction.run("SELECT version FROM wrapping_keys WHERE version < ?", (current,))
+            ended = sorted(version for (version,) in set(known) - set(transaction.run(used, (current,))))
+            for version in ended:
+                transaction.run("DELETE FROM wrapping_keys WHERE version = ?", (version,))
+        return ended
+
+    def _keys(self, condition: str, values: Sequence[Any]) -> list[StoredKey]:
+        query = f"SELECT {_COLUMNS} FROM data_keys WHERE {condition}"  # noqa: S608
+        return [StoredKey._make(row) for row in self._database.rows(query, values)]
 
     def _acts(self, condition: str) -> list[Destruction]:
         query = f"SELECT attempt_id, reason, destroyed_at, is_recorded FROM destructions {condition}"  # noqa: S608

@@ -11,6 +11,9 @@ backups, and outside the key store too:
 The same text may instead come from an Airflow connection, and so from any secrets backend (`Keyring.parse`). The
 version of a name with the highest number is the current one. A keyring that is missing is never made anew in passing: a
 new one could unwrap nothing that the old one wrapped.
+
+A file of keys, this one or a key store, is written as a draft beside it that then takes its name. The draft always has
+the same name, so that what a kill has left of one is replaced by the next, and found by `drafts`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import binascii
 import fcntl
 import json
 import os
-import secrets
+import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,9 +83,11 @@ class Keyring:
 
         Raises `KeyringError` when there is a file already, and then leaves it alone.
         """
+        path = real(path)
         entries = tuple(_Entry.fresh(name, 1, purpose, now) for name, purpose in keys.items())
         _require_distinct(str(path), entries)
-        _write(path, entries, replace=False)
+        with alone(path, f"keyring {path}"):
+            _write(path, entries, replace=False)
         return cls(path, entries)
 
     @classmethod
@@ -99,13 +104,16 @@ class Keyring:
     def remove(cls, path: Path, names: Collection[tuple[str, int]]) -> Keyring:
         """The keyring without the given (name, version) pairs: what they alone wrapped can never be read again.
 
-        Two callers at once take turns. Raises `KeyringError` as `load` does.
+        Drafts that a kill has left, and that hold them too, go as well. Two callers at once take turns. Raises
+        `KeyringError` as `load` does.
         """
-        with _alone(path):
+        path = real(path)
+        with alone(path, f"keyring {path}"):
             entries = _read(path)
             kept = tuple(entry for entry in entries if (entry.key.name, entry.key.version) not in names)
             if kept != entries:
                 _write(path, kept, replace=True)
+        sweep(path)
         return cls(path, kept)
 
     @classmethod
@@ -116,7 +124,8 @@ class Keyring:
         Older versions stay, to decrypt. Two callers at once take turns. Raises `KeyringError` as `load` does, and for a
         name that the keyring does not know when no purpose is given.
         """
-        with _alone(path):
+        path = real(path)
+        with alone(path, f"keyring {path}"):
             entries = _read(path)
             versions = [entry for entry in entries if entry.key.name == name]
             if not versions and purpose is None:
@@ -155,9 +164,10 @@ class Keyring:
 
 def _read(path: Path) -> tuple[_Entry, ...]:
     try:
-        with path.open("rb") as file:
+        # Without waiting: a pipe in its place would have nobody at the other end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read()
+            text = file.read() if stat.S_ISREG(mode) else b""
     except FileNotFoundError:
         raise KeyringError(
             f"keyring {path}: there is no such file. Restore it from its backup; "
@@ -165,8 +175,7 @@ def _read(path: Path) -> tuple[_Entry, ...]:
         ) from None
     except OSError as error:
         raise KeyringError(f"keyring {path}: cannot be read ({error.strerror})") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise KeyringError(f"keyring {path}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
+    require_private(mode, f"keyring {path}")
     return _parsed(text, str(path))
 
 
@@ -176,7 +185,7 @@ def _parsed(text: bytes, name: str) -> tuple[_Entry, ...]:
         if content["format"] != FORMAT:
             raise ValueError
         entries = tuple(_Entry.from_json(entry) for entry in content["keys"])
-    except (ValueError, KeyError, TypeError, binascii.Error, KeyringError):
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error, KeyringError):
         # `from None`: the errors of json and base64 carry what they read, and that is keys.
         raise KeyringError(f"keyring {name}: not a sound {FORMAT} file; restore it from its backup") from None
     _require_distinct(name, entries)
@@ -185,15 +194,18 @@ def _parsed(text: bytes, name: str) -> tuple[_Entry, ...]:
 
 def _require_distinct(name: str, entries: tuple[_Entry, ...]) -> None:
     """Two keys of one id would make a ciphertext ambiguous; four bytes make that a one-in-millions accident."""
+    if len({(entry.key.name, entry.key.version) for entry in entries}) < len(entries):
+        raise KeyringError(f"keyring {name}: a version of a key is in it twice; restore it from its backup")
     if len({entry.key.id for entry in entries}) < len(entries):
         raise KeyringError(f"keyring {name}: two keys share an id; choose another name for the newer one")
 
 
 def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
-    """The whole file or none of it, also when the machine stops half-way."""
+    """The whole file or none of it, also when the machine stops half-way. To be called `alone`."""
     text = json.dumps({"format": FORMAT, "keys": [entry.as_json() for entry in entries]}, indent=1)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = draft_of(path)
     try:
+        draft.unlink(missing_ok=True)
         with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
             file.flush()
@@ -208,24 +220,71 @@ def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
         raise KeyringError(f"keyring {path}: cannot be written ({error.strerror})") from None
     finally:
         draft.unlink(missing_ok=True)
-    with _folder(path) as folder:
+    keep_names(path)
+
+
+# -- files of keys -----------------------------------------------------------------------------------------------------
+
+
+def real(path: Path) -> Path:
+    """The file behind a path, links followed: what is written beside a link, and takes its name, leaves the old file be.
+
+    >>> real(Path("/nowhere/../keyring.json"))
+    PosixPath('/keyring.json')
+    """
+    return Path(os.path.realpath(path))
+
+
+def require_private(mode: int, place: str) -> None:
+    """Raises `KeyringError` for what is no file, and for a file that others than its owner can reach."""
+    if not stat.S_ISREG(mode):
+        raise KeyringError(f"{place}: cannot be read (not a regular file); name the file itself")
+    if stat.S_IMODE(mode) & 0o077:
+        raise KeyringError(f"{place}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.draft")
+
+
+def drafts(path: Path) -> list[Path]:
+    """Drafts of a file, and what SQLite laid beside them, that are being written or that a kill has left."""
+    path = real(path)
+    # Earlier versions of this project gave a draft sixteen random digits.
+    name = re.compile(rf"\.{re.escape(path.name)}\.(draft|[0-9a-f]{{16}})(-journal)?")
+    return sorted(found for found in path.parent.glob(".*") if name.fullmatch(found.name))
+
+
+def sweep(path: Path) -> None:
+    """Remove the drafts of a file that a kill has left; whoever is writing one is waited for."""
+    if drafts(path):
+        with alone(real(path), f"the drafts of {path}"):
+            for draft in drafts(path):
+                draft.unlink(missing_ok=True)
+        keep_names(real(path))
+
+
+def keep_names(path: Path) -> None:
+    """See to the disk which names there are in a file's folder, so that a power cut neither loses nor returns one."""
+    with _folder(path, str(path)) as folder:
         os.fsync(folder)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Nobody else changes a keyring of this folder meanwhile. Locks the folder: the file itself is replaced."""
-    with _folder(path) as folder:
+def alone(path: Path, place: str) -> Iterator[None]:
+    """Nobody else writes a file of keys in this folder meanwhile. Locks the folder: the file itself is replaced."""
+    with _folder(path, place) as folder:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int]:
+def _folder(path: Path, place: str) -> Iterator[int]:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise KeyringError(f"keyring {path}: its folder cannot be opened ({error.strerror})") from None
+        raise KeyringError(f"{place}: its folder cannot be opened ({error.strerror})") from None
     try:
         yield folder
     finally:

@@ -77,6 +77,8 @@ class KeyService:
         """
         head = self.store.head()
         if head.current_version not in self.keyring.versions(KEY_ENCRYPTION):
+            self.keyring = self._load_keyring()  # rotated between the two looks
+        if head.current_version not in self.keyring.versions(KEY_ENCRYPTION):
             raise KeyringError(
                 f"{self.keyring.place}: no key {KEY_ENCRYPTION}/{head.current_version}, which wraps "
                 f"{self.store.place}; restore the keyring that has it. A backup of the store that is older than the "
@@ -144,13 +146,25 @@ class KeyService:
                 return
         raise KeyringError(f"{self.store.place}: its key-encryption key is replaced over and over; stop that")
 
+    def opened(self, key: StoredKey) -> DataKey | None:
+        """The data key, or None when it does not unwrap."""
+        try:
+            return self.wrapper(key.version).unwrap(key)
+        except KeyringError:
+            return None
+
     def rewrapped(self, keys: Sequence[StoredKey], version: int) -> list[tuple[StoredKey, bytes]]:
-        """Each key with its secret wrapped by another version."""
-        wrapper, nonces = self.wrapper(version), cut(self.nonces.take(len(keys)))
+        """Each key with its secret wrapped by another version; one that does not unwrap is left out."""
+        sound = [(key, found.secret) for key in keys if (found := self.opened(key)) is not None]
+        wrapper, nonces = self.wrapper(version), cut(self.nonces.take(len(sound)))
         return [
-            (key, wrapper.wrap(self.wrapper(key.version).unwrap(key).secret, key, nonce))
-            for key, nonce in zip(keys, nonces, strict=True)
+            (key, wrapper.wrap(secret, key, nonce)) for (key, secret), nonce in zip(sound, nonces, strict=True)
         ]
+
+    def require_reference(self) -> None:
+        """Raises `KeyringError` when the store has lost its reference key, or that one does not unwrap."""
+        self.__dict__.pop("_reference", None)
+        self.id_of("", "")
 
     @cached_property
     def _reference(self) -> DataKey:

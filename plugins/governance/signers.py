@@ -153,8 +153,8 @@ class CheckpointFolder:
             draft.replace(self.path / name)
         except OSError as error:
             raise CheckpointsUnavailableError(
-                f"{self.path}: the checkpoint {name} cannot be published ({error.strerror}); free some space or correct "
-                "the folder's rights; the task retries, and nothing is lost"
+                f"{self.path}: the checkpoint {name} cannot be published ({error.strerror}); free some space or "
+                "correct the folder's rights; the task retries, and nothing is lost"
             ) from None
 
 

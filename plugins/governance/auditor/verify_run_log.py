@@ -21,14 +21,13 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-NUMBER, HASH, MOST_BYTES = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", 1 << 20
+NUMBER, HASH = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 BASE64 = "(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 NOTE = re.compile(rf"(([^\0-\x1f]+)\n{NUMBER}\n({HASH})\n)\n((?:— [^\s+]+ {BASE64}\n){{1,100}})")
 PROOF = re.compile(rf"(?:c2sp.org/tlog-proof@v1\n(?:extra {BASE64}\n)?index|old) {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.S)
 FACTS = b'"attempt_id":" "entry_id":" "event":" "format":"wellbe-run-log/1 "phase":" "written_at":"'.split()
 MERGE_DELAY, LONGEST_QUIET = timedelta(minutes=30), timedelta(hours=2)
 Keys = dict[tuple[str, bytes], Ed25519PublicKey]
-Head = tuple[str, int, bytes]
 
 
 class NotVerifiedError(Exception): ...
@@ -46,8 +45,7 @@ def require(condition: object, reason: str) -> None:
 
 
 def read(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(MOST_BYTES).decode(errors="surrogateescape")  # what is no UTF-8 cannot have been signed
+    return path.read_bytes().decode(errors="surrogateescape")  # what is no UTF-8 cannot have been signed
 
 
 def verifier_keys(path: Path) -> Keys:
@@ -61,7 +59,7 @@ def verifier_keys(path: Path) -> Keys:
     return found
 
 
-def opened(note: str, keys: Keys, file: Path) -> Head:
+def opened(note: str, keys: Keys, file: Path) -> tuple[str, int, bytes]:
     """Origin, size and root of a checkpoint. Each signature by a known key is right, and one is the log's own."""
     text, origin, size, root, signatures = matched(NOTE, note, f"{file} is no signed checkpoint")
     lines = [(name, base64.b64decode(signed)) for _, name, signed in map(str.split, signatures.splitlines())]
@@ -75,7 +73,7 @@ def opened(note: str, keys: Keys, file: Path) -> Head:
     return origin, int(size), base64.b64decode(root)
 
 
-def opened_proof(path: Path, keys: Keys) -> tuple[int, list[bytes], Head]:
+def opened_proof(path: Path, keys: Keys) -> tuple[int, list[bytes], tuple[str, int, bytes]]:
     number, hashes, note = matched(PROOF, read(path), f"{path} is no proof")
     return int(number), [base64.b64decode(line) for line in hashes.split()], opened(note, keys, path)
 
@@ -116,9 +114,10 @@ class Log:  # one pass over an export; kept are roots of perfect trees, ids and 
         leaf = line.removesuffix(b"\n")
         try:  # canonical JSON: inside a text a quote is escaped, so that no key is found there
             starts = [leaf.index(key) + len(key) for key in FACTS]
+            attempt, entry_id, event, _, phase, at = [leaf[start : leaf.index(b'"', start)] for start in starts]
+            moment = datetime.fromisoformat(at.decode()) if event == b"heartbeat" else None
         except ValueError:
             raise NotVerifiedError(f"line {self.size + 1} is no entry; damaged? Ask for the export again") from None
-        attempt, entry_id, event, _, phase, at = [leaf[start : leaf.index(b'"', start)] for start in starts]
         node, full = sha256(b"\0" + leaf).digest(), self.size
         while full & 1:
             node, full = node_hash(self.roots.pop(), node), full >> 1
@@ -133,12 +132,11 @@ class Log:  # one pass over an export; kept are roots of perfect trees, ids and 
         self.told["entries after a heartbeat say they are of before it: back-dated, or a clock set back"] += (
             at < self.limit
         )
-        if event == b"heartbeat":
-            self.heartbeat(at)
+        if moment:
+            self.heartbeat(moment, at)
         self.last = event
 
-    def heartbeat(self, at: bytes) -> None:
-        moment = datetime.fromisoformat(at.decode())
+    def heartbeat(self, moment: datetime, at: bytes) -> None:
         if self.beat and moment - datetime.fromisoformat(self.beat.decode()) > LONGEST_QUIET:
             self.told["times there was no heartbeat for two hours: nothing is proven of that time"] += 1
         self.told["times nothing happened from one heartbeat to the next"] += self.last == b"heartbeat"

@@ -49,8 +49,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise
     except GovernanceError as error:
         raise InputError(
-            f"role {arguments.role} may not read that of {arguments.table}: its purpose needs none of it, or there is no "
-            f"such column or table ({error})"
+            f"role {arguments.role} may not read that of {arguments.table}: its purpose needs none of it, or there is "
+            f"no such column or table ({error})"
         ) from None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(arguments.columns)

@@ -1,22 +1,26 @@
 """Keeping the keys: destroy what is due or told to be destroyed, record it, replace the key-encryption key.
 
-Destruction at a deadline depends on nothing but the key store: it comes first, and what the run log must say of it is
-noted in the store until the log has it, so that neither a database that is away nor a kill loses the record. Policy
-clauses J1, K1, M1, R1.
+Destruction at a deadline needs the key store, and the keyring that fits it, without which no key of it can be used
+anyway. It waits for no database: it comes first, and what the run log must say of it is noted in the store until the
+log has it, so that neither a database that is away nor a kill loses the record. The log in turn remembers which store
+it was and how many keys it had, so that an empty or older one in its place is noticed. Policy clauses J1, K1, M1, R1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
+from typing import Any
 
-from governance import warehouse
-from governance.errors import InputError, KeyringError
+from governance import key_audit, warehouse
+from governance.errors import ContendedError, InputError, KeyringError
+from governance.key_backups import made_at
 from governance.key_store import Destruction
 from governance.key_wrapping import StoredKey, check_value
-from governance.keyring import KEY_ENCRYPTION, Keyring
+from governance.keyring import KEY_ENCRYPTION, Keyring, sweep
 from governance.keys import KeyService
 from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
@@ -30,31 +34,29 @@ DEADLINE = "its deadline had come"
 CAME_BACK = "destroyed before, and brought back with an old copy of the key store"
 
 
-def keep_keys(workspace: Workspace, run: Run) -> dict[str, int]:
+def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> dict[str, int]:
     """Destroy every key that is due, and every one that the run log calls destroyed; record it; rotate when it is time.
 
+    `is_restored`: somebody has just put a backup back; what it lacks is lost, and not missed any more from now on.
     Returns counts. Raises KeyringError, KeyStoreUnavailableError; WarehouseUnavailableError after the destruction,
     which the next run then records.
     """
     with closing(workspace.keys()) as service:
         due = service.store.due(workspace.clock().timestamp())
         _destroy(service, due, DEADLINE)
-        with _recorded(workspace, "keep_keys", run) as (recorded, connection):
+        again = "what was due is destroyed, and the next run records it"
+        with _recorded(workspace, "keep_keys", run, again) as (recorded, connection):
+            lost = None if is_restored else _lacking(workspace, service)
             returned, strange = _come_back(service, connection)
             if returned or strange:
                 service.store.bury([*returned, *strange], _act(service, CAME_BACK))
             for act in service.store.unrecorded():
                 _record(service, connection, recorded, act)
             alarms = [f"J1 {len(returned)} destroyed keys had come back with an old key store"] if returned else []
-            rewrapped = 0
-            if _is_old(service):
-                if service.keyring.path is None:
-                    alarms.append("J1 the key-encryption key is past its life; rotate it where the connection keeps it")
-                else:
-                    rewrapped = _rotate(service)
+            rewrapped = _rotate_in_time(service, lost, alarms)
             counts = {"destroyed": len(due) + len(returned), "rewrapped": rewrapped}
             outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
-            connection.append(recorded.outcome(outcome, counts=counts, alarms=alarms))
+            connection.append(recorded.outcome(outcome, counts=counts, alarms=alarms, **_identity(service, lost)))
     return counts
 
 
@@ -63,22 +65,24 @@ def destroy_key(workspace: Workspace, kind: str, scope: str, reason: str, run: R
 
     A key that is destroyed already stays so, and its record is completed. Raises InputError when there is no such key.
     """
+    if kind not in workspace.policy.keys:
+        raise InputError(f"no kind of key {kind!r}; there are {', '.join(sorted(workspace.policy.keys))}")
+    if not (_is_text(scope) and _is_text(reason)):
+        raise InputError("what was named, or the reason, is not text in UTF-8; nothing was destroyed: type it anew")
     with closing(workspace.keys()) as service:
-        if kind not in workspace.policy.keys:
-            raise InputError(f"no kind of key {kind!r}; there are {', '.join(sorted(workspace.policy.keys))}")
         key_id = service.id_of(kind, scope)
         found = service.store.fetch([key_id]).get(key_id)
         if found is None:
             raise InputError(f"there is no key of kind {kind} for what was named; nothing was destroyed")
-        with _recorded(workspace, "destroy_keys", run) as (recorded, connection):
-            if found.is_destroyed:
-                for act in service.store.unrecorded():
-                    _record(service, connection, recorded, act)
-                connection.append(recorded.outcome(Outcome.REPLAYED, reason=reason))
-                return found
-            _destroy(service, [found], reason, recorded.attempt.attempt_id)
+        again = "nothing was destroyed, the key lives: repeat the command in a minute"
+        with _recorded(workspace, "destroy_keys", run, again) as (recorded, connection):
+            told = _identity(service, _lacking(workspace, service))
+            if not found.is_destroyed:
+                _destroy(service, [found], reason, recorded.attempt.attempt_id)
             for act in service.store.unrecorded():
-                _record(service, connection, recorded, act)
+                _record(service, connection, recorded, act, **told)
+            if found.is_destroyed:
+                connection.append(recorded.outcome(Outcome.REPLAYED, reason=reason, **told))
         return service.store.fetch([key_id])[key_id]
 
 
@@ -87,14 +91,23 @@ def rotate_key(workspace: Workspace, run: Run) -> int:
     re-wrapped.
 
     No row of data is touched. Every step can be killed: what is left is a store that works, and the next call goes on
-    from there. Raises KeyringError when the keyring comes from a connection that has no newer version yet.
+    from there. Raises KeyringError for a store that lacks keys which the run log knows of; when the keyring comes from
+    a connection that has no newer version yet; and at the end when keys do not unwrap, which the old version waits for.
     """
-    with closing(workspace.keys()) as service, _recorded(workspace, "rotate_key", run) as (recorded, connection):
-        rewrapped = _rotate(service)
-        version = service.store.head().current_version
-        counts = {"rewrapped": rewrapped}
-        connection.append(recorded.outcome(Outcome.PASSED, counts=counts, measures={"version": version}))
-        return rewrapped
+    again = "nothing was changed: repeat the command in a minute"
+    with (
+        closing(workspace.keys()) as service,
+        _recorded(workspace, "rotate_key", run, again) as (recorded, connection),
+    ):
+        if lost := _lacking(workspace, service):
+            raise KeyringError(f"{lost}. Nothing was changed")
+        rotated = _rotate(service)
+        if rotated.stuck:
+            raise KeyringError(f"{rotated.stuck}; {rotated.rewrapped:,} others are re-wrapped")
+        counts, told = {"rewrapped": rotated.rewrapped}, _identity(service, None)
+        told["measures"]["version"] = service.store.head().current_version
+        connection.append(recorded.outcome(Outcome.PASSED, counts=counts, **told))
+        return rotated.rewrapped
 
 
 def logged_destructions(workspace: Workspace) -> set[bytes]:
@@ -104,8 +117,11 @@ def logged_destructions(workspace: Workspace) -> set[bytes]:
 
 
 @contextmanager
-def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Recorded, Warehouse]]:
-    """A recorded act on the keys, by nobody else at the same time. Raises ContendedError when somebody is at it."""
+def _recorded(workspace: Workspace, event: str, run: Run, again: str) -> Iterator[tuple[Recorded, Warehouse]]:
+    """A recorded act on the keys, by nobody else at the same time.
+
+    Raises ContendedError when somebody is at it; `again` says then what is left to do.
+    """
     batch = Batch("keys", "all", run.run_id)
     digests = Digests(workspace.policy.digest, None, code_digest())
     dsn = workspace.warehouse_dsn(ROLE)
@@ -115,8 +131,28 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
         clock=workspace.clock,
         texts=workspace.policy.texts,
     )
-    with recorded, warehouse.connect(dsn, batch.label) as connection, connection.exclusive(batch):
+    with recorded, warehouse.connect(dsn, batch.label) as connection, ExitStack() as held:
+        try:
+            held.enter_context(connection.exclusive(batch))
+        except ContendedError:
+            raise ContendedError(f"upkeep, a rotation or a destruction of keys is running; {again}") from None
         yield recorded, connection
+
+
+def _lacking(workspace: Workspace, service: KeyService) -> str | None:
+    return key_audit.lacking(service.store, key_audit.known_store(workspace.warehouse_dsn(ROLE)))
+
+
+def _identity(service: KeyService, lost: str | None) -> dict[str, Any]:
+    """What the run log is to remember of the store; nothing of one that has lost keys, which are to stay missed."""
+    if lost:
+        return {}
+    return {"details": {"store_id": service.store.head().store_id.hex()}, "measures": {"keys": service.store.count()}}
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is text, and not bytes of a command line that are none."""
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _destroy(service: KeyService, keys: Sequence[StoredKey], reason: str, attempt_id: str | None = None) -> None:
@@ -136,13 +172,13 @@ def _come_back(service: KeyService, connection: Warehouse) -> tuple[list[bytes],
     return [key.id for key in known.values() if not key.is_destroyed], sorted(logged - known.keys())
 
 
-def _record(service: KeyService, connection: Warehouse, recorded: Recorded, act: Destruction) -> None:
+def _record(service: KeyService, connection: Warehouse, recorded: Recorded, act: Destruction, **told: Any) -> None:
     """Append the outcome of an act of destruction, and note in the store that the log has it."""
     keys = service.store.destroyed_by(act.attempt_id)
     by_kind = {kind: list(group) for kind, group in groupby(sorted(keys, key=lambda k: k.kind), lambda k: k.kind)}
     counts = {f"destroyed {kind}": len(group) for kind, group in by_kind.items()}
     alarms = [alarm for kind, group in by_kind.items() for alarm in _breaches(service.policy, kind, group)]
-    facts = {"counts": counts, "keys": [key.id.hex() for key in keys], "reason": act.reason, "alarms": alarms}
+    facts = {"counts": counts, "keys": [key.id.hex() for key in keys], "reason": act.reason, "alarms": alarms, **told}
     connection.append(recorded.outcome_of(act.attempt_id, "destroy_keys", Outcome.PASSED, **facts))
     service.store.mark_recorded(act.attempt_id)
 
@@ -161,20 +197,59 @@ def _breaches(policy: Policy, kind: str, keys: Sequence[StoredKey]) -> Iterator[
         )
 
 
+# -- the key-encryption key --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rotated:
+    rewrapped: int
+    stuck: str | None
+    """What to say when keys do not unwrap, and so could not be wrapped anew."""
+
+
+def _rotate_in_time(service: KeyService, lost: str | None, alarms: list[str]) -> int:
+    """Replace the key-encryption key when it is past its life, and finish a replacement that was broken off.
+
+    Returns how many keys were re-wrapped; what is in the way, it adds to the alarms.
+    """
+    for path in (service.keyring.path, service.store.path):
+        if path is not None:
+            sweep(path)
+    if lost:
+        alarms.append(f"J1 {lost}")
+    elif _is_old(service) and service.keyring.path is None and not _is_unfinished(service):
+        alarms.append("J1 the key-encryption key is past its life; rotate it where the connection keeps it")
+    elif _is_old(service) or _is_unfinished(service):
+        try:
+            rotated = _rotate(service)
+        except KeyringError as error:
+            alarms.append(f"J1 {error}")
+            return 0
+        alarms += [f"J1 {rotated.stuck}"] if rotated.stuck else []
+        return rotated.rewrapped
+    return 0
+
+
 def _is_old(service: KeyService) -> bool:
-    version = service.store.head().current_version
-    made_at: datetime = service.keyring.versions(KEY_ENCRYPTION)[version]
-    return made_at + service.policy.key_encryption_key_life <= service.clock()
+    return made_at(service) + service.policy.key_encryption_key_life <= service.clock()
 
 
-def _rotate(service: KeyService) -> int:
-    """Each step leaves a store that works: the keyring has every version that wraps a key, and the store knows it."""
+def _is_unfinished(service: KeyService) -> bool:
+    head, versions = service.store.head(), service.keyring.versions(KEY_ENCRYPTION)
+    return max(versions) > head.current_version or len(head.check_values) > 1 or len(versions) > 1
+
+
+def _rotate(service: KeyService) -> _Rotated:
+    """Each step leaves a store that works: the keyring has every version that wraps a key, and the store knows it.
+
+    A version that still wraps a key stays, and the first one cannot be ended before the last key is mended.
+    """
     store, keyring, path = service.store, service.keyring, service.keyring.path
-    head, newest = store.head(), max(keyring.versions(KEY_ENCRYPTION))
-    is_unfinished = (
-        newest > head.current_version or len(head.check_values) > 1 or len(keyring.versions(KEY_ENCRYPTION)) > 1
-    )
-    if not is_unfinished:
+    # What is not sound is found before anything is changed: the store is read, and written once for the nonces.
+    service.require_reference()
+    head, _ = store.head(), service.nonces
+    newest = max(keyring.versions(KEY_ENCRYPTION))
+    if newest == head.current_version and (_is_old(service) or not _is_unfinished(service)):
         if path is None:
             raise KeyringError(
                 f"{keyring.place} has no version after {newest}: add one (`governance keys new-version FILE`), rotate "
@@ -184,12 +259,21 @@ def _rotate(service: KeyService) -> int:
         newest = max(keyring.versions(KEY_ENCRYPTION))
     service.keyring = keyring
     store.begin_version(newest, check_value(keyring.key(KEY_ENCRYPTION, newest), head.store_id))
-    rewrapped, last = 0, b""
+    rewrapped, behind, last = 0, 0, b""
     while page := store.behind(newest, last):
-        store.rewrap(service.rewrapped(page, newest), newest)
-        rewrapped, last = rewrapped + len(page), page[-1].id
+        anew = service.rewrapped(page, newest)
+        store.rewrap(anew, newest)
+        rewrapped, behind, last = rewrapped + len(anew), behind + len(page) - len(anew), page[-1].id
     store.end_versions(newest)
+    needed = {newest, *store.head().check_values}
     if path is not None:
-        old = {(KEY_ENCRYPTION, version) for version in keyring.versions(KEY_ENCRYPTION) if version < newest}
+        old = {(KEY_ENCRYPTION, v) for v in keyring.versions(KEY_ENCRYPTION) if v < newest and v not in needed}
         service.keyring = Keyring.remove(path, old)
-    return rewrapped
+    return _Rotated(rewrapped, _stuck(service, behind, needed - {newest}) if behind else None)
+
+
+def _stuck(service: KeyService, behind: int, versions: set[int]) -> str:
+    return (
+        f"{service.store.place}: {behind:,} keys cannot be unwrapped, and keep versions {sorted(versions)} of the "
+        "key-encryption key alive: `governance keys restore BACKUP` mends those that the backup has, then rotate again"
+    )
