@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import builders
 from governance import steps
+from governance.__main__ import main
 from governance.embedded.site import Site
 from governance.encryption import Column, decrypt, key_ids
 from governance.run_log import Batch
@@ -74,3 +75,8 @@ def state(site: Site) -> dict[str, list[Any]]:
 def terms(site: Site, event: str = "publish") -> list[dict[str, int]]:
     """The equation's terms of each effect of a hop."""
     return [e["conservation"] for e in entries(site, event, "outcome") if e["outcome"] in ("passed", "no_data")]
+
+
+def governance(*arguments: str) -> int:
+    """A command, as a person gives it."""
+    return main(arguments)

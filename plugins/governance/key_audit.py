@@ -28,24 +28,31 @@ class Known:
 
 def known_store(dsn: str) -> Known | None:
     """What the run log last said of the key store; None where it has said nothing yet."""
-    with translated("dataset keys"), closing(psycopg2.connect(dsn, connect_timeout=10)) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(named_query("key_store_known"))
-            rows = cursor.fetchall()
+    with (
+        translated("dataset keys"),
+        closing(psycopg2.connect(dsn, connect_timeout=10)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(named_query("key_store_known"))
+        rows = cursor.fetchall()
     return Known(bytes.fromhex(rows[0][0]), int(rows[0][1])) if rows else None
 
 
-def lacking(store: KeyStore, known: Known | None) -> str | None:
-    """What to say when a store is not the one that the run log knows, or an older state of it; None when it is."""
+def missing(store: KeyStore, known: Known | None) -> int:
+    """How many keys that the run log knows of cannot be in a store: all of them, when it is another one."""
     if known is None:
-        return None
-    missing = known.keys if store.head().store_id != known.store_id else known.keys - store.count()
-    if missing <= 0:
-        return None
-    return (
-        f"{missing:,} keys that the run log knows of are not in this store ({store.place}): put the right store back, "
-        "or restore its backup (`governance keys restore BACKUP`)"
-    )
+        return 0
+    return known.keys if store.head().store_id != known.store_id else max(0, known.keys - store.count())
+
+
+def lacking(store: KeyStore, known: Known | None) -> str | None:
+    """What to say of a store that is not the one that the run log knows, or an older state of it; None when it is."""
+    if lost := missing(store, known):
+        return (
+            f"{lost:,} keys that the run log knows of are not in this store ({store.place}): put the right store back, "
+            "or restore its backup (`governance keys restore BACKUP`)"
+        )
+    return None
 
 
 @dataclass

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from governance.errors import ContendedError, InputError, KeyringError
+from governance.errors import ContendedError, InputError
 from governance.key_databases import exists
 from governance.key_store import Destruction, KeyStore
 from governance.key_wrapping import UNKNOWN_KIND, StoredKey

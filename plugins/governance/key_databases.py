@@ -127,7 +127,7 @@ class SqliteDatabase:
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")):
                 raise KeyStoreUnavailableError(f"{self.place}: busy, or the disk is full ({name}); {AGAIN}") from None
             if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) and os.path.exists(self.path or ""):
-                raise KeyringError(f"{self.place}: {_read_only(name)} file and folder") from None
+                raise KeyringError(f"{self.place}: {_read_only(name)} to file and folder") from None
             raise KeyringError(f"{self.place}: {_unsound(name)}") from None
 
 
@@ -219,7 +219,7 @@ class PostgresDatabase:
         except psycopg2.Error as error:
             state = f"SQLSTATE {error.pgcode or 'none'}"
             if error.pgcode in ("25006", "42501"):
-                raise KeyringError(f"{self.place}: {_read_only(state)} database and its tables") from None
+                raise KeyringError(f"{self.place}: {_read_only(state)} to the tables of schema keys") from None
             raise KeyringError(f"{self.place}: {_unsound(state)}") from None
 
 
@@ -248,7 +248,7 @@ def _unsound(code: str) -> str:
 
 
 def _read_only(code: str) -> str:
-    return f"cannot be written ({code}); nothing of the step was kept; give the account of this process the right to write"
+    return f"cannot be written ({code}); nothing of the step was kept; give the user of this process the right to write"
 
 
 def connect(address: str) -> Database:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from governance.strict import Strict
 
@@ -31,6 +33,12 @@ class KeyKind(Strict):
     seal: tuple[str, ...]  # purposes that may encrypt or tokenise with it, and so bring one into being
     open: tuple[str, ...]  # purposes that may decrypt with it
     apart_from: tuple[str, ...] = ()  # kinds that no role may use which may use this one
+
+    @model_validator(mode="after")
+    def _counts_from_what_has_a_beginning(self) -> Self:
+        if self.counted_from == "scope" and self.scope not in SCOPE_FORMATS:
+            raise ValueError(f"a {self.scope} is no time to count a term from: counted_from has to be creation")
+        return self
 
     @property
     def purposes(self) -> tuple[str, ...]:

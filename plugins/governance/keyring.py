@@ -227,7 +227,7 @@ def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
 
 
 def real(path: Path) -> Path:
-    """The file behind a path, links followed: what is written beside a link, and takes its name, leaves the old file be.
+    """The file behind a path, links followed: what takes the name of a link leaves the file behind it as it was.
 
     >>> real(Path("/nowhere/../keyring.json"))
     PosixPath('/keyring.json')

@@ -157,9 +157,7 @@ class KeyService:
         """Each key with its secret wrapped by another version; one that does not unwrap is left out."""
         sound = [(key, found.secret) for key in keys if (found := self.opened(key)) is not None]
         wrapper, nonces = self.wrapper(version), cut(self.nonces.take(len(sound)))
-        return [
-            (key, wrapper.wrap(secret, key, nonce)) for (key, secret), nonce in zip(sound, nonces, strict=True)
-        ]
+        return [(key, wrapper.wrap(secret, key, nonce)) for (key, secret), nonce in zip(sound, nonces, strict=True)]
 
     def require_reference(self) -> None:
         """Raises `KeyringError` when the store has lost its reference key, or that one does not unwrap."""

@@ -9,6 +9,7 @@ import pytest
 import builders
 from builders import World
 from detectors import findings
+from governance.embedded import site as sites
 from governance.embedded.site import Site
 from governance.steps import Workspace
 
@@ -30,3 +31,10 @@ def world(site: Site) -> Iterator[World]:
 def space(site: Site) -> Workspace:
     """A workspace two days after the world's first day."""
     return builders.workspace(site)
+
+
+@pytest.fixture
+def here(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The commands work on this site."""
+    monkeypatch.setattr(sites, "default_data_dir", lambda: site.data_dir)
+    return site

@@ -22,7 +22,7 @@ import builders
 from builders import DAY, NOW, World
 from governance import steps
 from governance.embedded import provision, workspaces
-from governance.embedded.site import Site
+from governance.embedded.site import ClusterName, Site
 from governance.run_log import Attempt, Batch, Digests
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
@@ -637,17 +637,29 @@ def test_nobody_connects_past_what_notes_connections(filled: Site, role: str, se
 
 # -- the owner ---------------------------------------------------------------------------------------------------------
 
-# Something harmless that a superuser alone can do, and that can be seen.
-MARK = "BEGIN EXECUTE 'ALTER ROLE airflow CONNECTION LIMIT 77'; EXCEPTION WHEN insufficient_privilege THEN NULL; END;"
+# Something harmless that a superuser alone can do, and that can be seen: on either cluster, to a role of it.
+MARK = """
+BEGIN
+    EXECUTE (SELECT format('ALTER ROLE %I CONNECTION LIMIT 77', rolname) FROM pg_catalog.pg_roles
+             WHERE rolname IN ('analyst', 'puller'));
+EXCEPTION WHEN insufficient_privilege THEN NULL;
+END;"""
 
 
-def is_marked(site: Site) -> bool:
-    """Whether a superuser has run what the owner wrote; the mark is taken off again."""
-    with closing(psycopg2.connect(site.dsn("postgres"))) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'airflow'")
-        found = cursor.fetchone()
-        cursor.execute("ALTER ROLE airflow CONNECTION LIMIT -1")
-    return found == (77,)
+def is_marked(site: Site, superuser: str = "postgres") -> bool:
+    """Whether a superuser has run what somebody else wrote; the mark is taken off again."""
+    with closing(psycopg2.connect(site.dsn(superuser))) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname IN ('analyst', 'puller')")
+        [(role, limit)] = cursor.fetchall()
+        cursor.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
+    return bool(limit == 77)
+
+
+def test_the_mark_would_be_seen(filled: Site) -> None:
+    for superuser in ("postgres", "source_postgres"):
+        assert not is_marked(filled, superuser)
+        builders.read(filled, f"DO $$ BEGIN {MARK} END $$", role=superuser)
+        assert is_marked(filled, superuser)
 
 
 @pytest.mark.parametrize(
@@ -674,14 +686,16 @@ def test_what_the_owner_hangs_on_the_noted_connections_is_not_run_as_the_superus
         builders.read(filled, "DROP FUNCTION public.mark() CASCADE; REVOKE USAGE ON SCHEMA public FROM PUBLIC")
 
 
+MARKED_APPEND = (
+    "CREATE OR REPLACE FUNCTION audit.append(entry text) RETURNS uuid LANGUAGE plpgsql SECURITY INVOKER AS "
+    f"$$ BEGIN {MARK} RETURN gen_random_uuid(); END $$"
+)
+
+
 def test_what_the_owner_writes_into_our_functions_is_not_run_as_the_superuser(filled: Site) -> None:
     ((sound,),) = builders.read(filled, "SELECT pg_get_functiondef('audit.append(text)'::regprocedure)")
-    builders.read(
-        filled,
-        "CREATE OR REPLACE FUNCTION audit.append(entry text) RETURNS uuid LANGUAGE plpgsql SECURITY INVOKER AS "
-        f"$$ BEGIN {MARK} RETURN gen_random_uuid(); END $$",
-    )
     entry = workspaces.entry_by_hand(builders.POLICY, "provision")
+    builders.read(filled, MARKED_APPEND)
     try:
         provision.provision(filled, "warehouse", entry)
         provision.note_logins(filled, entry)
@@ -689,6 +703,21 @@ def test_what_the_owner_writes_into_our_functions_is_not_run_as_the_superuser(fi
     finally:
         builders.read(filled, sound)
     assert builders.read(filled, "SELECT prosecdef FROM pg_proc WHERE proname = 'append'") == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "cluster", "superuser"),
+    (("airflow", "warehouse", "postgres"), ("wellbe_owner", "source", "source_postgres")),
+)
+def test_what_calls_itself_our_log_in_another_database_is_not_run_as_the_superuser(
+    filled: Site, owner: str, cluster: ClusterName, superuser: str
+) -> None:
+    builders.read(filled, f"CREATE SCHEMA audit; {MARKED_APPEND}", role=owner)
+    try:
+        provision.provision(filled, cluster, workspaces.entry_by_hand(builders.POLICY, "provision"))
+        assert not is_marked(filled, superuser)
+    finally:
+        builders.read(filled, "DROP SCHEMA audit CASCADE", role=owner)
 
 
 @pytest.mark.clause("J2")

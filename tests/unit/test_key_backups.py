@@ -93,7 +93,7 @@ def test_a_backup_is_its_owners_alone_and_knows_no_secret(home: Home, tmp_path: 
     backup = tmp_path / "backup"
     with service(home) as found:
         key = found.acting("loader", "intake", never).key("subject", "client 1")
-        assert key_backups.back_up(found, backup) == 0
+        assert key_backups.back_up(found, backup).left_out == 0
     assert backup.stat().st_mode & 0o777 == 0o600
     raw = backup.read_bytes()
     assert key.id in raw

@@ -47,17 +47,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     audit = actions.add_parser("audit", help="check the store against keyring, policy, clock and run log")
     audit.set_defaults(run=_audit)
     backup = actions.add_parser("backup", help="write a backup of the store that expires with the key-encryption key")
-    backup.add_argument("file", type=Path, metavar="FILE")
+    backup.add_argument("file", metavar="FILE")
     backup.set_defaults(run=_backup)
     restore = actions.add_parser("restore", help="put a backup back; what was destroyed since is destroyed again")
-    restore.add_argument("file", type=Path, metavar="FILE")
+    restore.add_argument("file", metavar="FILE")
     restore.set_defaults(run=_restore)
     version = actions.add_parser("new-version", help="add a version to a keyring file that comes from a connection")
-    version.add_argument("keyring", type=Path, metavar="FILE")
+    version.add_argument("keyring", metavar="FILE")
     version.set_defaults(run=_new_version)
     create = actions.add_parser("create", help="make a keyring and an empty store for a new installation")
     create.add_argument("--store", required=True, metavar="ADDRESS", help="path of a new file, or a postgresql:// URI")
-    create.add_argument("--keyring", required=True, type=Path, metavar="FILE", help="keyring file, made if missing")
+    create.add_argument("--keyring", required=True, metavar="FILE", help="keyring file, made if missing")
     create.set_defaults(run=_create)
 
 
@@ -67,10 +67,11 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.kind is not None and arguments.kind not in space.policy.keys:
         raise InputError(f"no kind of key {arguments.kind!r}; there are {', '.join(space.policy.keys)}")
     with closing(space.keys()) as service:
-        if arguments.kind is not None:
-            return _list_kind(space.policy, service.store.named(arguments.kind), arguments)
         counted = {census.kind: census for census in service.store.census(now)}
+        named = service.store.named(arguments.kind) if arguments.kind is not None else []
         version = service.store.head().current_version
+    if arguments.kind is not None:
+        return _list_kind(space.policy, counted.get(arguments.kind), named, arguments)
     if arguments.json:
         kinds = {kind: _document(space.policy, kind, counted.get(kind)) for kind in space.policy.keys}
         say(json.dumps({"key_encryption_key": version, "kinds": kinds}, indent=2))
@@ -103,15 +104,17 @@ def _document(policy: Policy, kind: str, census: Census | None) -> dict[str, obj
     return {**policy.keys[kind].model_dump(), "life_hours": hours, **counts}
 
 
-def _list_kind(policy: Policy, keys: list[StoredKey], arguments: argparse.Namespace) -> int:
-    spec = policy.keys[arguments.kind]
+def _list_kind(policy: Policy, census: Census | None, keys: list[StoredKey], arguments: argparse.Namespace) -> int:
+    spec, document = policy.keys[arguments.kind], _document(policy, arguments.kind, census)
     if arguments.json:
         fields = ("scope", "created_at", "expires_at", "destroyed_at")
-        say(json.dumps([{"id": key.id.hex(), **{f: getattr(key, f) for f in fields}} for key in keys], indent=2))
+        listed = [{"id": key.id.hex(), **{f: getattr(key, f) for f in fields}} for key in keys]
+        say(json.dumps({**document, "keys": listed if spec.is_named else None}, indent=2))
         return 0
     say(f"{arguments.kind}: {spec.protects}\nmade: {spec.created}\ndestroyed: {spec.destroyed}\n")
     if not spec.is_named:
-        say("a key of this kind is a person's; the store does not say whose, so they are only counted")
+        say("a key of this kind is a person's; the store does not say whose, so they are only counted: ")
+        say(f"{document['alive']:,} alive, {document['destroyed']:,} destroyed")
         return 0
     say(f"{'FOR':<16}{'MADE (UTC)':<21}{'DEADLINE':<21}{'DESTROYED':<21}ID")
     for key in keys:
@@ -150,8 +153,9 @@ def _audit(_: argparse.Namespace) -> int:
 
     space = _workspace()
     logged = steps.logged_destructions(space)
+    known = key_audit.known_store(space.warehouse_dsn(steps.keeping.ROLE))
     with closing(space.keys()) as service:
-        report = key_audit.audit(service, logged)
+        report = key_audit.audit(service, logged, known)
     for fact in report.facts:
         say(f"ok       {fact}")
     for problem in report.problems:
@@ -162,44 +166,71 @@ def _audit(_: argparse.Namespace) -> int:
 def _backup(arguments: argparse.Namespace) -> int:
     from governance import key_backups
 
+    file = _file(arguments.file)
     with closing(_workspace().keys()) as service:
-        left_out = key_backups.back_up(service, arguments.file)
-        until = key_backups.expiry(service)
-    expires = f"expires {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    say(f"{arguments.file}: {expires}; {left_out:,} keys die before that and are not in it")
+        backup = key_backups.back_up(service, file)
+    expires = f"expires {backup.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    say(f"{file}: {expires}; {backup.left_out:,} keys die before that and are not in it")
     return 0
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from governance import key_backups, steps
+    from governance import key_audit, key_backups, steps
     from governance.key_store import Destruction
     from governance.keyring import Keyring
     from governance.recording import new_id
 
-    site, space = sites.load(), _workspace()
+    file, site, space = _file(arguments.file), sites.load(), _workspace()
+    known = key_audit.known_store(space.warehouse_dsn(steps.keeping.ROLE))
     act = Destruction(new_id(), "destroyed before this backup was put back", int(space.clock().timestamp()), False)
-    home = key_backups.Home(str(site.key_store_path), Keyring.load(site.keyring_path), space.policy)
-    count = key_backups.restore(arguments.file, home, destroyed=steps.logged_destructions(space), act=act)
-    steps.keep_keys(space, _by_hand("keys restore"))
+    ring, store_id = Keyring.load(site.keyring_path), known.store_id if known else None
+    home = key_backups.Home(str(site.key_store_path), ring, space.policy, store_id)
+    count = key_backups.restore(file, home, destroyed=steps.logged_destructions(space), act=act)
+    with closing(space.keys()) as service:
+        missing = key_audit.missing(service.store, known)
+    steps.keep_keys(space, _by_hand("keys restore"), is_restored=True)
     say(f"{count:,} keys came back; what the run log calls destroyed, and what is past its deadline, did not")
+    if missing:
+        say(
+            f"{missing:,} keys that the run log knew of are lost, with what they protected: pull those partitions again"
+        )
     return 0
 
 
 def _create(arguments: argparse.Namespace) -> int:
     from governance import keys
+    from governance.key_databases import POSTGRES
     from governance.keyring import Keyring
 
-    ring = Keyring.load(arguments.keyring) if arguments.keyring.exists() else Keyring.create(arguments.keyring)
-    keys.create(arguments.store, ring, now=datetime.now(UTC)).close()
-    say(f"an empty key store, and {ring.place}; keep them apart, and the keyring out of every backup of the store")
+    file = _file(arguments.keyring)
+    if not arguments.store.startswith(POSTGRES):
+        _file(arguments.store)
+    is_new = not file.exists()
+    ring = Keyring.create(file) if is_new else Keyring.load(file)
+    try:
+        with closing(keys.create(arguments.store, ring, now=datetime.now(UTC))) as store:
+            made = f"an empty key store, {store.head().store_id.hex()}"
+    except BaseException:
+        if is_new:
+            file.unlink(missing_ok=True)  # nothing is wrapped by it
+        raise
+    say(f"{made}, and {ring.place}; keep them apart, and the keyring out of every backup of the store")
     return 0
+
+
+def _file(argument: str) -> Path:
+    """The file that an argument names. Raises InputError when it names none."""
+    if "://" in argument or not Path(argument).name:
+        raise InputError(f"{argument!r} names no file; give the path of one")
+    return Path(argument)
 
 
 def _new_version(arguments: argparse.Namespace) -> int:
     from governance.keyring import KEY_ENCRYPTION, Keyring
 
-    newest = max(Keyring.add_version(arguments.keyring, KEY_ENCRYPTION).versions(KEY_ENCRYPTION))
-    say(f"{arguments.keyring}: version {newest} added; put the file's text where the connection has it, then rotate")
+    file = _file(arguments.keyring)
+    newest = max(Keyring.add_version(file, KEY_ENCRYPTION).versions(KEY_ENCRYPTION))
+    say(f"{file}: version {newest} added; put the file's text where the connection has it, then rotate")
     return 0
 
 

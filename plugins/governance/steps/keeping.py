@@ -217,17 +217,14 @@ def _rotate_in_time(service: KeyService, lost: str | None, alarms: list[str]) ->
             sweep(path)
     if lost:
         alarms.append(f"J1 {lost}")
-    elif _is_old(service) and service.keyring.path is None and not _is_unfinished(service):
+        return 0
+    rotated = _Rotated(0, None)
+    if _is_unfinished(service) or (_is_old(service) and service.keyring.path is not None):
+        rotated = _rotate(service)
+    alarms += [f"J1 {rotated.stuck}"] if rotated.stuck else []
+    if _is_old(service) and service.keyring.path is None:
         alarms.append("J1 the key-encryption key is past its life; rotate it where the connection keeps it")
-    elif _is_old(service) or _is_unfinished(service):
-        try:
-            rotated = _rotate(service)
-        except KeyringError as error:
-            alarms.append(f"J1 {error}")
-            return 0
-        alarms += [f"J1 {rotated.stuck}"] if rotated.stuck else []
-        return rotated.rewrapped
-    return 0
+    return rotated.rewrapped
 
 
 def _is_old(service: KeyService) -> bool:
@@ -249,7 +246,8 @@ def _rotate(service: KeyService) -> _Rotated:
     service.require_reference()
     head, _ = store.head(), service.nonces
     newest = max(keyring.versions(KEY_ENCRYPTION))
-    if newest == head.current_version and (_is_old(service) or not _is_unfinished(service)):
+    is_finished = not _is_unfinished(service)
+    if newest == head.current_version and (is_finished or (_is_old(service) and path is not None)):
         if path is None:
             raise KeyringError(
                 f"{keyring.place} has no version after {newest}: add one (`governance keys new-version FILE`), rotate "
