@@ -22,10 +22,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NUMBER, HASH = "(0|[1-9][0-9]{0,18})", "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
-BASE64 = "(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+BASE64 = "(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
 NOTE = re.compile(rf"(([^\0-\x1f]+)\n{NUMBER}\n({HASH})\n)\n((?:— [^\s+]+ {BASE64}\n){{1,100}})")
 PROOF = re.compile(rf"(?:c2sp.org/tlog-proof@v1\n(?:extra {BASE64}\n)?index|old) {NUMBER}\n((?:{HASH}\n)*)\n(.*)", re.S)
-FACTS = b'"attempt_id":" "entry_id":" "event":" "format":"wellbe-run-log/1 "phase":" "written_at":"'.split()
+FACTS = b'"attempt_id":" "entry_id":" "event":" "format":"wellbe-run-log/1" "phase":" "written_at":"'.split()
 MERGE_DELAY, LONGEST_QUIET = timedelta(minutes=30), timedelta(hours=2)
 Keys = dict[tuple[str, bytes], Ed25519PublicKey]
 
@@ -111,10 +111,10 @@ class Log:  # one pass over an export; kept are roots of perfect trees, ids and 
         self.open, self.limit, self.last, self.beat = dict[bytes, bytes](), b"", b"", b""
 
     def add(self, line: bytes) -> None:
-        leaf = line.removesuffix(b"\n")
+        leaf, end = line.removesuffix(b"\n"), 0
         try:  # canonical JSON: inside a text a quote is escaped, so that no key is found there
-            starts = [leaf.index(key) + len(key) for key in FACTS]
-            attempt, entry_id, event, _, phase, at = [leaf[start : leaf.index(b'"', start)] for start in starts]
+            facts = [leaf[(by := leaf.index(key, end) + len(key)) : (end := leaf.index(b'"', by))] for key in FACTS]
+            attempt, entry_id, event, _, phase, at = facts
             moment = datetime.fromisoformat(at.decode()) if event == b"heartbeat" else None
         except ValueError:
             raise NotVerifiedError(f"line {self.size + 1} is no entry; damaged? Ask for the export again") from None
@@ -147,7 +147,7 @@ class Log:  # one pass over an export; kept are roots of perfect trees, ids and 
 
 
 def log(keys: Keys, export: Path, newest: Path, *held: Path) -> str:
-    paths = [newest, *(path for given in held for path in ([given] if given.is_file() else given.glob("*.checkpoint")))]
+    paths = [newest, *(path for given in held for path in list(given.glob("*.checkpoint")) or [given])]
     heads = sorted(((opened(read(path), keys, path), path) for path in paths), key=lambda head: head[0][1])
     (origin, size, _), found = opened(read(newest), keys, newest), Log()
     with export.open("rb") as file:
@@ -155,7 +155,7 @@ def log(keys: Keys, export: Path, newest: Path, *held: Path) -> str:
             require(name == origin, f"{path} is of another log, {name!a}")
             require(leaves <= size, f"{path} is of {leaves} entries, the newest of {size}: cut, or put back")
             while found.size < leaves:
-                line = file.readline()
+                line = file.readline(1 << 24)
                 require(line, f"the export ends after {found.size} entries, {path} says {leaves}: entries are missing")
                 found.add(line)
             require(found.root() == root, f"the first {leaves} entries are not those that {path} was signed for")
@@ -172,7 +172,7 @@ def entry(keys: Keys, path: Path, proof_path: Path) -> str:
     index, proof, (origin, size, root) = opened_proof(proof_path, keys)
     leaf = path.read_bytes().removesuffix(b"\n")
     verify((index, index + 1), size, proof, sha256(b"\0" + leaf).digest(), root)
-    return f"{leaf.decode('ascii', 'backslashreplace')}\nVERIFIED: this is entry {index} of {size} of {origin}"
+    return f"{re.sub(rb'[^ -~]', b'?', leaf).decode()}\nVERIFIED: this is entry {index} of {size} of {origin}"
 
 
 def consistency(keys: Keys, path: Path, proof_path: Path) -> str:
@@ -189,8 +189,8 @@ def main(arguments: list[str]) -> None:
         run: Any = {"log": log, "entry": entry, "consistency": consistency}[command]
         print(run(verifier_keys(Path(keys)), *map(Path, files)))  # noqa: T201
     except NotVerifiedError as error:
-        sys.exit(f"NOT VERIFIED: {error}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(ascii(f"NOT VERIFIED: {error}")[1:-1])  # a file's name is not ours: it may hold line ends
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         print(f"{__doc__}\n{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
