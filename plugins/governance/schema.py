@@ -31,9 +31,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     "validator": {
         "control.batches": "SELECT, UPDATE",
         "landing.settle(text, date, text)": "EXECUTE",
-        "quarantine.findings": "SELECT, INSERT, DELETE",
-        "quarantine.rows": "SELECT",
-        "quarantine.refusals": "SELECT",
+        "quarantine.findings": "INSERT, DELETE, SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "publisher": {
@@ -45,11 +43,9 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.append(text)": "EXECUTE",
     },
     "steward": {
-        "control.batches": "SELECT",
         "quarantine.findings": "SELECT",
         "quarantine.rows": "SELECT",
         "quarantine.refusals": "SELECT",
-        "audit.append(text)": "EXECUTE",
     },
     "pipeline": {
         "audit.append(text)": "EXECUTE",
@@ -59,7 +55,6 @@ RIGHTS: dict[str, dict[str, str]] = {
     "coordinator": {
         "control.batches": "SELECT",
         "analytics.releases": "SELECT",
-        "audit.append(text)": "EXECUTE",
     },
     "sharer": {"sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
     "profiler": {"audit.append(text)": "EXECUTE"},

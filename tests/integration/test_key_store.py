@@ -352,6 +352,185 @@ def test_a_keyring_from_a_connection_is_rotated_where_the_connection_keeps_it(
     assert told["alarms"] == ["J1 the key-encryption key is past its life; rotate it where the connection keeps it"]
 
 
+# -- a store that is not as it should be -------------------------------------------------------------------------------
+
+
+def by_hand(service: KeyService, statement: str, *values: Any) -> None:
+    """Something that somebody does to the tables, past what they refuse."""
+    with service.store._database.write() as transaction:
+        if isinstance(service.store._database, key_databases.SqliteDatabase):
+            transaction.run("DROP TRIGGER IF EXISTS data_keys_kept")
+        else:
+            transaction.run("ALTER TABLE data_keys DISABLE TRIGGER USER")
+        transaction.run(statement, values)
+
+
+def upkeep(space: steps.Workspace, site: Site) -> list[str]:
+    """Alarms of one run of upkeep."""
+    steps.keep_keys(space, builders.run())
+    told: list[str] = entries(site, "keep_keys", "outcome")[-1]["alarms"]
+    return told
+
+
+MISSED = "keys that the run log knows of are not in this store"
+
+
+def test_an_empty_store_in_place_of_the_right_one_is_noticed_and_expires_no_backup(
+    service: KeyService, address: str, ring: Path, site: Site, world: World, tmp_path: Path
+) -> None:
+    in_place = [address]
+    space = builders.workspace(site, keys=lambda: serve(in_place[-1], ring, NOW + timedelta(days=4)))
+    dsn = site.dsn("custodian")
+    assert key_audit.known_store(dsn) is None
+    sealing(service, *SCOPES)
+    assert upkeep(space, site) == []  # and it is time to rotate
+    known = key_audit.known_store(dsn)
+    assert known == key_audit.Known(service.store.head().store_id, 51)
+    told = entries(site, "keep_keys", "outcome")[-1]
+    assert told["details"] == {"store_id": service.store.head().store_id.hex()}
+    assert told["measures"] == {"keys": 51}
+    in_place.append(str(tmp_path / "empty.sqlite"))
+    keys.create(in_place[-1], Keyring.load(ring), now=NOW).close()
+    before = ring.read_bytes()
+    with closing(space.keys()) as wrong:
+        (problem,) = [found for found in key_audit.audit(wrong, (), known).problems if MISSED in found]
+    assert problem.startswith("51 keys")
+    for _ in range(2):  # a run that alarms does not take what it found for what there has to be
+        assert [alarm for alarm in upkeep(space, site) if alarm.startswith("J1 51 keys") and MISSED in alarm]
+    with pytest.raises(KeyringError, match=f"51 {MISSED}.*put the right store back"):
+        steps.rotate_key(space, builders.run())
+    assert ring.read_bytes() == before
+    in_place.pop()
+    assert upkeep(space, site) == []
+    assert steps.rotate_key(space, builders.run()) == 51
+
+
+def test_an_older_store_is_noticed_by_its_number_of_keys_until_a_backup_is_put_back(
+    service: KeyService, space: steps.Workspace, site: Site
+) -> None:
+    sealing(service, *SCOPES)
+    steps.destroy_key(space, "subject", "client 1", "request 17", builders.run())
+    assert entries(site, "destroy_keys", "outcome")[-1]["measures"] == {"keys": 51}
+    assert steps.rotate_key(space, builders.run()) == 50
+    assert entries(site, "rotate_key", "outcome")[-1]["measures"] == {"keys": 51, "version": 2}
+    by_hand(service, "DELETE FROM data_keys WHERE id = ?", service.id_of("subject", "client 7"))
+    known = key_audit.known_store(site.dsn("custodian"))
+    assert [p for p in key_audit.audit(service, (), known).problems if p.startswith(f"1 {MISSED}")]
+    # What is destroyed there meanwhile is recorded, and hides nothing.
+    steps.destroy_key(space, "subject", "client 2", "request 18", builders.run())
+    assert [alarm for alarm in upkeep(space, site) if alarm.startswith(f"J1 1 {MISSED}")]
+    with pytest.raises(KeyringError, match=f"1 {MISSED}"):
+        steps.rotate_key(space, builders.run())
+    steps.keep_keys(space, builders.run(), is_restored=True)
+    assert upkeep(space, site) == []
+    assert steps.rotate_key(space, builders.run()) == 48
+
+
+def flip_a_bit(service: KeyService, key_id: bytes) -> None:
+    wrapped = service.store.fetch([key_id])[key_id].wrapped or b""
+    by_hand(service, "UPDATE data_keys SET wrapped = ? WHERE id = ?", wrapped[:-1] + bytes([wrapped[-1] ^ 1]), key_id)
+
+
+def test_a_key_that_does_not_unwrap_stays_behind_alone_and_a_backup_mends_it(
+    service: KeyService, address: str, ring: Path, space: steps.Workspace, site: Site, tmp_path: Path
+) -> None:
+    secrets = sealing(service, *SCOPES)
+    backup = tmp_path / "backup.sqlite"
+    key_backups.back_up(service, backup)
+    damaged = service.id_of("subject", "client 7")
+    flip_a_bit(service, damaged)
+    stuck = r"1 keys cannot be unwrapped, and keep versions \[1\] of the key-encryption key alive"
+    for rewrapped in (50, 0):
+        with pytest.raises(KeyringError, match=f"{stuck}.*keys restore BACKUP.*{rewrapped} others are re-wrapped"):
+            steps.rotate_key(space, builders.run())
+        assert Keyring.load(ring).versions(KEY_ENCRYPTION).keys() == {1, 2}
+    assert [alarm for alarm in upkeep(space, site) if "1 keys cannot be unwrapped" in alarm]
+    with closing(serve(address, ring)) as found:
+        others = [scope for scope in SCOPES if scope != "client 7"]
+        assert sealing(found, *others) == [secrets[SCOPES.index(scope)] for scope in others]
+        assert [p for p in key_audit.audit(found, ()).problems if p.startswith("1 of 51 keys cannot be unwrapped")]
+    # The others do not wait for it: in time their key-encryption key is replaced again.
+    late = builders.workspace(
+        site, now=NOW + timedelta(days=4), keys=lambda: serve(address, ring, NOW + timedelta(days=4))
+    )
+    assert steps.keep_keys(late, builders.run())["rewrapped"] == 50
+    assert Keyring.load(ring).versions(KEY_ENCRYPTION).keys() == {1, 3}
+    home = key_backups.Home(address, Keyring.load(ring), POLICY)
+    assert key_backups.restore(backup, home, destroyed=(), act=ACT) == 1
+    assert steps.rotate_key(space, builders.run()) == 1
+    assert Keyring.load(ring).versions(KEY_ENCRYPTION).keys() == {3}
+    with closing(serve(address, ring)) as found:
+        assert sealing(found, *SCOPES) == secrets
+        assert key_audit.audit(found, ()).problems == []
+
+
+def test_a_store_without_its_reference_key_is_found_out_and_not_rotated(
+    service: KeyService, address: str, ring: Path, space: steps.Workspace, tmp_path: Path
+) -> None:
+    sealing(service, "client 1")
+    backup = tmp_path / "backup.sqlite"
+    key_backups.back_up(service, backup)
+    before = ring.read_bytes()
+    by_hand(service, "DELETE FROM data_keys WHERE kind = 'reference'")
+    lost = "it has lost its reference key; restore it from its backup"
+    assert [problem for problem in key_audit.audit(service, ()).problems if lost in problem]
+    with pytest.raises(KeyringError, match=lost):
+        steps.rotate_key(space, builders.run())
+    assert ring.read_bytes() == before
+    home = key_backups.Home(address, Keyring.load(ring), POLICY)
+    assert key_backups.restore(backup, home, destroyed=(), act=ACT) == 1
+    assert steps.rotate_key(space, builders.run()) == 2
+
+
+def read_only(service: KeyService) -> KeyService:
+    """The service, as it is on a store that it may not write."""
+    database = service.store._database
+    if isinstance(database, key_databases.SqliteDatabase):
+        database._connection.execute("PRAGMA query_only = ON")
+    elif isinstance(database, key_databases.PostgresDatabase):
+        database._connection.set_session(readonly=True)
+    return service
+
+
+def without_table(service: KeyService) -> KeyService:
+    """The service, once its table is gone."""
+    by_hand(service, "ALTER TABLE data_keys RENAME TO lost_keys")
+    return service
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "reason"), [(read_only, "cannot be written"), (without_table, "not a sound key store")]
+)
+def test_a_store_that_cannot_be_used_is_found_out_before_the_keyring_is_touched(
+    service: KeyService, address: str, ring: Path, site: Site, world: World,
+    spoiled: Callable[[KeyService], KeyService], reason: str,
+) -> None:  # fmt: skip
+    before = ring.read_bytes()
+    space = builders.workspace(site, keys=lambda: spoiled(serve(address, ring)))
+    with pytest.raises(KeyringError, match=reason):
+        steps.rotate_key(space, builders.run())
+    assert ring.read_bytes() == before
+
+
+def test_a_draft_with_an_old_key_that_a_kill_has_left_is_reported_and_swept(
+    service: KeyService, ring: Path, space: steps.Workspace, site: Site, address: str
+) -> None:
+    left = [ring.with_name(".keyring.json.draft"), ring.with_name(".keyring.json.0123456789abcdef")]
+    if service.store.path:
+        left.append(service.store.path.with_name(".keys.sqlite.draft"))
+    for clean in (lambda: upkeep(space, site), lambda: steps.rotate_key(space, builders.run())):
+        for draft in left[: 2 if clean is not None and steps else None]:
+            draft.write_bytes(ring.read_bytes())
+        problems = key_audit.audit(service, ()).problems
+        assert len([problem for problem in problems if "was left by a kill" in problem]) == 2
+        clean()
+        assert key_audit.audit(service, ()).problems == []
+    if service.store.path:
+        left[-1].write_bytes(b"x")
+        upkeep(space, site)
+        assert not left[-1].exists()
+
+
 # -- backups -----------------------------------------------------------------------------------------------------------
 
 

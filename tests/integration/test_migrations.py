@@ -117,7 +117,8 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
 def test_migrating_again_changes_nothing(site: Site) -> None:
     dsn = site.dsn("governance_owner")
     rights = (
-        "SELECT n.nspname, c.relname, c.relacl::text, (SELECT string_agg(a.attname || a.attacl::text, ' ' ORDER BY 1) "
+        "SELECT n.nspname, c.relname, ARRAY(SELECT a::text FROM unnest(c.relacl) a ORDER BY 1), "
+        "(SELECT string_agg(a.attname || a.attacl::text, ' ' ORDER BY 1) "
         "FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY(%s) ORDER BY 1, 2"
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from governance.key_kinds import life
+from governance.key_kinds import KeyKind, life
 from governance.policy import POLICY_FOLDER, load
 
 POLICY = load()
@@ -71,6 +71,18 @@ def test_keys_of_hours_days_and_cases_may_be_named() -> None:
 def test_a_scope_that_is_no_hour_or_day_as_its_kind_has_it_is_an_error(kind: str, scope: str) -> None:
     with pytest.raises(ValueError, match="does not match format|unconverted data|day is out of range|must be in"):
         POLICY.key_deadline(kind, scope, NOW)
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize(("scope", "is_time"), [("hour", True), ("day", True), ("case", False), ("person", False)])
+def test_a_term_counts_from_a_scope_only_where_that_is_a_time(scope: str, is_time: bool) -> None:
+    document = {**POLICY.keys["card_hour"].model_dump(), "scope": scope}
+    if is_time:
+        assert KeyKind.model_validate(document).counted_from == "scope"
+    else:
+        with pytest.raises(ValueError, match=f"a {scope} is no time to count a term from"):
+            KeyKind.model_validate(document)
+    assert KeyKind.model_validate({**document, "counted_from": "creation"}).scope == scope
 
 
 @pytest.mark.clause("J2")

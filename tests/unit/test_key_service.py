@@ -776,6 +776,14 @@ def test_replacing_the_key_encryption_key_changes_no_data_key(house: House) -> N
     assert house.row(house.intake().key("subject", "client 2").id)[5] == 2
 
 
+def test_a_keyring_that_was_read_just_before_a_rotation_is_read_again(house: House) -> None:
+    before = Keyring.load(house.ring)
+    rotate(house)
+    read = iter((before, Keyring.load(house.ring)))
+    with closing(keys.open_service(str(house.store), lambda: next(read), POLICY, lambda: NOW)) as service:
+        assert service.acting("loader", "intake", never).key("subject", CLIENT).kind == "subject"
+
+
 def test_a_step_that_began_before_a_rotation_goes_on_after_it(house: House) -> None:
     key = house.intake().key("subject", CLIENT)
     step = house.intake()
@@ -917,7 +925,7 @@ def test_a_store_that_is_missing_is_an_error_and_never_made_anew(bare: House) ->
 def test_a_store_that_vanishes_after_it_was_looked_at_is_not_made_anew_either(
     bare: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_databases.SqliteDatabase, "_check_file", lambda self: None)
+    monkeypatch.setattr(key_databases.SqliteDatabase, "_check_file", lambda self, path: None)
     with pytest.raises(KeyringError, match="not a sound key store"):
         bare.service()
     assert bare.files() == []
@@ -969,8 +977,41 @@ def test_a_store_without_a_head_is_refused(house: House) -> None:
 
 def test_a_folder_in_place_of_the_store_is_refused(bare: House) -> None:
     bare.store.mkdir(0o700)
-    with pytest.raises(KeyringError, match="not a sound key store"):
+    with pytest.raises(KeyringError, match="not a regular file"):
         bare.service()
+
+
+def test_a_pipe_in_place_of_the_store_is_refused_and_not_waited_for(bare: House) -> None:
+    os.mkfifo(bare.store, 0o600)
+    with pytest.raises(KeyringError, match="not a regular file"):
+        bare.service()
+
+
+def test_a_store_that_cannot_be_written_says_so(house: House) -> None:
+    service = house.service()
+    assert isinstance(service.store._database, key_databases.SqliteDatabase)
+    service.store._database._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(KeyringError, match="cannot be written .SQLITE_READONLY.*the right to write to file and folder"):
+        service.store.new_writer(0)
+
+
+def test_a_store_behind_a_link_is_opened_and_made_where_the_link_leads(bare: House) -> None:
+    link = bare.folder / "link.sqlite"
+    link.symlink_to(bare.store)
+    keys.create(str(link), Keyring.load(bare.ring), now=NOW).close()
+    assert link.is_symlink()
+    assert bare.files() == ["keys.sqlite"]
+    with closing(keys.open_service(str(link), lambda: Keyring.load(bare.ring), POLICY, lambda: NOW)) as service:
+        assert service.store.path == bare.store
+        assert service.acting("loader", "intake", never).key("subject", CLIENT).kind == "subject"
+
+
+def test_a_draft_of_a_store_that_a_kill_has_left_is_replaced_with_its_journal(bare: House) -> None:
+    for name in (".keys.sqlite.draft", ".keys.sqlite.draft-journal", ".keys.sqlite.0123456789abcdef"):
+        (bare.store.parent / name).write_bytes(b"of an earlier try")
+    keys.create(str(bare.store), Keyring.load(bare.ring), now=NOW).close()
+    assert bare.files() == ["keys.sqlite"]
+    assert bare.intake().key("subject", CLIENT).kind == "subject"
 
 
 def test_a_store_in_a_place_that_cannot_be_looked_at_is_refused(bare: House) -> None:
@@ -1016,7 +1057,7 @@ def test_a_new_store_is_its_owners_alone_and_no_draft_is_left(bare: House) -> No
 def test_a_store_that_cannot_be_made_is_an_error_and_leaves_nothing(
     bare: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(KeyringError, match="cannot be made"):
+    with pytest.raises(KeyringError, match="its folder cannot be opened"):
         keys.create(str(bare.folder / "nowhere" / "keys.sqlite"), Keyring.load(bare.ring), now=NOW)
 
     def full(*_: object) -> None:
@@ -1061,7 +1102,7 @@ def test_a_store_that_somebody_keeps_busy_is_an_error_that_passes(
     step, reader = house.intake(), house.acting("sharer", "contract")
     with closing(sqlite3.connect(house.store, isolation_level=None)) as other:
         other.execute(f"BEGIN {lock}")
-        with pytest.raises(KeyStoreUnavailableError, match="busy, or the disk is full .SQLITE_BUSY.*retries"):
+        with pytest.raises(KeyStoreUnavailableError, match=r"busy, or the disk is full .SQLITE_BUSY.*to be repeated"):
             step.key("subject", "client 2")
         if lock == "IMMEDIATE":  # who only reads does not wait
             assert reader.opening("subject", binary(key.id)).key_of(key.id) == key

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import faults
 from governance import keyring as edge
 from governance.errors import KeyringError
 from governance.key import DataKey, Key
@@ -112,9 +113,15 @@ def test_a_folder_in_place_of_the_file_is_refused(path: Path) -> None:
         Keyring.load(path)
 
 
+def test_a_pipe_in_place_of_the_file_is_refused_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+    with pytest.raises(KeyringError, match="cannot be read .not a regular file"):
+        Keyring.load(path)
+
+
 def test_a_folder_that_is_missing_is_refused(path: Path) -> None:
     nowhere = path.parent / "nowhere" / "keyring.json"
-    with pytest.raises(KeyringError, match="cannot be written"):
+    with pytest.raises(KeyringError, match="folder cannot be opened"):
         Keyring.create(nowhere)
     with pytest.raises(KeyringError, match="folder cannot be opened"):
         Keyring.add_version(nowhere, KEY_ENCRYPTION)
@@ -144,7 +151,9 @@ def test_a_malformed_key_is_refused_without_being_shown(path: Path, change: dict
     assert str(content(path)["keys"][1]["key"]) not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '"x"', "{}", '{"format": "other/1", "keys": []}', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '"x"', "{}", '{"format": "other/1", "keys": []}', "\udcff", "[" * 100_000]
+)
 def test_a_file_that_is_no_keyring_is_refused(path: Path, text: str) -> None:
     path.write_bytes(text.encode(errors="surrogateescape"))
     path.chmod(0o600)
@@ -165,8 +174,14 @@ def test_two_keys_of_one_id_are_refused(path: Path) -> None:
     Keyring.create(path)
     whole = content(path)
     path.write_text(json.dumps({**whole, "keys": [whole["keys"][0], whole["keys"][0]]}))
-    with pytest.raises(KeyringError, match="share an id"):
+    with pytest.raises(KeyringError, match="a version of a key is in it twice; restore it from its backup"):
         Keyring.load(path)
+
+
+def test_two_names_of_one_id_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Key, "id", b"same")
+    with pytest.raises(KeyringError, match="two keys share an id; choose another name"):
+        Keyring.create(path, STANDARD_KEYS | EARLIER)
 
 
 @pytest.mark.clause("J1")
@@ -307,6 +322,54 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(path: Path, monkeyp
         Keyring.remove(path, [(KEY_ENCRYPTION, 1)])
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["keyring.json"]
+
+
+@pytest.mark.parametrize("act", ["remove", "add_version"])
+@pytest.mark.clause("J1")
+def test_a_kill_between_writing_and_renaming_leaves_one_draft_that_the_next_write_takes_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    Keyring.create(path, now=NOW)
+    Keyring.add_version(path, KEY_ENCRYPTION)
+    acts: dict[str, Callable[[], Keyring]] = {
+        "remove": lambda: Keyring.remove(path, [(KEY_ENCRYPTION, 1)]),
+        "add_version": lambda: Keyring.add_version(path, KEY_ENCRYPTION),
+    }
+    for _ in range(2):
+        faults.killed(
+            acts[act], lambda stop: monkeypatch.setattr(edge.Path, "replace", lambda *_: stop(), raising=False)
+        )
+        assert [found.name for found in edge.drafts(path)] == [".keyring.json.draft"]
+    Keyring.remove(path, [(KEY_ENCRYPTION, 1)])
+    assert [found.name for found in path.parent.iterdir()] == ["keyring.json"]
+
+
+@pytest.mark.clause("J1")
+def test_drafts_of_whatever_version_are_swept_and_nothing_else_is(path: Path) -> None:
+    Keyring.create(path)
+    kept = ["keyring.json", ".keyring.json.bak", ".other.json.draft", "keyring.json.draft", ".keyring.json.0123"]
+    left = [".keyring.json.draft", ".keyring.json.0123456789abcdef", ".keyring.json.draft-journal"]
+    for name in {*kept, *left} - {"keyring.json"}:
+        path.with_name(name).write_text("x")
+    assert sorted(found.name for found in edge.drafts(path)) == sorted(left)
+    edge.sweep(path)
+    assert sorted(found.name for found in path.parent.iterdir()) == sorted(kept)
+
+
+@pytest.mark.clause("J1")
+def test_behind_a_link_the_file_itself_is_replaced_and_keeps_no_old_key(path: Path, tmp_path: Path) -> None:
+    home, link = tmp_path / "elsewhere" / "ring.json", tmp_path / "link.json"
+    home.parent.mkdir()
+    link.symlink_to(home)
+    old = Keyring.create(link).key(KEY_ENCRYPTION).secret
+    Keyring.add_version(link, KEY_ENCRYPTION)
+    Keyring.remove(link, [(KEY_ENCRYPTION, 1)])
+    assert link.is_symlink()
+    assert (
+        Keyring.load(link).versions(KEY_ENCRYPTION).keys() == {2} == Keyring.load(home).versions(KEY_ENCRYPTION).keys()
+    )
+    assert base64.b64encode(old).decode() not in home.read_text()
+    assert sorted(found.name for found in home.parent.iterdir()) == ["ring.json"]
 
 
 def test_an_unknown_key_is_named_and_its_absence_explained(path: Path) -> None:

@@ -140,7 +140,7 @@ def _start_cluster(site: Site, name: ClusterName, say: Say) -> None:
         postgres.create(cluster)
         postgres.start(cluster)
     policy = policies.load(site=site.policy_path)
-    provision.provision(site, name, workspaces.entry_by_hand(policy, "provision"))
+    provision.provision(site, name, policy)
 
 
 def _with_free_ports(site: Site) -> Site:
@@ -164,7 +164,7 @@ def _migrate(site: Site, say: Say) -> None:
     sources.migrate(site.dsn("wellbe_owner"))
     sources.grant(site.dsn("wellbe_owner"), policy)
     schema.migrate(site.dsn("governance_owner"), policy, workspaces.entry_by_hand(policy, "migrate"))
-    provision.note_logins(site, workspaces.entry_by_hand(policy, "note_logins"))
+    provision.note_logins(site, policy)
     _bring_keys(site, policy, say)
     _bring_signers(site)
 

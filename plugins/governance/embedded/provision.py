@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor
 
+from governance.embedded import workspaces
 from governance.embedded.site import LOGINS, ClusterName, Site
-from governance.run_log import Entry
+from governance.policy import Policy
+from governance.recording import new_id
+from governance.run_log import Attempt, Entry, Outcome
 
 _SUPERUSER: dict[ClusterName, str] = {"source": "source_postgres", "warehouse": "postgres"}
 _OWNER = {"wellbe": "wellbe_owner", "governance": "governance_owner", "airflow": "airflow"}
 
 
 NOTE_LOGIN = """
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'login_noter') THEN
+        CREATE ROLE login_noter NOLOGIN; -- what the owner of audit.sessions hangs on it runs as this, not as superuser
+    END IF;
+END $$;
 CREATE SCHEMA IF NOT EXISTS logins; -- the superuser's own: the owner of the tables could replace the function otherwise
+ALTER SCHEMA logins OWNER TO CURRENT_USER; -- also where the owner of the database was there first
 CREATE OR REPLACE FUNCTION logins.note() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -25,14 +36,17 @@ BEGIN
         VALUES (pg_backend_pid(), session_user, current_setting('application_name'));
     END IF;
 END $$;
+ALTER FUNCTION logins.note() OWNER TO login_noter;
 REVOKE ALL ON FUNCTION logins.note() FROM PUBLIC;
+GRANT USAGE ON SCHEMA audit TO login_noter;
+GRANT INSERT ON audit.sessions TO login_noter;
 """
 
 
-def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
+def provision(site: Site, cluster: ClusterName, policy: Policy) -> None:
     """Make what is missing of a running cluster's databases and roles, and set all passwords to the site's.
 
-    Idempotent. `entry` says so in the run log, once there is one.
+    Idempotent. The run log says so, once there is one.
     """
     # Logins first: they are granted the roles that they may take.
     roles = [role for role, login in LOGINS.items() if login.cluster == cluster and login.user != "postgres"]
@@ -53,7 +67,7 @@ def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
             for role in logins:
                 _run(c, "GRANT CONNECT ON DATABASE {} TO {}", LOGINS[role].database, role)
     for database in databases:
-        with closing(psycopg2.connect(admin_dsn, dbname=database)) as connection, connection, connection.cursor() as c:
+        with _as_superuser(site, admin_dsn, database, workspaces.attempt_by_hand(policy, "provision")) as c:
             c.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
             _run(c, "ALTER SCHEMA public OWNER TO {}", _OWNER[database])
             # A large object belongs to no schema, so that no zone would hold it back: everybody may make one by
@@ -61,23 +75,51 @@ def provision(site: Site, cluster: ClusterName, entry: Entry) -> None:
             c.execute(
                 "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC"
             )
-            c.execute("SELECT to_regprocedure('audit.append(text)') IS NOT NULL")
-            if c.fetchone() == (True,):
-                c.execute("SELECT audit.append(%s)", (entry.canonical(),))
 
 
-def note_logins(site: Site, entry: Entry) -> None:
+def note_logins(site: Site, policy: Policy) -> None:
     """Let our database note every connection (audit.sessions); only a superuser can make it do so.
 
     A connection that cannot be noted is refused: it might read, and nobody would know.
     """
-    admin_dsn = site.dsn("postgres")
-    with closing(psycopg2.connect(admin_dsn, dbname="governance")) as connection, connection, connection.cursor() as c:
+    attempt = workspaces.attempt_by_hand(policy, "note_logins")
+    with _as_superuser(site, site.dsn("postgres"), "governance", attempt) as c:
         c.execute(NOTE_LOGIN)
         c.execute("SELECT 1 FROM pg_event_trigger WHERE evtname = 'note_login'")
         if not c.fetchone():
             c.execute("CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION logins.note()")
         c.execute("ALTER EVENT TRIGGER note_login ENABLE ALWAYS")
+
+
+@contextmanager
+def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iterator[cursor]:
+    """A transaction of the superuser's, which belongs to an entry of the run log where there is one.
+
+    The entries are appended by the pipelines' login: the superuser runs no function of somebody else's, who could have
+    written anything into it.
+    """
+    has_log = database == "governance" and _has_log(site)
+    if has_log:
+        _append(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
+    named = psycopg2.connect(dsn, dbname=database, application_name=attempt.attempt_id)
+    with closing(named) as connection, connection, connection.cursor() as c:
+        yield c
+    if has_log:
+        _append(site, attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC)))
+
+
+def _has_log(site: Site) -> bool:
+    """Whether the login of the pipelines may append to the run log of this site already."""
+    try:
+        with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection.cursor() as c:
+            c.execute("SELECT has_function_privilege(to_regprocedure('audit.append(text)')::oid, 'EXECUTE')")
+            return c.fetchone() == (True,)
+    except psycopg2.Error:  # a site that is made just now: no database, no role, no password yet
+        return False
+
+
+def _append(site: Site, entry: Entry) -> None:
+    with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection, connection.cursor() as c:
         c.execute("SELECT audit.append(%s)", (entry.canonical(),))
 
 

@@ -45,12 +45,16 @@ def by_hand(command: str) -> Run:
     )
 
 
-def entry_by_hand(policy: Policy, event: str) -> Entry:
-    """The entry of what a command did to the site itself."""
+def attempt_by_hand(policy: Policy, event: str) -> Attempt:
+    """What a command does to the site itself."""
     run = by_hand(event)
     digests = Digests(policy.digest, None, code_digest())
-    attempt = Attempt(new_id(), event, Batch("site", "all", run.run_id), run, digests, ("R1",))
-    return attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC))
+    return Attempt(new_id(), event, Batch("site", "all", run.run_id), run, digests, ("R1",))
+
+
+def entry_by_hand(policy: Policy, event: str) -> Entry:
+    """The entry of what a command did to the site itself."""
+    return attempt_by_hand(policy, event).outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC))
 
 
 def _user() -> str:

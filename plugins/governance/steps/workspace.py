@@ -77,6 +77,8 @@ class Workspace:
             return {}
         purpose = self.policy.purpose_of(role)
         columns = {f"{zone}.{name}": table.columns_for(purpose) for name, table in spec.landed.items()}
+        if role == "publisher":
+            columns["vault.release_ledger"] = ("dataset", "row_key")  # which rows are decided
         return {table: sorted(names) for table, names in columns.items() if names}
 
 
