@@ -50,6 +50,9 @@ def log(site: Site) -> Iterator[RunLog]:
     early = replace(builders.run("too early"), triggered_by=None)
     with pytest.raises(PartitionError):
         steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
+    ((client,),) = builders.read(site, "SELECT min(client_id) FROM vault.bookings")
+    steps.destroy_key(space, "subject", f"client {client}", "asked for", builders.run())
+    steps.checkpoint(space, builders.run())
     yield RunLog(site.dsn("auditor"))
     builders.empty_warehouse(site)
     world.clear()
@@ -170,3 +173,29 @@ def test_the_auditor_can_read_the_log_and_change_nothing(site: Site) -> None:
         cursor.execute("SELECT has_table_privilege('audit.run_log', 'INSERT, UPDATE, DELETE, TRUNCATE')")
         assert cursor.fetchone() == (False,)
     connection.close()
+
+
+@pytest.mark.clause("J2")
+def test_reads_are_told_with_role_purpose_person_and_rows(log: RunLog) -> None:
+    rows = {(row["database_role"], row["dataset"]): row for row in told(log, "reads")}
+    assert set(rows) == {(role, dataset) for role in ("validator", "publisher") for dataset in ("bookings", "visits")}
+    published = rows["publisher", "bookings"]
+    assert (published["purpose"], published["read_by"]) == ("improve_services", "tester")
+    assert published["opened"] == published["closed"]
+    assert published["rows_read"] == 12
+
+
+@pytest.mark.clause("R1")
+def test_checkpoints_are_told_with_origin_size_and_root(log: RunLog) -> None:
+    (row,) = told(log, "checkpoints")
+    assert row["origin"].startswith("wellbe.example/run-log/")
+    assert row["entries"] > 10
+    assert len(row["root"]) == 44
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.clause("J1")
+def test_destroyed_keys_are_told_by_kind_and_reason(log: RunLog) -> None:
+    assert [(row["kind"], row["reason"], row["keys"]) for row in told(log, "destroyed_keys")] == [
+        ("subject", "asked for", 1)
+    ]
