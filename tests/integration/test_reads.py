@@ -16,6 +16,7 @@ from builders import DAY, World
 from faults import Stop, killed
 from governance import door, steps, warehouse
 from governance.database import taking
+from governance.embedded import control
 from governance.embedded.site import Site
 from governance.errors import PolicyError, WarehouseUnavailableError
 from governance.log_tree import LogTree
@@ -175,6 +176,17 @@ def test_a_connection_that_claims_an_entry_which_is_not_open_is_an_alarm(
     claimed = reads(site)[0]["attempt_id"] if name == "closed" else name
     psycopg2.connect(taking(site.dsn("publisher"), name=claimed)).close()
     assert [login for _, login in unrecorded(site)] == ["pipeline"]
+
+
+def test_bringing_a_site_up_again_is_on_the_record_too(site: Site, world: World) -> None:
+    ((before,),) = builders.read(site, "SELECT max(session_no) FROM audit.sessions")
+    control.clusters_up(site.data_dir)
+    assert not [number for number, _ in unrecorded(site, "postgres", "migrator") if number > before]
+    done = [(entry["event"], entry["phase"]) for entry in entries(site) if entry["dataset"] == "site"]
+    assert done == [
+        ("provision", "intent"), ("provision", "outcome"), ("migrate", "outcome"),
+        ("note_logins", "intent"), ("note_logins", "outcome"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("login", ["postgres", "migrator"])

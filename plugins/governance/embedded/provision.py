@@ -98,29 +98,25 @@ def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iter
     The entries are appended by the pipelines' login: the superuser runs no function of somebody else's, who could have
     written anything into it.
     """
-    has_log = database == "governance" and _has_log(site)
-    if has_log:
-        _append(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
+    has_log = database == "governance" and _appended(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
     named = psycopg2.connect(dsn, dbname=database, application_name=attempt.attempt_id)
     with closing(named) as connection, connection, connection.cursor() as c:
         yield c
     if has_log:
-        _append(site, attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC)))
+        _appended(site, attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC)))
 
 
-def _has_log(site: Site) -> bool:
-    """Whether the login of the pipelines may append to the run log of this site already."""
+def _appended(site: Site, entry: Entry) -> bool:
+    """Whether this site has a run log already, to which the entry is appended then."""
     try:
-        with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection.cursor() as c:
+        with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection, connection.cursor() as c:
             c.execute("SELECT has_function_privilege(to_regprocedure('audit.append(text)')::oid, 'EXECUTE')")
-            return c.fetchone() == (True,)
+            has_log = c.fetchone() == (True,)
+            if has_log:
+                c.execute("SELECT audit.append(%s)", (entry.canonical(),))
+            return has_log
     except psycopg2.Error:  # a site that is made just now: no database, no role, no password yet
         return False
-
-
-def _append(site: Site, entry: Entry) -> None:
-    with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection, connection.cursor() as c:
-        c.execute("SELECT audit.append(%s)", (entry.canonical(),))
 
 
 def _make_role(c: cursor, role: str, password: str | None) -> None:
