@@ -19,7 +19,7 @@ import psycopg2.extensions
 from psycopg2.extras import execute_values
 
 from governance.errors import KeyringError, KeyStoreUnavailableError
-from governance.keyring import alone, draft_of, drafts, keep_names, real, require_private
+from governance.keyring import claimed, draft_of, keep_names, real, require_private
 from governance.sources import named_query
 
 POSTGRES = ("postgresql://", "postgres://")
@@ -286,24 +286,23 @@ def create(address: str, fill: Callable[[Transaction], None]) -> None:
 
 
 def _create_file(path: Path, fill: Callable[[Transaction], None]) -> None:
-    taken = KeyringError(f"key store {path}: there is one already; it is left alone")
-    draft = draft_of(path)
-    with alone(path, f"key store {path}"):
+    place, draft = f"key store {path}", draft_of(path)
+    try:
         if path.exists():
-            raise taken
-        try:
-            for left in drafts(path):  # with its journal, which SQLite would take for that of the new draft
-                left.unlink()
-            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            _fill_file(draft, fill)
-            path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
-            keep_names(path)
-        except FileExistsError:
-            raise taken from None
-        except OSError as error:
-            raise KeyringError(f"key store {path}: cannot be made ({error.strerror})") from None
-        finally:
-            draft.unlink(missing_ok=True)
+            raise FileExistsError
+        with claimed(draft):
+            try:
+                _fill_file(draft, fill)
+                path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
+                keep_names(path)
+            finally:
+                draft.unlink(missing_ok=True)
+    except FileExistsError:
+        raise KeyringError(f"{place}: there is one already; it is left alone") from None
+    except BlockingIOError:
+        raise KeyStoreUnavailableError(f"{place}: somebody else is making it just now; {AGAIN}") from None
+    except OSError as error:
+        raise KeyringError(f"{place}: cannot be made ({error.strerror})") from None
 
 
 def _fill_file(draft: Path, fill: Callable[[Transaction], None]) -> None:

@@ -26,7 +26,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,12 +257,37 @@ def drafts(path: Path) -> list[Path]:
 
 
 def sweep(path: Path) -> None:
-    """Remove the drafts of a file that a kill has left; whoever is writing one is waited for."""
-    if drafts(path):
+    """Remove the drafts of a file that a kill has left; one that somebody is writing stays."""
+    if left := drafts(path):
         with alone(real(path), f"the drafts of {path}"):
-            for draft in drafts(path):
-                draft.unlink(missing_ok=True)
+            for draft in {found.with_name(found.name.removesuffix("-journal")) for found in left}:
+                with suppress(BlockingIOError), claimed(draft):
+                    draft.unlink()
         keep_names(real(path))
+
+
+@contextmanager
+def claimed(draft: Path) -> Iterator[None]:
+    """A draft, empty, that nobody else writes meanwhile. Raises BlockingIOError when somebody does."""
+    with ExitStack() as held:
+        if held.enter_context(_locked(draft)):
+            draft.unlink()  # and not emptied: what a kill has left may be the finished file, under its second name
+            held.enter_context(_locked(draft))
+        draft.with_name(f"{draft.name}-journal").unlink(missing_ok=True)  # SQLite would take it for this draft's own
+        yield
+
+
+@contextmanager
+def _locked(draft: Path) -> Iterator[int]:
+    """Hold the lock of a draft, made where there is none; gives its size."""
+    file = os.open(draft, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.exists(draft) or not os.path.samestat(os.fstat(file), os.stat(draft)):
+            raise BlockingIOError  # somebody finished it between the two lines
+        yield os.fstat(file).st_size
+    finally:
+        os.close(file)
 
 
 def keep_names(path: Path) -> None:
@@ -273,7 +298,7 @@ def keep_names(path: Path) -> None:
 
 @contextmanager
 def alone(path: Path, place: str) -> Iterator[None]:
-    """Nobody else writes a file of keys in this folder meanwhile. Locks the folder: the file itself is replaced."""
+    """Nobody else writes a keyring in this folder meanwhile. Locks the folder: the file itself is replaced."""
     with _folder(path, place) as folder:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield

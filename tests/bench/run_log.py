@@ -17,6 +17,7 @@ from contextlib import closing
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -47,8 +48,8 @@ def main(folder: Path) -> None:
     try:
         site = control.clusters_up(site_folder)
         say(f"{'':<62}{'COUNT':>12}{'WALL S':>9}{'CPU S':>9}{'PER S':>12}")
-        plain = _line("peer: bare INSERT, 8 writers, a commit each", APPENDED, lambda: _write(site_folder, "plain"))
-        ours = _line("entries appended, 8 writers, a commit each", APPENDED, lambda: _write(site_folder, "entries"))
+        plain = _written("peer: bare INSERT, 8 writers, a commit each", site_folder, "plain")
+        ours = _written("entries appended, 8 writers, a commit each", site_folder, "entries")
         say(f"    = {plain / ours:.2f} of the peer's rate")
         _line("entries given their place", APPENDED, lambda: steps.sequence(builders.workspace(site)))
         _many_entries(site)
@@ -77,33 +78,45 @@ def _cpu() -> float:
 # -- appending ---------------------------------------------------------------------------------------------------------
 
 
-def _write(folder: Path, kind: str) -> None:
-    """So many commits, by processes at once, each on one connection."""
+def _written(name: str, folder: Path, kind: str) -> float:
+    """Wall seconds of so many commits, by processes at once, each on a connection of its own that is open already."""
     if kind == "plain":
         with closing(psycopg2.connect(sites.load(folder).dsn("governance_owner"))) as connection, connection:
             connection.cursor().execute("CREATE TABLE control.plain (id uuid PRIMARY KEY, entry text NOT NULL)")
     context = get_context("spawn")
-    writers = [context.Process(target=_writer, args=(folder, kind)) for _ in range(WRITERS)]
+    ready = context.Barrier(WRITERS + 1)
+    writers = [context.Process(target=_writer, args=(folder, kind, ready)) for _ in range(WRITERS)]
     for writer in writers:
         writer.start()
-    for writer in writers:
-        writer.join()
-        if writer.exitcode:
-            raise SystemExit(f"a writer ended with {writer.exitcode}")
+    ready.wait()
+
+    def ended() -> None:
+        for writer in writers:
+            writer.join()
+            if writer.exitcode:
+                raise SystemExit(f"a writer ended with {writer.exitcode}")
+
+    return _line(name, APPENDED, ended)
 
 
-def _writer(folder: Path, kind: str) -> None:
+def _writer(folder: Path, kind: str, ready: Any) -> None:
     role, statement = {
         "plain": ("governance_owner", "INSERT INTO control.plain VALUES (%s, %s)"),
         "entries": ("pipeline", "SELECT audit.append(%s)"),
     }[kind]
     with closing(psycopg2.connect(sites.load(folder).dsn(role))) as connection, connection.cursor() as cursor:
-        for _ in range(APPENDED // WRITERS):
-            done = attempt()
-            entry = done.outcome(Outcome.PASSED, entry_id=done.attempt_id, at=NOW, counts={"rows": 10})
-            values = (entry.entry_id, entry.canonical()) if kind == "plain" else (entry.canonical(),)
+        made = [_entry(kind) for _ in range(APPENDED // WRITERS)]
+        ready.wait()
+        for values in made:
             cursor.execute(statement, values)
             connection.commit()
+
+
+def _entry(kind: str) -> tuple[str, ...]:
+    """What one statement takes: the canonical text, for the bare INSERT with its id."""
+    done = attempt()
+    text = done.outcome(Outcome.PASSED, entry_id=done.attempt_id, at=NOW, counts={"rows": 10}).canonical()
+    return (done.attempt_id, text) if kind == "plain" else (text,)
 
 
 def _many_entries(site: Site) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from governance import key_databases, keys
+import faults
+from governance import key_audit, key_databases, keys
 from governance import policy as policies
 from governance.encryption import RowKeys, cut
 from governance.errors import (
@@ -31,7 +32,7 @@ from governance.errors import (
 from governance.key import DataKey
 from governance.key_store import Census, Destruction, KeyStore
 from governance.key_wrapping import REFERENCE_ID, StoredKey, Wrapper, check_value
-from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring
+from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring, claimed, sweep
 from governance.keys import Keys, KeyService, Opened
 
 POLICY = policies.load()
@@ -1007,7 +1008,7 @@ def test_a_store_behind_a_link_is_opened_and_made_where_the_link_leads(bare: Hou
 
 
 def test_a_draft_of_a_store_that_a_kill_has_left_is_replaced_with_its_journal(bare: House) -> None:
-    for name in (".keys.sqlite.draft", ".keys.sqlite.draft-journal", ".keys.sqlite.0123456789abcdef"):
+    for name in (".keys.sqlite.draft", ".keys.sqlite.draft-journal"):
         (bare.store.parent / name).write_bytes(b"of an earlier try")
     keys.create(str(bare.store), Keyring.load(bare.ring), now=NOW).close()
     assert bare.files() == ["keys.sqlite"]
@@ -1057,7 +1058,7 @@ def test_a_new_store_is_its_owners_alone_and_no_draft_is_left(bare: House) -> No
 def test_a_store_that_cannot_be_made_is_an_error_and_leaves_nothing(
     bare: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(KeyringError, match="its folder cannot be opened"):
+    with pytest.raises(KeyringError, match="cannot be made"):
         keys.create(str(bare.folder / "nowhere" / "keys.sqlite"), Keyring.load(bare.ring), now=NOW)
 
     def full(*_: object) -> None:
@@ -1073,6 +1074,37 @@ def test_a_store_is_not_made_without_a_key_encryption_key(bare: House) -> None:
     Keyring.remove(bare.ring, [(KEY_ENCRYPTION, 1)])
     with pytest.raises(KeyringError, match="no key key_encryption"):
         keys.create(str(bare.store), Keyring.load(bare.ring), now=NOW)
+    assert bare.files() == []
+
+
+@pytest.mark.clause("J1")
+def test_a_store_whose_maker_was_killed_before_it_lost_its_second_name_stays_whole(
+    bare: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = Keyring.load(bare.ring)
+    faults.killed(
+        lambda: keys.create(str(bare.store), ring, now=NOW),
+        lambda stop: monkeypatch.setattr(key_databases, "keep_names", lambda _: stop()),
+    )
+    assert bare.files() == [".keys.sqlite.draft", "keys.sqlite"]
+    whole = bare.store.read_bytes()
+    with pytest.raises(KeyringError, match="there is one already"):
+        keys.create(str(bare.store), ring, now=NOW)
+    with closing(bare.service()) as service:
+        assert [p for p in key_audit.audit(service, ()).problems if ".keys.sqlite.draft was left by a kill" in p]
+    sweep(bare.store)
+    assert bare.files() == ["keys.sqlite"]
+    assert bare.store.read_bytes() == whole
+
+
+def test_a_store_that_somebody_else_is_making_is_left_to_them(bare: House) -> None:
+    draft = bare.store.with_name(".keys.sqlite.draft")
+    with claimed(draft):
+        sweep(bare.store)
+        with pytest.raises(KeyStoreUnavailableError, match="somebody else is making it just now"):
+            keys.create(str(bare.store), Keyring.load(bare.ring), now=NOW)
+        assert bare.files() == [draft.name]
+    sweep(bare.store)
     assert bare.files() == []
 
 

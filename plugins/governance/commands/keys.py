@@ -191,9 +191,8 @@ def _restore(arguments: argparse.Namespace) -> int:
     steps.keep_keys(space, _by_hand("keys restore"), is_restored=True)
     say(f"{count:,} keys came back; what the run log calls destroyed, and what is past its deadline, did not")
     if missing:
-        say(
-            f"{missing:,} keys that the run log knew of are lost, with what they protected: pull those partitions again"
-        )
+        say(f"{missing:,} keys that the run log knew of did not: they were made after the backup, or near their end.")
+        say("What those protect that were made after it is lost: pull the partitions since then again")
     return 0
 
 
@@ -221,7 +220,8 @@ def _create(arguments: argparse.Namespace) -> int:
 def _file(argument: str) -> Path:
     """The file that an argument names. Raises InputError when it names none."""
     if "://" in argument or not Path(argument).name:
-        raise InputError(f"{argument!r} names no file; give the path of one")
+        # Not quoted: an address may hold a password.
+        raise InputError("what was given names no file; give the path of one, not an address or a folder's root")
     return Path(argument)
 
 
