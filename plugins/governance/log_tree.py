@@ -81,12 +81,14 @@ class LogTree:
 
     def leaves(self, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
         """Leaves with their index, in the order of the tree; None for one whose entry is gone."""
-        # A cursor on the server: the log may be larger than memory.
-        with translated(LABEL), self._connection, self._connection.cursor("leaves") as cursor:
-            cursor.itersize = PAGE
-            cursor.execute(named_query("log/leaves"), (start,))
-            for index, leaf in cursor:
-                yield index, None if leaf is None else leaf.encode()
+        # A cursor on the server: the log may be larger than memory. All of it will be read, which the planner is told.
+        with translated(LABEL), self._connection, self._connection.cursor() as settings:
+            settings.execute("SET LOCAL cursor_tuple_fraction = 1")
+            with self._connection.cursor("leaves") as cursor:
+                cursor.itersize = PAGE
+                cursor.execute(named_query("log/leaves"), (start,))
+                for index, leaf in cursor:
+                    yield index, None if leaf is None else leaf.encode()
 
     def waiting(self, before: datetime) -> int:
         """How many entries that were written before an instant have no place yet."""
@@ -139,10 +141,12 @@ class LogTree:
                 raise ContendedError(f"{LABEL}: another sequencer is at work; the task retries")
             cursor.execute(named_query("log/pending"), (PAGE,))
             waiting = cursor.fetchall()
-            lost = tuple(str(entry_id) for entry_id, leaf in waiting if leaf is None)
-            found = [(entry_id, leaf_hash(leaf.encode())) for entry_id, leaf in waiting if leaf is not None]
+            lost = tuple(str(entry_id) for _, entry_id, leaf in waiting if leaf is None)
+            found = [(at, entry_id, leaf_hash(leaf.encode())) for at, entry_id, leaf in waiting if leaf is not None]
             if found:
-                self._integrate(cursor, [entry_id for entry_id, _ in found], [hashed for _, hashed in found])
+                ids = [entry_id for _, entry_id, _ in found]
+                self._integrate(cursor, ids, [hashed for *_, hashed in found])
+                cursor.execute(named_query("log/placed"), ([at for at, _, _ in found], ids))
         return Sequenced(len(found), lost)
 
     def _integrate(self, cursor: psycopg2.extensions.cursor, ids: Sequence[str], hashes: Sequence[bytes]) -> None:
@@ -165,7 +169,6 @@ class LogTree:
             "INSERT INTO audit.tiles VALUES %s ON CONFLICT (level, number) DO UPDATE SET hashes = EXCLUDED.hashes",
             [(*place, hashes) for place, hashes in tiles.items()],
         )
-        cursor.execute("DELETE FROM audit.pending WHERE entry_id = ANY(%s::uuid[])", (list(ids),))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

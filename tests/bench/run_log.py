@@ -131,7 +131,7 @@ def _many_entries(site: Site) -> None:
         ENTRIES,
     )
     insider.sql(
-        "INSERT INTO audit.pending SELECT entry_id, written_at FROM audit.run_log r "
+        "INSERT INTO audit.pending SELECT written_at, entry_id FROM audit.run_log r "
         "WHERE NOT EXISTS (SELECT FROM audit.leaves l WHERE l.entry_id = r.entry_id)"
     )
     insider.sql("ANALYZE audit.run_log")

@@ -26,11 +26,11 @@ COMMENT ON COLUMN audit.run_log.database_session IS 'The connection that appende
 
 -- Entries that have no place in the tree yet.
 CREATE TABLE audit.pending (
-    entry_id   uuid PRIMARY KEY,
-    written_at timestamptz NOT NULL
+    written_at timestamptz NOT NULL,
+    entry_id   uuid NOT NULL,
+    PRIMARY KEY (written_at, entry_id)
 );
-CREATE INDEX ON audit.pending (written_at, entry_id);
-INSERT INTO audit.pending SELECT entry_id, written_at FROM audit.run_log;
+INSERT INTO audit.pending SELECT written_at, entry_id FROM audit.run_log;
 COMMENT ON TABLE audit.pending IS 'Entries that the sequencer has not given a place in the tree yet; one that stays beyond the merge delay is an alarm.';
 
 CREATE TABLE audit.leaves (
@@ -72,13 +72,14 @@ COMMENT ON COLUMN audit.texts.name IS 'What it is: policy, suite bookings, polic
 COMMENT ON COLUMN audit.texts.content IS 'The text.';
 COMMENT ON COLUMN audit.texts.first_used_at IS 'Instant at which it was first used (UTC).';
 
--- The bytes of a leaf, canonical JSON (RFC 8785): the entry, and what the database itself knows of it.
-CREATE FUNCTION audit.leaf(r audit.run_log) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT '{"database_login":' || coalesce(to_json(r.database_login::text)::text, 'null')
-        || ',"database_role":' || to_json(r.database_role::text)::text
+-- The bytes of a leaf, canonical JSON (RFC 8785): the entry, and what the database itself knows of it. Without a setting of its own, so
+-- that the planner can put it in place.
+CREATE FUNCTION audit.leaf(r audit.run_log) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT '{"database_login":' || coalesce(pg_catalog.to_json(r.database_login::text)::text, 'null')
+        || ',"database_role":' || pg_catalog.to_json(r.database_role::text)::text
         || ',"database_session":' || coalesce(r.database_session::text, 'null')
         || ',"entry":' || r.entry
-        || ',"written_at":"' || to_char(r.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}'
+        || ',"written_at":"' || pg_catalog.to_char(r.written_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}'
 $$;
 
 CREATE OR REPLACE FUNCTION audit.append(entry text) RETURNS uuid
@@ -101,7 +102,7 @@ BEGIN
             coalesce(nullif(current_setting('role'), 'none'), session_user), session_user,
             (SELECT max(session_no) FROM audit.sessions WHERE process_id = pg_backend_pid()),
             append.entry);
-    INSERT INTO audit.pending VALUES (id, at);
+    INSERT INTO audit.pending VALUES (at, id);
     RETURN id;
 END $$;
 
