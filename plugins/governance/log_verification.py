@@ -16,6 +16,9 @@ from governance.merkle import Compact, leaf_hash
 from governance.notes import Checkpoint, Verifier, opened
 from governance.tiles import Tiles
 
+MANY = 10_000
+"""Leaves that are hashed before the tree is extended by them."""
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -64,7 +67,7 @@ def verify(
     elif not _is_root(hashes, compact):
         problems.append("the tiles of the tree do not fit its entries: either was changed")
     problems += [f"column {name} of audit.run_log is no longer made from the entry" for name in tree.loose_columns()]
-    if unplaced := tree.unplaced():
+    if (unplaced := tree.unplaced()) > 0:
         problems.append(f"{unplaced} entries have no place and do not wait for one: somebody took them out of the tree")
     if late := tree.waiting(now - merge_delay):
         problems.append(f"{late} entries wait longer than {merge_delay} for their place: is the sequencer running?")
@@ -99,17 +102,27 @@ def _read(tree: LogTree, compact: Compact, checkpoints: Sequence[Checkpoint]) ->
     start = compact.size
     due = [head for head in checkpoints if head.size >= start]
     _compare(compact, due, problems)
+    hashes: list[bytes] = []
     for index, leaf in tree.leaves(start):
-        if index != compact.size:
-            problems.append(f"entry {compact.size} has lost its place: the next one is {index}")
+        if index != start + len(hashes):
+            problems.append(f"entry {start + len(hashes)} has lost its place: the next one is {index}")
             break
         if leaf is None:
             problems.append(f"entry {index} is gone from audit.run_log, its place is still there")
             break
-        compact.extend((leaf_hash(leaf),))
-        if due and due[0].size == compact.size:
+        hashes.append(leaf_hash(leaf))
+        if len(hashes) == MANY or (due and due[0].size == index + 1):
+            start = _extend(compact, hashes)
             _compare(compact, due, problems)
+    _extend(compact, hashes)
     return problems
+
+
+def _extend(compact: Compact, hashes: list[bytes]) -> int:
+    """Append the hashes, all at once, and empty their list; returns the size."""
+    compact.extend(hashes)
+    hashes.clear()
+    return compact.size
 
 
 def _compare(compact: Compact, due: list[Checkpoint], problems: list[str]) -> None:

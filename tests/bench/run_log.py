@@ -132,7 +132,7 @@ def _many_entries(site: Site) -> None:
     )
     insider.sql(
         "INSERT INTO audit.pending SELECT written_at, entry_id FROM audit.run_log r "
-        "WHERE NOT EXISTS (SELECT FROM audit.leaves l WHERE l.entry_id = r.entry_id)"
+        "WHERE NOT EXISTS (SELECT FROM audit.leaves l WHERE l.entry_id = r.entry_id) ON CONFLICT DO NOTHING"
     )
     insider.sql("ANALYZE audit.run_log")
     insider.close()

@@ -124,7 +124,6 @@ class Log:  # one pass over an export; kept are roots of perfect trees, ids and 
         self.roots.append(node)
         self.ids.add(entry_id)
         self.size += 1
-        require(len(self.ids) == self.size, "an entry stands there twice")
         self.open.pop(attempt, None)
         if phase == b"intent":
             self.open[attempt] = at
@@ -158,6 +157,7 @@ def log(keys: Keys, export: Path, newest: Path, *held: Path) -> str:
                 line = file.readline(1 << 24)
                 require(line, f"the export ends after {found.size} entries, {path} says {leaves}: entries are missing")
                 found.add(line)
+            require(len(found.ids) == found.size, f"an entry stands twice among the first {leaves}")
             require(found.root() == root, f"the first {leaves} entries are not those that {path} was signed for")
         found.told["entries are newer than the checkpoint: not covered yet"] = sum(1 for _ in file)
     old = (datetime.fromisoformat(found.beat.decode()) - timedelta(days=1)).isoformat() if found.beat else ""
