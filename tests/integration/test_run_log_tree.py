@@ -1,4 +1,4 @@
-"""The run log has one order, whatever falls on its head: kills, two sequencers, a full disk, a clock, an old database."""
+"""The run log has one order, whatever falls on its head: kills, two sequencers, a full disk, a clock, old databases."""
 
 from __future__ import annotations
 
