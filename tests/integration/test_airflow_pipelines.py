@@ -21,10 +21,12 @@ from zoneinfo import ZoneInfo
 import psycopg2
 import pytest
 
+from detectors import findings
 from governance import history
 from governance.commands.reading import log_entries, rows
 from governance.embedded import airflow, airflow_config, demo, demo_input, postgres
 from governance.embedded.site import CHECKOUT, Site
+from governance.log_tree import LogTree
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
 from governance.sample.generator import generate
@@ -135,8 +137,9 @@ def attempts(site: Site) -> list[history.Tried]:
 
 @pytest.mark.clause("R1")
 def test_one_partition_started_by_the_timetable_and_the_others_by_backfill(scenario: Scenario) -> None:
-    # The upkeep of keys runs by the hour, beside them.
-    query = "SELECT dag_id, partition_key, run_type, state FROM dag_run WHERE dag_id <> 'key_upkeep' ORDER BY 1, 2"
+    # The upkeep of keys and of the run log runs by the clock, beside them.
+    columns, wanted = "dag_id, partition_key, run_type, state", "dag_id IN ('bookings', 'visits')"
+    query = f"SELECT {columns} FROM dag_run WHERE {wanted} ORDER BY 1, 2"
     assert rows(scenario.site.dsn("airflow"), query) == [
         (dataset, str(day), "scheduled" if day == scenario.days[-1] else "backfill", "success")
         for dataset in demo_input.DATASETS
@@ -147,8 +150,13 @@ def test_one_partition_started_by_the_timetable_and_the_others_by_backfill(scena
 @pytest.mark.clause("R1")
 def test_a_task_killed_in_each_hop_is_retried_and_its_death_is_seen_in_the_log(scenario: Scenario) -> None:
     assert len(set(scenario.killed.values())) == len(HOPS)
-    interrupted = [tried for tried in attempts(scenario.site) if tried.outcome == history.INTERRUPTED]
+    every = [tried for tried in attempts(scenario.site) if tried.outcome == history.INTERRUPTED]
+    interrupted = [tried for tried in every if tried.event != "read"]
     assert sorted(tried.event for tried in interrupted) == sorted(HOPS)
+    # Whoever was killed while it read, has left its read open.
+    assert {tried.entry["reading"]["of"] for tried in every if tried.event == "read"} <= {
+        tried.attempt_id for tried in interrupted
+    }
     for tried in interrupted:
         later = [
             t
@@ -184,7 +192,7 @@ def test_who_started_a_run_is_in_the_log(scenario: Scenario) -> None:
     triggers = {
         (t.run["trigger"], t.partition_key == str(scenario.days[-1]))
         for t in attempts(scenario.site)
-        if t.dataset != "keys"
+        if t.dataset in demo_input.DATASETS
     }
     assert triggers == {("scheduled", True), ("backfill", False)}
 
@@ -230,6 +238,21 @@ def test_no_canary_token_is_found_outside_the_zones_for_personal_data(scenario: 
     assert {name: count for name, content in places.items() if (count := found_in(content, tokens))} == {}
 
 
+@pytest.mark.clause("R1")
+def test_the_run_log_of_a_live_site_holds_no_personal_data(scenario: Scenario) -> None:
+    leaves = rows(scenario.site.dsn("auditor"), "SELECT audit.leaf(r) FROM audit.run_log r")
+    assert len(leaves) > 40
+    assert [found for (leaf,) in leaves for found in findings(leaf)] == []
+
+
+@pytest.mark.clause("J2")
+def test_every_connection_of_a_live_site_belongs_to_an_entry(scenario: Scenario) -> None:
+    with LogTree.connected(scenario.site.dsn("auditor")) as tree:
+        found = tree.unrecorded_sessions(datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC) - timedelta(minutes=1))
+    # These tests look at the databases as owner and superuser, without an entry.
+    assert [login for _, login in found if login not in ("postgres", "migrator")] == []
+
+
 def dump(site: Site, role: str, database: str, *options: str) -> bytes:
     """What pg_dump shows of a database, as text."""
     environment = {**os.environ, **site.libpq_environment(role), "PGDATABASE": database}
@@ -268,5 +291,5 @@ def test_every_dag_is_parsed_without_an_error() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     dags, errors = json.loads(done.stdout.splitlines()[-1])
-    assert dags == ["bookings", "key_upkeep", "visits"]
+    assert dags == ["bookings", "key_upkeep", "run_log_checkpoint", "run_log_sequencer", "visits"]
     assert errors == {}
