@@ -12,6 +12,7 @@ from datetime import date
 # Identifiers and digests may hold any digits; instants hold a plus sign.
 _HARMLESS = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32,}\b"
+    r"|run-log/[0-9a-f]{8}(?:/\d+)?(?: \d+)?"  # the origin of a run log, and a size
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"
 )
 
