@@ -28,7 +28,8 @@ def test_a_detector_finds(name: str, text: str) -> None:
         "1.2.3", "999.1.1.1", "127.0.0.1", "3.3.2.dev1", "1.2.3.4.5",  # no address of anybody
         "2026-03-12T09:00:00.000250Z", "scheduled__2026-11-24T23:00:00+00:00", "12:30:45",
         "00000000-0000-4000-8000-000000000001", "4000056655665556" * 4,
-        "dataset bookings, partition 2026-03-10: nothing was pulled", "a@b", "@", "wellbe.example/run-log/12345678", "run-log/00403958 21",
+        "dataset bookings, partition 2026-03-10: nothing was pulled", "a@b", "@", "wellbe.example/run-log/12345678",
+        "run-log/00403958 21",
     ],
 )  # fmt: skip
 def test_what_is_no_personal_data_is_left_alone(text: str) -> None:
