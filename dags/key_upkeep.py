@@ -16,18 +16,14 @@ privacy officer.
 
 from airflow.sdk import dag
 
-from governance.orchestration import DEFAULT_ARGS, START, keep_keys
+from governance.orchestration import UPKEEP, keep_keys
 
 
 @dag(
     schedule="@hourly",
-    start_date=START,
-    catchup=False,
-    is_paused_upon_creation=False,
-    default_args=DEFAULT_ARGS,
-    max_active_runs=1,
     doc_md=__doc__,
     tags=["keys", "J1", "K1", "M1", "R1"],
+    **UPKEEP,
 )
 def key_upkeep() -> None:
     keep_keys()

@@ -15,18 +15,14 @@ was put back for an honest reason: `governance log acknowledge-restore REASON`.
 
 from airflow.sdk import dag
 
-from governance.orchestration import DEFAULT_ARGS, START, checkpoint
+from governance.orchestration import UPKEEP, checkpoint
 
 
 @dag(
     schedule="@hourly",
-    start_date=START,
-    catchup=False,
-    is_paused_upon_creation=False,
-    default_args=DEFAULT_ARGS,
-    max_active_runs=1,
     doc_md=__doc__,
     tags=["run log", "J2", "R1"],
+    **UPKEEP,
 )
 def run_log_checkpoint() -> None:
     checkpoint()

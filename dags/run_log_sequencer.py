@@ -14,18 +14,14 @@ something was changed, tell the auditor before you touch anything.
 
 from airflow.sdk import dag
 
-from governance.orchestration import DEFAULT_ARGS, START, sequence
+from governance.orchestration import UPKEEP, sequence
 
 
 @dag(
     schedule="*/10 * * * *",
-    start_date=START,
-    catchup=False,
-    is_paused_upon_creation=False,
-    default_args=DEFAULT_ARGS,
-    max_active_runs=1,
     doc_md=__doc__,
     tags=["run log", "J2", "R1"],
+    **UPKEEP,
 )
 def run_log_sequencer() -> None:
     sequence()

@@ -12,7 +12,8 @@ from datetime import date
 # Identifiers and digests may hold any digits; instants hold a plus sign.
 _HARMLESS = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{32,}\b"
-    r"|run-log/[0-9a-f]{8}(?:/\d+)?(?: \d+)?"  # the origin of a run log, and a size
+    # The origin of a run log, alone or in a public key, or with size and root as in a checkpoint.
+    r"|run-log/[0-9a-f]{8}(?:/\d+)?(?:\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}| \d+(?: [A-Za-z0-9+/]{43}=)?)?"
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?"
 )
 

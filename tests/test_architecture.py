@@ -37,7 +37,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "edges": (
         "database", "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys", "log_tree",
-        "log_verification", "nonces", "schema", "signers", "sources", "stored_values", "validation", "warehouse",
+        "log_verification", "nonces", "private_files", "schema", "signers", "sources", "stored_values", "validation",
+        "warehouse",
     ),
     "steps": ("door", "recording", "steps"),
     "outside": (

@@ -19,7 +19,8 @@ import psycopg2.extensions
 from psycopg2.extras import execute_values
 
 from governance.errors import KeyringError, KeyStoreUnavailableError
-from governance.keyring import claimed, draft_of, keep_names, real, require_private
+from governance.keyring import claimed, keep_names, real, require_private
+from governance.private_files import draft_of
 from governance.sources import named_query
 
 POSTGRES = ("postgresql://", "postgres://")

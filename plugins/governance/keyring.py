@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from governance import private_files
 from governance.errors import KeyringError
 from governance.key import KEY_BYTES, Key
 
@@ -203,23 +204,12 @@ def _require_distinct(name: str, entries: tuple[_Entry, ...]) -> None:
 def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
     """The whole file or none of it, also when the machine stops half-way. To be called `alone`."""
     text = json.dumps({"format": FORMAT, "keys": [entry.as_json() for entry in entries]}, indent=1)
-    draft = draft_of(path)
     try:
-        draft.unlink(missing_ok=True)
-        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            draft.replace(path)
-        else:
-            path.hardlink_to(draft)  # unlike a rename, a link never takes the place of a file that is there
+        private_files.write(path, text, replace=replace)
     except FileExistsError:
         raise KeyringError(f"keyring {path}: there is one already; it is left alone") from None
     except OSError as error:
         raise KeyringError(f"keyring {path}: cannot be written ({error.strerror})") from None
-    finally:
-        draft.unlink(missing_ok=True)
     keep_names(path)
 
 
@@ -241,11 +231,6 @@ def require_private(mode: int, place: str) -> None:
         raise KeyringError(f"{place}: cannot be read (not a regular file); name the file itself")
     if stat.S_IMODE(mode) & 0o077:
         raise KeyringError(f"{place}: mode {stat.S_IMODE(mode):04o} lets others than its owner in; chmod 600")
-
-
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it takes its name."""
-    return path.with_name(f".{path.name}.draft")
 
 
 def drafts(path: Path) -> list[Path]:

@@ -112,6 +112,11 @@ class LogTree:
             cursor.execute(named_query("log/unrecorded_sessions"), {"since": since, "until": until})
             return [(number, login) for number, login, _ in cursor.fetchall()]
 
+    def is_noted(self) -> bool:
+        """Whether this very connection was noted: otherwise none is, and none could be missed."""
+        ((found,),) = self._rows(named_query("log/is_noted"))
+        return bool(found)
+
     def loose_columns(self) -> list[str]:
         """Columns of the log that no longer say by themselves what its entries say."""
         return [name for (name,) in self._rows(named_query("log/columns_not_generated"))]

@@ -45,6 +45,16 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
+UPKEEP: dict[str, Any] = {
+    "start_date": START,
+    "catchup": False,
+    "is_paused_upon_creation": False,
+    "default_args": DEFAULT_ARGS,
+    "max_active_runs": 1,
+}
+"""What DAGs share that keep the house, by the clock and for no partition; they run from the first start on."""
+
+
 def asset(zone: str, dataset: str) -> Asset:
     """The asset that a task of a pipeline updates, such as `wellbe://analytics/bookings`."""
     return Asset(name=f"{zone}.{dataset}", uri=f"wellbe://{zone}/{dataset}")
@@ -171,11 +181,9 @@ def _warehouse(policy: Any, role: str) -> str:
     """The address for a role: of its own login, or of the pipelines' login, which takes it."""
     from governance.database import taking
 
-    if role == "pipeline":
-        return _uri("wellbe_warehouse")
-    if policy.roles[role].taken_by == "pipeline":
-        return taking(_uri("wellbe_warehouse"), role)
-    return _uri(f"wellbe_warehouse_{role}")
+    if login := policy.roles[role].taken_by:
+        return taking(_warehouse(policy, login), role)
+    return _uri("wellbe_warehouse" if role == "pipeline" else f"wellbe_warehouse_{role}")
 
 
 def _now() -> datetime:

@@ -101,8 +101,8 @@ STRUCTURE = ("partition_key", "row_key", "root_key")
 def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[str]:
     """Bring our database to the newest version, then regenerate views, grants and comments from policy.
 
-    `entry` says so in the run log, in the same transaction.
-        Returns the names of the migrations applied. Raises GovernanceError when the database is newer than this code.
+    `entry` says so in the run log, in the same transaction. Returns the names of the migrations applied. Raises
+    GovernanceError when the database is newer than this code.
     """
     with translated():
         connection = psycopg2.connect(owner_dsn)

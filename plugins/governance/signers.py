@@ -7,12 +7,12 @@ through the database; the auditor pulls them from there as somebody else, and ke
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from governance import private_files
 from governance.errors import CheckpointsUnavailableError, ProofError, RunLogError
 from governance.notes import Checkpoint, Signer, Verifier, opened
 
@@ -57,8 +57,8 @@ class Signers:
 
     @classmethod
     def create(cls, path: Path, origin: str) -> Signers:
-        """A first key, in a file that does not exist yet."""
-        return cls((_new(origin),), path).save(os.O_EXCL)
+        """A first key, in a file that does not exist yet. Raises FileExistsError."""
+        return cls((_new(origin),), path).save(replace=False)
 
     @property
     def origin(self) -> str:
@@ -82,20 +82,14 @@ class Signers:
         """Without the keys that have been replaced, not saved yet."""
         return Signers(self.keys[-1:], self.path)
 
-    def save(self, flag: int = 0) -> Signers:
+    def save(self, *, replace: bool = True) -> Signers:
         """Write their file, whole or not at all. Raises RunLogError where they come from a connection."""
         if self.path is None:
             raise RunLogError(
                 "the signer keys come from a connection: put the new key there, beside the old one until the next "
                 "checkpoint"
             )
-        draft = self.path if flag else self.path.with_name(f"{self.path.name}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | (flag or os.O_TRUNC), 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write("".join(f"{key.secret()}\n" for key in self.keys))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        private_files.write(self.path, "".join(f"{key.secret()}\n" for key in self.keys), replace=replace)
         return self
 
 
@@ -142,15 +136,10 @@ class CheckpointFolder:
         return max(own, key=lambda pair: pair[0].size, default=None)
 
     def _write(self, name: str, text: str) -> None:
-        draft = self.path / ".draft"  # one name, so that what a kill leaves is replaced by the next
+        draft = self.path / ".draft"  # of whichever checkpoint: none is written again, but what a kill left is replaced
         try:
             self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.chmod(0o644)
-            draft.replace(self.path / name)
+            private_files.write(self.path / name, text, replace=True, mode=0o644, draft=draft)
         except OSError as error:
             raise CheckpointsUnavailableError(
                 f"{self.path}: the checkpoint {name} cannot be published ({error.strerror}); free some space or "

@@ -18,6 +18,7 @@ from governance import steps
 from governance.embedded.site import Site
 from governance.log_tree import LogTree
 from governance.rules import suite_digest
+from governance.signers import Signers, new_origin
 from governance.steps import Workspace
 from governance.validation import load_suite
 from run_logs import Auditor, Insider, append, signed_log
@@ -73,6 +74,20 @@ def test_a_log_that_is_shorter_than_the_checkpoint_that_is_held_is_said_to_be_so
     insider.close()
     assert governance("verify-log", "--since", str(held), "--keys", str(auditor.keys)) == 1
     assert "the log has 10 entries, the checkpoint says 21: it was cut" in capsys.readouterr().err
+
+
+def test_a_log_without_a_checkpoint_is_not_called_verified(here: Site, capsys: Capture) -> None:
+    append(here, 2)
+    assert governance("verify-log") == 1
+    assert "NOT VERIFIED: there is no checkpoint of it to compare with" in capsys.readouterr().out
+
+
+def test_a_first_key_never_takes_the_place_of_one_that_is_there(here: Site) -> None:
+    before = here.signers_path.read_bytes()
+    with pytest.raises(FileExistsError):
+        Signers.create(here.signers_path, new_origin())
+    assert here.signers_path.read_bytes() == before
+    assert not list(here.data_dir.glob(".*draft"))
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "a\n1\nb\n\n— a b\n"])

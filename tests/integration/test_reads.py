@@ -209,6 +209,24 @@ def test_a_connection_that_cannot_be_noted_is_refused(site: Site, world: World) 
         psycopg2.connect(read_only)
 
 
+def test_an_hour_in_which_connections_are_not_noted_is_an_alarm(site: Site, world: World, space: Workspace) -> None:
+    """Otherwise nothing would be missed, for nothing would be there to be held against the log."""
+    steps.checkpoint(space, builders.run())
+    assert entries(site, "heartbeat")[-1]["alarms"] == []
+    switch = "SET event_triggers = off; ALTER EVENT TRIGGER note_login {}"
+    superuser = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
+    with closing(psycopg2.connect(superuser)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(switch.format("DISABLE"))
+            try:
+                steps.checkpoint(space, builders.run())
+            finally:
+                cursor.execute(switch.format("ENABLE ALWAYS"))
+    (alarm,) = entries(site, "heartbeat")[-1]["alarms"]
+    assert alarm.startswith("J2 connections to the database are not noted")
+
+
 # -- a person ----------------------------------------------------------------------------------------------------------
 
 

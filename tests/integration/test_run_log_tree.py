@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import uuid
@@ -17,7 +18,7 @@ import pytest
 import builders
 from builders import NOW, World
 from faults import Stop, killed
-from governance import signers, steps
+from governance import steps
 from governance.embedded import control
 from governance.embedded.postgres import program
 from governance.embedded.site import Site
@@ -208,7 +209,7 @@ POINTS = {
     "before the keys are published": in_place_of(CheckpointFolder, "publish_keys", after=False),
     "before the note is kept": in_place_of(LogTree, "keep_checkpoint", after=False),
     "after the note is kept": in_place_of(LogTree, "keep_checkpoint", after=True),
-    "in the middle of publishing": in_place_of(signers.os, "fsync", after=False),
+    "in the middle of publishing": in_place_of(os, "fsync", after=False),
     "after the note is published": in_place_of(CheckpointFolder, "publish", after=True),
 }
 
@@ -302,7 +303,7 @@ def test_a_disk_that_is_full_where_checkpoints_are_published_publishes_later(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(signers.os, "fsync", no_space)
+        patch.setattr(os, "fsync", no_space)
         with pytest.raises(CheckpointsUnavailableError, match="No space left"):
             steps.checkpoint(space, builders.run())
     signed = steps.checkpoint(space, builders.run())

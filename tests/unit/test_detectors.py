@@ -30,6 +30,7 @@ def test_a_detector_finds(name: str, text: str) -> None:
         "00000000-0000-4000-8000-000000000001", "4000056655665556" * 4,
         "dataset bookings, partition 2026-03-10: nothing was pulled", "a@b", "@", "wellbe.example/run-log/12345678",
         "run-log/00403958 21",
+        "run-log/00403958+95792856+" + "A" * 44, "run-log/00403958/2 21 +46709990001" + "A" * 31 + "=",
     ],
 )  # fmt: skip
 def test_what_is_no_personal_data_is_left_alone(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,8 @@ from governance.embedded.site import Site
 from governance.errors import InputError, ProofError, RunLogError
 from governance.log_tree import LogTree
 from governance.log_verification import opened_notes, verify
-from governance.merkle import consistency_proof, inclusion_proof
-from governance.notes import Checkpoint, Verifier, consistency_text, opened, proof_text
+from governance.merkle import consistency_proof
+from governance.notes import Checkpoint, Verifier, consistency_text, opened
 from governance.policy import load
 from governance.signers import CheckpointFolder, Signers
 
@@ -81,7 +82,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         own = [head for head in heads if head.origin == origin and (since is None or head.size >= since.size)]
         merge_delay = timedelta(minutes=float(load(site=site.policy_path).value("merge_delay_minutes")))
         found = verify(tree, own, now=datetime.now(UTC), merge_delay=merge_delay, since=since)
-    problems = [*unsound, *found.problems]
+    nothing = "there is no checkpoint of it to compare with: `governance log checkpoint` signs one, or bring your own"
+    problems = [*unsound, *([] if own or since else [nothing]), *found.problems]
     for problem in problems:
         say(f"NOT VERIFIED: {problem}")
     say(
@@ -100,29 +102,16 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _prove_entry(arguments: argparse.Namespace) -> int:
-    site = sites.load()
-    with _reading(site) as tree:
-        place = tree.place_of(_entry_id(arguments.entry))
-        if place is None:
-            raise InputError(
-                f"no entry {arguments.entry} has a place in the tree; one that is new gets it within minutes: "
-                "`governance log checkpoint` gives it one now"
-            )
-        index, leaf = place
-        head, note = _latest(site)
-        if index >= head.size:
-            raise InputError(
-                f"entry {arguments.entry} came after the last checkpoint; `governance log checkpoint` covers it"
-            )
-        text = proof_text(index, inclusion_proof(index, head.size, tree.hashes().hash_of), note)
+    entry_id = _entry_id(arguments.entry)
+    leaf, text = log_evidence.proof(sites.load(), entry_id)
     if arguments.folder is None:
         say(leaf.decode())
         say(text.rstrip("\n"))
         return 0
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for suffix, content in ((".entry", leaf + b"\n"), (".tlog-proof", text.encode())):
-        (arguments.folder / f"{arguments.entry}{suffix}").write_bytes(content)
-    say(f"{arguments.folder}: {arguments.entry}.entry and {arguments.entry}.tlog-proof")
+        (arguments.folder / f"{entry_id}{suffix}").write_bytes(content)
+    say(f"{arguments.folder}: {entry_id}.entry and {entry_id}.tlog-proof")
     return 0
 
 
@@ -195,13 +184,6 @@ def _reading(site: Site) -> Iterator[LogTree]:
         yield tree
 
 
-def _latest(site: Site) -> tuple[Checkpoint, str]:
-    found = CheckpointFolder(site.checkpoints_path).latest(Signers.load(site.signers_path).origin)
-    if found is None:
-        raise InputError("no checkpoint was signed yet; `governance log checkpoint` signs one")
-    return found
-
-
 def _held(path: Path, verifiers: list[Verifier]) -> Checkpoint:
     try:
         return opened(_text(path), verifiers)
@@ -225,8 +207,6 @@ def _text(path: Path) -> str:
 
 
 def _entry_id(text: str) -> str:
-    import uuid
-
     try:
         return str(uuid.UUID(text))
     except ValueError:

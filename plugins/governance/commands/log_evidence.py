@@ -33,6 +33,26 @@ def lines(site: Site, clause: str) -> Iterator[str]:
     yield from _texts(site, entry, clause)
 
 
+def proof(site: Site, entry_id: str) -> tuple[bytes, str]:
+    """The bytes of an entry's leaf, and the tlog-proof that it is in the log of the last published checkpoint.
+
+    Raises InputError for an entry that has no place, or that no checkpoint covers yet.
+    """
+    published = CheckpointFolder(site.checkpoints_path).latest(Signers.load(site.signers_path).origin)
+    with LogTree.connected(site.dsn("auditor")) as tree:
+        place = tree.place_of(entry_id)
+        if place is None:
+            raise InputError(
+                f"no entry {entry_id} has a place in the tree; one that is new gets it within minutes: "
+                "`governance log checkpoint` gives it one now"
+            )
+        index, leaf = place
+        if published is None or index >= published[0].size:
+            raise InputError(f"entry {entry_id} came after the last checkpoint; `governance log checkpoint` covers it")
+        head, note = published
+        return leaf, proof_text(index, inclusion_proof(index, head.size, tree.hashes().hash_of), note)
+
+
 def text_of(site: Site, digest: str) -> tuple[str, str]:
     """Name and content behind a digest. Raises InputError when no version with it was ever used here."""
     found = rows(site.dsn("auditor"), "SELECT name, content FROM audit.texts WHERE sha256 = %s", (digest,))
@@ -60,17 +80,13 @@ def _entry(entry_id: str, entry: Mapping[str, Any], written_at: datetime, clause
 
 def _proof(site: Site, entry_id: str) -> Iterator[str]:
     try:
-        published = CheckpointFolder(site.checkpoints_path).latest(Signers.load(site.signers_path).origin)
-        with LogTree.connected(site.dsn("auditor")) as tree:
-            place = tree.place_of(entry_id)
-            if place is None or published is None or place[0] >= published[0].size:
-                yield "not yet: the entry is newer than the last checkpoint; `governance log checkpoint` signs one now"
-                return
-            head, note = published
-            proof = inclusion_proof(place[0], head.size, tree.hashes().hash_of)
-        yield from proof_text(place[0], proof, note).rstrip("\n").split("\n")
+        _, text = proof(site, entry_id)
+    except InputError:
+        yield "not yet: the entry is newer than the last checkpoint; `governance log checkpoint` signs one now"
     except (ProofError, RunLogError) as error:
         yield f"NONE: {error}"
+    else:
+        yield from text.rstrip("\n").split("\n")
 
 
 def _texts(site: Site, entry: Mapping[str, Any], clause: str) -> Iterator[str]:

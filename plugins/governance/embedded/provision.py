@@ -109,14 +109,15 @@ def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iter
 def _appended(site: Site, entry: Entry) -> bool:
     """Whether this site has a run log already, to which the entry is appended then."""
     try:
-        with closing(psycopg2.connect(site.dsn("pipeline"))) as connection, connection, connection.cursor() as c:
-            c.execute("SELECT has_function_privilege(to_regprocedure('audit.append(text)')::oid, 'EXECUTE')")
-            has_log = c.fetchone() == (True,)
-            if has_log:
-                c.execute("SELECT audit.append(%s)", (entry.canonical(),))
-            return has_log
-    except psycopg2.Error:  # a site that is made just now: no database, no role, no password yet
+        opened = psycopg2.connect(site.dsn("pipeline"))
+    except psycopg2.OperationalError:  # a site that is made just now: it may not log in yet
         return False
+    with closing(opened) as connection, connection, connection.cursor() as c:
+        c.execute("SELECT has_function_privilege(to_regprocedure('audit.append(text)')::oid, 'EXECUTE')")
+        has_log = c.fetchone() == (True,)
+        if has_log:
+            c.execute("SELECT audit.append(%s)", (entry.canonical(),))
+        return has_log
 
 
 def _make_role(c: cursor, role: str, password: str | None) -> None:

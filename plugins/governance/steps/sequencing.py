@@ -14,7 +14,8 @@ from typing import Any
 from governance import warehouse
 from governance.errors import InputError, ProofError, RunLogError
 from governance.log_tree import LogTree, Sequenced
-from governance.notes import Checkpoint, opened
+from governance.log_verification import opened_notes
+from governance.notes import Checkpoint
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
 from governance.signers import Signers, next_origin
@@ -34,8 +35,7 @@ def sequence(workspace: Workspace) -> dict[str, int]:
     """
     with LogTree.connected(workspace.warehouse_dsn(ROLE)) as tree:
         done = tree.sequence()
-    if done.lost:
-        raise RunLogError(_lost(done))
+    _require_all_there(done)
     return {"integrated": done.integrated}
 
 
@@ -123,17 +123,10 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
 def _held(workspace: Workspace, tree: LogTree, origin: str) -> Checkpoint | None:
     """The largest checkpoint that was published, or signed here and perhaps not published."""
     folder = workspace.checkpoints()
-    published = folder.latest(origin)
-    kept = []
-    for note in tree.checkpoints():
-        try:
-            kept.append(opened(note, folder.verifiers()))
-        except ProofError as error:
-            raise RunLogError(
-                f"a checkpoint in audit.checkpoints is not sound ({error}): it was changed there"
-            ) from None
-    own = [found for found in kept if found.origin == origin] + ([published[0]] if published else [])
-    return max(own, key=lambda found: found.size, default=None)
+    heads, unsound = opened_notes([*folder.notes(), *tree.checkpoints()], folder.verifiers())
+    if unsound:
+        raise RunLogError(f"{unsound[0]}: it was changed there, in {folder.path} or in audit.checkpoints")
+    return max((head for head in heads if head.origin == origin), key=lambda head: head.size, default=None)
 
 
 def _require_grown_from(tree: LogTree, held: Checkpoint | None) -> None:
@@ -174,6 +167,8 @@ def _heartbeat(
     unrecorded = tree.unrecorded_sessions(since, until)
     late = tree.waiting(workspace.clock() - timedelta(minutes=minutes))
     alarms = [f"R1 {late} entries waited longer than {minutes:g} minutes for their place"] if late else []
+    if not tree.is_noted():
+        alarms.append("J2 connections to the database are not noted: who read what cannot be held against the log")
     if unrecorded:
         shown = ", ".join(f"{number} of {login}" for number, login in unrecorded[:5])
         alarms.append(f"J2 {len(unrecorded)} connections of the last day could read without an entry: {shown}")
@@ -187,15 +182,11 @@ def _heartbeat(
 
 def _require_all_there(done: Sequenced) -> None:
     if done.lost:
-        raise RunLogError(_lost(done))
-
-
-def _lost(done: Sequenced) -> str:
-    shown = ", ".join(done.lost[:5])
-    return (
-        f"{len(done.lost)} entries were appended to the run log and are gone before they got their place: {shown}; "
-        f"somebody removed them; tell the auditor"
-    )
+        shown = ", ".join(done.lost[:5])
+        raise RunLogError(
+            f"{len(done.lost)} entries were appended to the run log and are gone before they got their place: {shown}; "
+            f"somebody removed them; tell the auditor"
+        )
 
 
 def _signed(workspace: Workspace, tree: LogTree, signers: Signers) -> Checkpoint:
