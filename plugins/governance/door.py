@@ -19,7 +19,7 @@ from governance.database import taking
 from governance.errors import WarehouseUnavailableError
 from governance.policy import Policy
 from governance.recording import new_id
-from governance.run_log import Attempt, Outcome, Reading
+from governance.run_log import BY_HAND, Attempt, Outcome, Reading
 
 LOGIN = "pipeline"
 EVENT = "read"
@@ -78,8 +78,9 @@ def lent(
     try:
         yield borrowed
     except Exception as error:
-        # What went wrong stands in the entry of the attempt; here it says how far the reading came.
+        # What went wrong stands in the entry of the attempt, or was told to whoever asked; here, how far it came.
+        told = "told to the person who asked" if attempt.run.dag_id == BY_HAND else f"see attempt {attempt.attempt_id}"
         with suppress(WarehouseUnavailableError):
-            close(Outcome.FAILED, error={"type": type(error).__name__, "message": f"see attempt {attempt.attempt_id}"})
+            close(Outcome.FAILED, error={"type": type(error).__name__, "message": told})
         raise
     close(Outcome.PASSED)

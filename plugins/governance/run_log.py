@@ -16,6 +16,8 @@ from typing import Any
 import rfc8785
 
 FORMAT = "wellbe-run-log/1"
+BY_HAND = "command line"
+"""What a run that a person started with a command has instead of a DAG."""
 
 
 class Outcome(StrEnum):
@@ -35,7 +37,7 @@ class Run:
     run_id: str
     task_id: str
     try_number: int
-    trigger: str  # scheduled, backfill, manual, asset ... or 'command line'
+    trigger: str  # scheduled, backfill, manual, asset ...
     triggered_by: str | None = None  # staff account, where a person started it
 
 

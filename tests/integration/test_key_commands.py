@@ -21,6 +21,7 @@ from governance.keyring import KEY_ENCRYPTION, Keyring
 from governance.run_log import Batch
 from governance.steps import Workspace, keeping
 from governance.warehouse import connect
+from run_logs import Auditor
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
@@ -83,6 +84,32 @@ def test_destroy_asks_first_is_for_ever_and_is_told_to_the_log(
     assert "destroyed at" in again
     nobody = told(capsys, "destroy", "subject", "client 1", "--reason", "request 18", "--yes", code=65)
     assert "nothing was destroyed" in nobody
+
+
+@pytest.mark.clause("M1")
+@pytest.mark.clause("R1")
+def test_an_erasure_is_found_by_whose_it_was_until_the_reference_key_dies_and_the_log_verifies_ever_after(
+    site: Site, space: Workspace, filled: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told(capsys, "destroy", "subject", filled, "--reason", "request 17", "--yes")
+    main(["runs", "--key", "subject", filled])
+    assert "destroyed subject 1" in capsys.readouterr().out
+    main(["runs", "--key", "subject", "client 1"])
+    assert "destroyed" not in capsys.readouterr().out
+    assert main(["runs", "--key", "people", filled]) == 65
+    assert "no kind of key 'people'" in capsys.readouterr().err
+    steps.sequence(space)
+    steps.checkpoint(space, builders.run())
+    # The end of the key store: nobody can tell any more whose the ids in the log are.
+    for path in site.key_store_path.parent.glob(f"{site.key_store_path.name}*"):
+        path.unlink()
+    site.keyring_path.unlink()
+    told(capsys, "create", "--store", str(site.key_store_path), "--keyring", str(site.keyring_path))
+    main(["runs", "--key", "subject", filled])
+    assert "destroyed" not in capsys.readouterr().out
+    auditor = Auditor(site, tmp_path / "auditor")
+    auditor.meet()
+    assert auditor.verifies(), auditor.said
 
 
 def test_rotate_backup_audit_and_restore_work_on_each_other(

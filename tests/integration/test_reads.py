@@ -281,6 +281,7 @@ def test_what_the_purpose_does_not_need_is_refused_and_the_log_has_the_try(
     assert said in capsys.readouterr().err
     tried = reads(here)
     assert [entry["outcome"] for entry in tried] == ([None, "failed"] if "may not" in said else [])
+    assert all(entry["error"]["message"] == "told to the person who asked" for entry in tried[1:])
 
 
 def test_a_read_without_a_reason_is_refused(here: Site, world: World) -> None:

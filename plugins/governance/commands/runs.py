@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import timedelta
 
 from governance import history
 from governance.commands.reading import day, log_entries
 from governance.embedded import site as sites
 from governance.embedded.cli import say
+from governance.errors import InputError
 from governance.history import Tried
-from governance.run_log import Outcome
+from governance.run_log import BY_HAND, Outcome
 
 READ = "read"
 LONGEST_TRY = timedelta(days=8)
@@ -38,6 +40,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--by", metavar="PERSON", help="only what this person started: an account of Airflow or of the machine"
     )
+    parser.add_argument(
+        "--key", nargs=2, metavar=("KIND", "SCOPE"),
+        help="only what destroyed this key, such as: subject 'client 50012'; asks the key store for its id",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="whole entries, one JSON document a line")
     parser.set_defaults(run=_run)
 
@@ -59,6 +65,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _chosen(tries: Iterable[Tried], arguments: argparse.Namespace) -> Iterator[Tried]:
     outcome = history.INTERRUPTED if arguments.outcome == "interrupted" else arguments.outcome
     wanted: list[Callable[[Tried], bool]] = [lambda tried: (tried.event == READ) == arguments.reads]
+    if arguments.key:
+        key = _id_of(*arguments.key)
+        wanted.append(lambda tried: key in tried.entry.get("keys", ()))
     if arguments.clause:
         wanted.append(lambda tried: arguments.clause.upper() in tried.entry["clauses"])
     if outcome:
@@ -72,6 +81,17 @@ def _chosen(tries: Iterable[Tried], arguments: argparse.Namespace) -> Iterator[T
     if arguments.by:
         wanted.append(lambda tried: tried.run["triggered_by"] == arguments.by)
     return (tried for tried in tries if all(is_wanted(tried) for is_wanted in wanted))
+
+
+def _id_of(kind: str, scope: str) -> str:
+    """The id of a key, as entries name it: nobody finds it without the key store's reference key."""
+    from governance.embedded import workspaces
+
+    space = workspaces.workspace(sites.load())
+    if kind not in space.policy.keys:
+        raise InputError(f"no kind of key {kind!r}; there are {', '.join(space.policy.keys)}")
+    with closing(space.keys()) as service:
+        return service.id_of(kind, scope).hex()
 
 
 # -- tries -------------------------------------------------------------------------------------------------------------
@@ -146,7 +166,7 @@ def _reads(tries: Sequence[Tried]) -> Iterator[str]:
 
 def _by(tried: Tried) -> str:
     run = tried.run
-    task = f"{run['dag_id']}.{run['task_id']}" if run["dag_id"] != "command line" else f"`{run['task_id']}`"
+    task = f"{run['dag_id']}.{run['task_id']}" if run["dag_id"] != BY_HAND else f"`{run['task_id']}`"
     return f"{run['triggered_by']}: {task}" if run["triggered_by"] else task
 
 

@@ -12,7 +12,7 @@ from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.recording import code_digest, new_id
-from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
+from governance.run_log import BY_HAND, Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.signers import CheckpointFolder, Signers
 from governance.steps import Workspace
 
@@ -36,7 +36,7 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
 def by_hand(command: str) -> Run:
     """The run of a command that a person gave."""
     return Run(
-        dag_id="command line",
+        dag_id=BY_HAND,
         run_id=str(uuid.uuid4()),
         task_id=command,
         try_number=1,
