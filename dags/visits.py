@@ -17,7 +17,7 @@ in time, forwards.
 
 from airflow.sdk import dag
 
-from governance.orchestration import DAILY, DEFAULT_ARGS, START, pipeline
+from governance.orchestration import DAILY, DEADLINE, DEFAULT_ARGS, START, pipeline
 
 
 @dag(
@@ -25,6 +25,7 @@ from governance.orchestration import DAILY, DEFAULT_ARGS, START, pipeline
     start_date=START,
     catchup=False,
     default_args=DEFAULT_ARGS,
+    deadline=DEADLINE,
     max_active_runs=16,
     doc_md=__doc__,
     tags=["visits", "personal-data", "B1", "B2", "E1", "J1", "R1"],

@@ -307,6 +307,7 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "clock": lambda: now,
         "signers": lambda: Signers.load(site.signers_path),
         "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
+        "airflow_dsn": lambda: site.dsn("observer"),
     } | changes
     return steps.Workspace(**values)
 

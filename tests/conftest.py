@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from governance.embedded import control
+from governance.embedded import airflow, airflow_config, control
 from governance.embedded.site import Site
 
 pytest_plugins = ["proofs", "go_verifier"]
@@ -41,6 +41,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield control.clusters_up(folder)
     finally:
         control.down(folder)
+
+
+@pytest.fixture(scope="session")
+def airflow_tables(site: Site) -> Site:
+    """The site with Airflow's tables, of which its observer reads; no Airflow runs."""
+    airflow_config.write(site)
+    airflow.migrate(site)
+    return site
 
 
 @pytest.fixture(scope="session")

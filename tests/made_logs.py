@@ -32,7 +32,8 @@ def line(event: str, at: datetime, **changes: Any) -> bytes:
         "conservation": {}, "rules": [], "measures": {}, "alarms": [], "error": None,
     }  # fmt: skip
     leaf = {
-        "database_login": "pipeline", "database_role": "loader", "database_session": 7, "written_at": stamp(at),
+        "database_login": "sequencer" if event == "heartbeat" else "recorder", "database_role": "loader",
+        "database_session": 7, "written_at": stamp(at),
         "entry": entry | {name: value for name, value in changes.items() if name not in names},
     } | {name: value for name, value in changes.items() if name in names}  # fmt: skip
     return rfc8785.dumps(leaf)

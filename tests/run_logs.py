@@ -41,7 +41,7 @@ def attempt(event: str = "validate", day: str = "2026-03-10") -> Attempt:
 def append(site: Site, attempts: int) -> list[str]:
     """Intent and outcome of so many attempts, each in a transaction of its own; returns the ids of the entries."""
     ids = []
-    with connect(site.dsn("pipeline")) as warehouse:
+    with connect(site.dsn("recorder")) as warehouse:
         for number in range(attempts):
             done = attempt()
             for entry in (

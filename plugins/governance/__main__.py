@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from governance.commands import clauses, keys, log, quarantine, read, runs
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
-from governance.errors import GovernanceError
+from governance.errors import GovernanceError, InputError
 from governance.sample import cli as sample_cli
 
 
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error of ours is one clear message on stderr, and its exit code."""
     arguments = parser().parse_args(argv)
     try:
+        _require_text(sys.argv[1:] if argv is None else argv)
         return int(arguments.run(arguments))
     except GovernanceError as error:
         print(f"governance: {error}", file=sys.stderr)  # noqa: T201
@@ -39,6 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A file that cannot be opened or written; its name is what a person gave, or one of this checkout's.
+        name = error.filename or "a file"
+        print(f"governance: {name}: {error.strerror}; free some space, or name another", file=sys.stderr)  # noqa: T201
+        return 74  # EX_IOERR
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raises InputError for bytes that are no text: no database and no log could hold them."""
+    if any("\ud800" <= letter <= "\udfff" for argument in arguments for letter in argument):
+        raise InputError("an argument is no text in UTF-8")
 
 
 if __name__ == "__main__":

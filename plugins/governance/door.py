@@ -3,7 +3,8 @@
 Nobody logs in as a role that may read there. The login that takes such a role may do nothing else than write to the
 log, until it takes one; what opens here commits an entry (role, run or person, purpose, columns) before it hands out an
 address that takes the role, and closes the entry with the number of rows. The address carries the id of the entry, so
-that every connection can be held against the log (sql/log/unrecorded_sessions.sql).
+that every connection can be held against the log (sql/log/unrecorded_sessions.sql). Whoever writes the entry is another
+login, which can take no role: that somebody wrote to the log is no leave to read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from governance.policy import Policy
 from governance.recording import new_id
 from governance.run_log import BY_HAND, Attempt, Outcome, Reading
 
-LOGIN = "pipeline"
+RECORDER = "recorder"
 EVENT = "read"
 
 
@@ -64,15 +65,16 @@ def lent(
     reading = Reading(role, house.policy.purpose_of(role), columns, attempt.attempt_id)
     read = replace(attempt, attempt_id=new_id(), event=EVENT, clauses=("J2",))
     label = f"{attempt.batch.label}: the entry of a read"
-    with warehouse.connect(house.warehouse_dsn(LOGIN), label) as connection:
+    with warehouse.connect(house.warehouse_dsn(RECORDER), label) as connection:
         connection.append(read.intent(entry_id=new_id(), at=house.clock(), reading=reading, reason=why))
     borrowed = Lent(taking(house.warehouse_dsn(role), name=read.attempt_id))
 
     def close(outcome: Outcome, **facts: Mapping[str, str]) -> None:
         entry = read.outcome(
-            outcome, entry_id=new_id(), at=house.clock(), reading=reading, counts={"rows": borrowed.rows}, **facts
-        )
-        with warehouse.connect(house.warehouse_dsn(LOGIN), label) as connection:
+            outcome, entry_id=new_id(), at=house.clock(), reading=reading, reason=why, counts={"rows": borrowed.rows},
+            **facts,
+        )  # fmt: skip
+        with warehouse.connect(house.warehouse_dsn(RECORDER), label) as connection:
             connection.append(entry)
 
     try:

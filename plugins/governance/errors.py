@@ -6,6 +6,8 @@ branches onto Airflow: a `TransientError` is retried, everything else fails at o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GovernanceError(Exception):
     """Root of every error that this project raises on purpose; permanent unless it is a `TransientError`."""
@@ -100,6 +102,17 @@ class DisclosureError(GovernanceError):
 
 class ConservationError(GovernanceError):
     """Rows went missing or appeared between two hops."""
+
+
+class AlarmError(GovernanceError):
+    """Something that a person should look at, found by a watch: what was to be written is written.
+
+    `is_new`: it was not so at the last look, or that was long ago; only then is anybody told anew.
+    """
+
+    def __init__(self, alarms: Sequence[str], *, is_new: bool = True) -> None:
+        self.alarms, self.is_new = tuple(alarms), is_new
+        super().__init__("; ".join(f"ALARM {alarm}" for alarm in alarms))
 
 
 class ProofError(GovernanceError):

@@ -80,14 +80,14 @@ class LogTree:
         )
         return (rows[0][0], rows[0][1].encode()) if rows else None
 
-    def leaves(self, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
-        """Leaves with their index, in the order of the tree; None for one whose entry is gone."""
+    def leaves(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes | None]]:
+        """Leaves `[start, end)` with their index, in the order of the tree; None for one whose entry is gone."""
         # A cursor on the server: the log may be larger than memory. The first rows soon rather than all in the shortest
         # time: a plan that sorts the whole log first would leave nothing to work on meanwhile.
         with translated(LABEL), self._connection, self._connection.cursor() as settings:
             settings.execute("SET LOCAL cursor_tuple_fraction = 0.001")
             with self._connection.cursor("leaves") as cursor, ThreadPoolExecutor(1) as reading:
-                cursor.execute(named_query("log/leaves"), (start,))
+                cursor.execute(named_query("log/leaves"), {"start": start, "end": end})
                 page = cursor.fetchmany(PAGE)
                 while page:
                     # The server prepares the next page while this one is worked on.
@@ -111,6 +111,13 @@ class LogTree:
         with self._transaction() as cursor:
             cursor.execute(named_query("log/unrecorded_sessions"), {"since": since, "until": until})
             return [(number, login) for number, login, _ in cursor.fetchall()]
+
+    def lost_sessions(self, since: datetime, until: datetime) -> int:
+        """How many connections were noted in between, and are no longer there."""
+        with self._transaction() as cursor:
+            cursor.execute(named_query("log/lost_sessions"), {"since": since, "until": until})
+            ((lost,),) = cursor.fetchall()
+            return int(lost)
 
     def is_noted(self) -> bool:
         """Whether this very connection was noted: otherwise none is, and none could be missed."""

@@ -54,7 +54,7 @@ def verify(
     """
     size, hashes = tree.size(), tree.hashes()
     compact = _from(hashes, size, since) if since else Compact()
-    problems = _read(tree, compact, checkpoints)
+    problems = _read(tree, compact, size, checkpoints)
     problems += [
         f"the checkpoint of {head.size} entries is of a longer log: {head.size - compact.size} entries are gone, or an "
         "older copy of the database was put back"
@@ -96,14 +96,14 @@ def _from(hashes: Tiles, size: int, since: Checkpoint) -> Compact:
     return compact
 
 
-def _read(tree: LogTree, compact: Compact, checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """Append all leaves to the compact tree and compare its root wherever a checkpoint stands."""
+def _read(tree: LogTree, compact: Compact, size: int, checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Append leaves up to a size, as more may come meanwhile, and compare the root wherever a checkpoint stands."""
     problems: list[str] = []
     start = compact.size
     due = [head for head in checkpoints if head.size >= start]
     _compare(compact, due, problems)
     hashes: list[bytes] = []
-    for index, leaf in tree.leaves(start):
+    for index, leaf in tree.leaves(start, size):
         if index != start + len(hashes):
             problems.append(f"entry {start + len(hashes)} has lost its place: the next one is {index}")
             break

@@ -17,9 +17,12 @@ from typing import Any
 import pendulum
 from airflow.sdk import Asset, Connection, CronPartitionTimetable, get_current_context, task
 from airflow.sdk.bases.sensor import PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from governance.errors import GovernanceError, TransientError
+from governance.notification import FailedError, Notifier
 from governance.run_log import Batch, Run
 
 TIME_ZONE = "Europe/Stockholm"
@@ -42,8 +45,16 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": timedelta(hours=2),  # a source that stalls without closing must not hold a worker for ever
+    "on_failure_callback": Notifier(),
 }
 
+DEADLINE = DeadlineAlert(
+    reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    interval=timedelta(hours=6),  # as policy's partition_due_hours
+    callback=SyncCallback("governance.notification.tell_of_deadline"),
+    name="a partition is out six hours after it was to begin",
+)
+"""Somebody is told of a run that is not over by then; the watch on partitions tells of one that never began."""
 
 UPKEEP: dict[str, Any] = {
     "start_date": START,
@@ -53,6 +64,12 @@ UPKEEP: dict[str, Any] = {
     "max_active_runs": 1,
 }
 """What DAGs share that keep the house, by the clock and for no partition; they run from the first start on."""
+
+
+WATCH: dict[str, Any] = UPKEEP | {
+    "default_args": DEFAULT_ARGS | {"retries": 1, "execution_timeout": timedelta(minutes=10)},
+}
+"""As upkeep; the next look is soon, so that a look is tried again once only."""
 
 
 def asset(zone: str, dataset: str) -> Asset:
@@ -128,6 +145,32 @@ def checkpoint() -> dict[str, Any]:
     return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
 
 
+@task(task_id="reconcile")
+def reconcile() -> dict[str, int]:
+    """Write entries for tries that never reached a step or never came out of one, and for what people did by hand."""
+    from governance import steps
+
+    with _translated():
+        return steps.reconcile(_workspace(), _run())
+
+
+def watches() -> None:
+    """Wire the watches, one task each: whatever one finds, the others look."""
+    from governance.accounting import WATCHES
+
+    reconcile()
+    for name in sorted(WATCHES - {"reconcile"}):
+        task(task_id=name)(_watch)(name)
+
+
+def _watch(name: str) -> None:
+    """Fails while its alarm is on."""
+    from governance import steps
+
+    with _translated():
+        steps.watch(_workspace(), name, _run())
+
+
 def pipeline(dataset: str) -> None:
     """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
     pulled: Any = pull(dataset)  # what a task returns is an XComArg while it is wired
@@ -143,7 +186,7 @@ def _translated() -> Iterator[None]:
     except TransientError:
         raise
     except GovernanceError as error:
-        raise AirflowFailException(f"{type(error).__name__}: {error}") from None
+        raise FailedError(error) from None
 
 
 def _run() -> Run:
@@ -157,6 +200,7 @@ def _run() -> Run:
         try_number=instance.try_number,
         trigger=str(getattr(dag_run.run_type, "value", dag_run.run_type)),
         triggered_by=dag_run.triggering_user_name,
+        map_index=instance.map_index if instance.map_index is not None else -1,
     )
 
 
@@ -174,6 +218,7 @@ def _workspace() -> Any:
         clock=_now,
         signers=_signers,
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
+        airflow_dsn=lambda: _uri("wellbe_airflow"),
     )
 
 
@@ -192,7 +237,7 @@ def _now() -> datetime:
 
 def _key_store() -> str:
     """The address of the key store: a path in embedded sites, in production a PostgreSQL of its own."""
-    connection = Connection.get("wellbe_keys")
+    connection = _connection("wellbe_keys")
     return _uri("wellbe_keys") if connection.conn_type == "postgres" else _extra("wellbe_keys", "path")
 
 
@@ -200,7 +245,7 @@ def _keyring() -> Any:
     """The keyring: a file that the connection names, or, from any secrets backend, its text as the password."""
     from governance.keyring import Keyring
 
-    connection = Connection.get("wellbe_keyring")
+    connection = _connection("wellbe_keyring")
     if connection.password:
         return Keyring.parse(connection.password, "of connection wellbe_keyring")
     return Keyring.load(Path(_extra("wellbe_keyring", "path")))
@@ -210,19 +255,26 @@ def _signers() -> Any:
     """The keys that sign checkpoints: a file that the connection names, or, from any secrets backend, its password."""
     from governance.signers import Signers
 
-    connection = Connection.get("wellbe_run_log_signers")
+    connection = _connection("wellbe_run_log_signers")
     if connection.password:
         return Signers.parse(connection.password, "of connection wellbe_run_log_signers")
     return Signers.load(Path(_extra("wellbe_run_log_signers", "path")))
 
 
+def _connection(name: str) -> Any:
+    try:
+        return Connection.get(name)
+    except AirflowNotFoundException:
+        raise GovernanceError(f"connection {name} is not defined; add it to Airflow's connections") from None
+
+
 def _uri(connection: str) -> str:
-    uri: str = Connection.get(connection).get_uri()
+    uri: str = _connection(connection).get_uri()
     return uri.replace("postgres://", "postgresql://", 1)
 
 
 def _extra(connection: str, key: str) -> str:
-    value = Connection.get(connection).extra_dejson.get(key)
+    value = _connection(connection).extra_dejson.get(key)
     if not value:
         raise GovernanceError(f"connection {connection} has no extra {key!r}; set it in Airflow's connections")
     return str(value)

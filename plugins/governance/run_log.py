@@ -21,12 +21,18 @@ BY_HAND = "command line"
 
 
 class Outcome(StrEnum):
-    """How a hop ended; `no_data` is not a pass, `replayed` means that its effect was already there."""
+    """How a hop ended.
+
+    `no_data` is not a pass; `replayed`: its effect was already there; `interrupted` and `skipped` are said afterwards,
+    of what was killed and of what never ran.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     NO_DATA = "no_data"
     REPLAYED = "replayed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Run:
     try_number: int
     trigger: str  # scheduled, backfill, manual, asset ...
     triggered_by: str | None = None  # staff account, where a person started it
+    map_index: int = -1  # which of a mapped task's instances
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in an entry."""
+        return {name: value for name, value in asdict(self).items() if name != "map_index" or value >= 0}
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,11 @@ class Reading:
         columns = {table: sorted(names) for table, names in self.columns.items()}
         return {"role": self.role, "purpose": self.purpose, "columns": columns, "of": self.of}
 
+    @classmethod
+    def told(cls, document: Mapping[str, Any]) -> Reading:
+        """The inverse of `document`."""
+        return cls(**document)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -106,6 +122,13 @@ class Attempt:
     run: Run
     digests: Digests
     clauses: tuple[str, ...]
+
+    @classmethod
+    def told(cls, entry: Mapping[str, Any]) -> Attempt:
+        """The attempt that an entry, as the run log has it, belongs to."""
+        run, digests = Run(**entry["run"]), Digests(**entry["digests"])
+        batch = Batch(entry["dataset"], entry["partition_key"], run.run_id)
+        return cls(entry["attempt_id"], entry["event"], batch, run, digests, tuple(entry["clauses"]))
 
     def intent(self, *, entry_id: str, at: datetime, **facts: Any) -> Entry:
         """The entry that says what is about to be done; `facts` are Entry's own keywords."""
@@ -148,7 +171,7 @@ class Entry:
             "at": self.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "dataset": batch.dataset,
             "partition_key": batch.partition_key,
-            "run": asdict(run),
+            "run": run.document(),
             "digests": asdict(self.attempt.digests),
             "clauses": sorted(self.attempt.clauses),
             "outcome": self.outcome.value if self.outcome else None,

@@ -47,7 +47,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "quarantine.rows": "SELECT",
         "quarantine.refusals": "SELECT",
     },
-    "pipeline": {
+    "pipeline": {},
+    "recorder": {
         "audit.append(text)": "EXECUTE",
         "audit.keep_text(text, text)": "EXECUTE",
         "audit.missing_texts(text[])": "EXECUTE",

@@ -113,20 +113,36 @@ class CheckpointFolder:
     def notes(self) -> list[str]:
         """All notes, smallest first."""
         # As bytes: universal newlines would mend what was changed.
-        return [path.read_bytes().decode("utf-8", "replace") for path in sorted(self.path.glob(f"*{SUFFIX}"))]
+        return [self._read(path).decode("utf-8", "replace") for path in sorted(self.path.glob(f"*{SUFFIX}"))]
 
     def verifiers(self) -> list[Verifier]:
         """Every public key that was ever published here."""
-        try:
-            lines = (self.path / KEYS_FILE).read_text("utf-8").splitlines()
-        except FileNotFoundError:
+        file = self.path / KEYS_FILE
+        if not file.exists():
             return []
-        return [Verifier.parse(line) for line in lines if line and not line.startswith("#")]
+        try:
+            lines = self._read(file).decode("utf-8").splitlines()
+            return [Verifier.parse(line) for line in lines if line.strip() and not line.startswith("#")]
+        except (ProofError, UnicodeDecodeError) as error:
+            raise RunLogError(
+                f"{file} holds a line that is no public key ({type(error).__name__}): put it back as it was; the "
+                "auditor has a copy"
+            ) from None
+
+    def require_keys(self) -> None:
+        """Raises CheckpointsUnavailableError where there are no public keys: the folder is away, or was emptied."""
+        if not self.verifiers():
+            raise CheckpointsUnavailableError(
+                f"{self.path / KEYS_FILE} is missing, and the log was signed before: mount the folder, or put back "
+                "what it held (the auditor has a copy); until then nothing is signed"
+            )
 
     def latest(self, origin: str) -> tuple[Checkpoint, str] | None:
         """The largest checkpoint of a log, and its note. Raises RunLogError when one of the notes is not sound."""
         found = []
         verifiers = self.verifiers()
+        if self.path.is_dir() and any(self.path.glob(f"*{SUFFIX}")):
+            self.require_keys()
         for note in self.notes():
             try:
                 found.append((opened(note, verifiers), note))
@@ -135,10 +151,21 @@ class CheckpointFolder:
         own = [(checkpoint, note) for checkpoint, note in found if checkpoint.origin == origin]
         return max(own, key=lambda pair: pair[0].size, default=None)
 
+    @staticmethod
+    def _read(path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise CheckpointsUnavailableError(
+                f"{path} cannot be read ({error.strerror}): put the published file back; nothing is signed until then"
+            ) from None
+
     def _write(self, name: str, text: str) -> None:
         draft = self.path / ".draft"  # of whichever checkpoint: none is written again, but what a kill left is replaced
         try:
-            self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self.path.mkdir(parents=True)
+                self.path.chmod(0o755)  # whatever the process's umask takes away: the auditor is somebody else
             private_files.write(self.path / name, text, replace=True, mode=0o644, draft=draft)
         except OSError as error:
             raise CheckpointsUnavailableError(

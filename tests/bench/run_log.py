@@ -102,7 +102,7 @@ def _written(name: str, folder: Path, kind: str) -> float:
 def _writer(folder: Path, kind: str, ready: Any) -> None:
     role, statement = {
         "plain": ("governance_owner", "INSERT INTO control.plain VALUES (%s, %s)"),
-        "entries": ("pipeline", "SELECT audit.append(%s)"),
+        "entries": ("recorder", "SELECT audit.append(%s)"),
     }[kind]
     with closing(psycopg2.connect(sites.load(folder).dsn(role))) as connection, connection.cursor() as cursor:
         made = [_entry(kind) for _ in range(APPENDED // WRITERS)]

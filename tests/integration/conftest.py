@@ -8,7 +8,7 @@ import pytest
 
 import builders
 from builders import World
-from detectors import findings
+from governance.detectors import findings
 from governance.embedded import site as sites
 from governance.embedded.site import Site
 from governance.steps import Workspace

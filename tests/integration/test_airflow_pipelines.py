@@ -21,9 +21,9 @@ from zoneinfo import ZoneInfo
 import psycopg2
 import pytest
 
-from detectors import findings
 from governance import history
 from governance.commands.reading import log_entries, rows
+from governance.detectors import findings
 from governance.embedded import airflow, airflow_config, demo, demo_input, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.log_tree import LogTree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ from governance import steps
 from governance.embedded.site import Site
 from governance.log_tree import LogTree
 from governance.rules import suite_digest
-from governance.signers import Signers, new_origin
+from governance.signers import CheckpointFolder, Signers, new_origin
 from governance.steps import Workspace
 from governance.validation import load_suite
 from run_logs import Auditor, Insider, append, signed_log
@@ -164,6 +165,89 @@ def test_a_checkpoint_is_signed_on_demand_and_the_key_is_replaced(
 
 
 # -- what lies where ---------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_is_readable_whatever_the_umask_of_whoever_makes_it(here: Site, space: Workspace) -> None:
+    shutil.rmtree(here.checkpoints_path, ignore_errors=True)
+    old = os.umask(0o077)
+    try:
+        CheckpointFolder(here.checkpoints_path).publish_keys(Signers.load(here.signers_path).verifiers)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(here.checkpoints_path.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("what", ["folder", "keys"])
+def test_a_folder_that_is_away_is_said_to_be_so_and_nothing_is_signed(
+    auditor: Auditor, here: Site, capsys: Capture, what: str
+) -> None:
+    gone = here.checkpoints_path if what == "folder" else here.checkpoints_path / "keys.txt"
+    aside = gone.with_name(f"{gone.name}.aside")
+    gone.rename(aside)
+    for command in (("log", "checkpoint"), ("prove-entry", entries(here)[0]["entry_id"])):
+        assert governance(*command) == 75
+        assert "keys.txt is missing, and the log was signed before" in capsys.readouterr().err
+    assert not list(here.checkpoints_path.glob("*.checkpoint")) or what == "keys"
+    if gone.exists():
+        gone.rmdir()
+    aside.rename(gone)
+    assert governance("log", "checkpoint") == 0
+
+
+@pytest.mark.parametrize("content", [b"garbage\n", b"\xff\n"])
+def test_public_keys_that_are_none_are_named(auditor: Auditor, here: Site, capsys: Capture, content: bytes) -> None:
+    keys = here.checkpoints_path / "keys.txt"
+    whole = keys.read_bytes()
+    keys.write_bytes(whole + content)
+    for command in (("log", "checkpoint"), ("verify-log",), ("prove-entry", entries(here)[0]["entry_id"])):
+        assert governance(*command) == 1
+        assert f"{keys} holds a line that is no public key" in capsys.readouterr().err
+    keys.write_bytes(whole)
+
+
+def test_a_checkpoint_that_is_no_file_is_named(auditor: Auditor, here: Site, capsys: Capture) -> None:
+    odd = here.checkpoints_path / "9.checkpoint"
+    odd.mkdir()
+    for command in (("log", "checkpoint"), ("verify-log",)):
+        assert governance(*command) == 75
+        assert f"{odd} cannot be read" in capsys.readouterr().err
+    odd.rmdir()
+
+
+@pytest.mark.parametrize("file", ["/nonexistent/x", "/tmp", "", "/dev/full"])
+def test_an_export_that_cannot_be_written_is_one_message_and_no_file(
+    auditor: Auditor, capsys: Capture, file: str
+) -> None:
+    assert governance("log", "export", file) in (65, 74)
+    assert "Traceback" not in capsys.readouterr().err
+    assert file != "/dev/full" or Path(file).is_char_device()
+
+
+def test_a_key_that_was_not_announced_never_signs(
+    auditor: Auditor, here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Signers, "save", killed)
+        assert governance("log", "rotate-key") == 130
+    assert governance("log", "checkpoint") == 0
+    assert len(CheckpointFolder(here.checkpoints_path).verifiers()) == 1
+    assert governance("log", "rotate-key") == 0
+    announced = {entry["details"]["verifier_key"] for entry in entries(here, "rotate_signing_key")}
+    assert {str(key) for key in CheckpointFolder(here.checkpoints_path).verifiers()[1:]} <= announced
+
+
+def test_damaged_tiles_are_no_reason_to_acknowledge_a_restore(auditor: Auditor, here: Site, capsys: Capture) -> None:
+    insider = Insider(here)
+    insider.sql("UPDATE audit.tiles SET hashes = substr(hashes, 1, length(hashes) - 32) WHERE level = 0")
+    insider.close()
+    keys = here.signers_path.read_bytes()
+    for command in (("log", "checkpoint"), ("log", "acknowledge-restore", "ticket 5")):
+        assert governance(*command) == 1
+        assert "put table audit.tiles back from a backup" in capsys.readouterr().err
+    assert here.signers_path.read_bytes() == keys
 
 
 def test_checkpoints_are_pulled_by_another_user_who_reaches_nothing_else(auditor: Auditor, here: Site) -> None:

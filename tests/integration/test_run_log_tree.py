@@ -88,7 +88,7 @@ def test_an_entry_waits_for_nobody_and_has_its_place_after_the_next_sequencing(s
 def test_an_entry_that_is_undone_with_its_effect_never_waits(site: Site, space: Workspace) -> None:
     append(site, 1)
     entry = attempt().intent(entry_id=str(uuid.uuid4()), at=NOW)
-    with closing(psycopg2.connect(site.dsn("pipeline"))) as connection:
+    with closing(psycopg2.connect(site.dsn("recorder"))) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
         connection.rollback()
@@ -97,7 +97,7 @@ def test_an_entry_that_is_undone_with_its_effect_never_waits(site: Site, space: 
 
 def test_a_transaction_that_is_open_holds_nobody_up_and_its_entry_comes_later(site: Site, space: Workspace) -> None:
     entry = attempt().intent(entry_id=str(uuid.uuid4()), at=NOW)
-    with closing(psycopg2.connect(site.dsn("pipeline"))) as connection:
+    with closing(psycopg2.connect(site.dsn("recorder"))) as connection:
         with connection.cursor() as cursor:
             cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
         others = append(site, 2)
@@ -125,9 +125,9 @@ def test_an_entry_keeps_what_the_database_knows_of_it(site: Site, space: Workspa
     append(site, 1)
     steps.sequence(space)
     leaf = json.loads(leaves(site)[0])
-    session = scalar(site, "SELECT max(session_no) FROM audit.sessions WHERE database_login = 'pipeline'")
+    session = scalar(site, "SELECT max(session_no) FROM audit.sessions WHERE database_login = 'recorder'")
     assert leaf["database_session"] == session
-    assert (leaf["database_login"], leaf["database_role"]) == ("pipeline", "pipeline")
+    assert (leaf["database_login"], leaf["database_role"]) == ("recorder", "recorder")
     assert set(leaf) == {"database_login", "database_role", "database_session", "entry", "written_at"}
 
 
@@ -464,7 +464,7 @@ def test_a_published_checkpoint_that_was_changed_stops_the_next(site: Site, spac
     signed_log(site)
     (path,) = site.checkpoints_path.glob("*.checkpoint")
     path.write_text(path.read_text().replace("\n21\n", "\n20\n"))
-    with pytest.raises(RunLogError, match="was changed there"):
+    with pytest.raises(RunLogError, match="it was changed, in"):
         steps.checkpoint(space, builders.run())
 
 

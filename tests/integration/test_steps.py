@@ -152,8 +152,12 @@ def test_an_entry_and_its_leaf_are_canonical_json_and_an_outcome_is_written_by_t
         assert rfc8785.dumps(json.loads(leaf)) == leaf.encode()
         assert json.loads(leaf)["entry"] == json.loads(entry)
         # Only the outcome is written by the role that had the effect; what comes before it is taken, is not.
-        working = {"pull": "loader", "validate": "validator", "publish": "publisher"}.get(event, "pipeline")
-        assert (role, login) == (working if phase == "outcome" else "pipeline", "pipeline")
+        working = {"pull": "loader", "validate": "validator", "publish": "publisher"}.get(event, "recorder")
+        assert (role, login) == (
+            (working, "pipeline" if working != "recorder" else working)
+            if phase == "outcome"
+            else ("recorder", "recorder")
+        )
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,65 @@ def test_the_one_way_into_the_log_refuses_what_is_no_entry(
     with pytest.raises(psycopg2.Error):
         builders.read(site, "SELECT audit.append(%s)", json.dumps(entry), role="loader")
     assert len(entries(site)) == 2
+
+
+ENTRY = {
+    "format": "wellbe-run-log/1", "entry_id": "00000000-0000-4000-8000-000000000002", "attempt_id": "a",
+    "event": "lunch", "phase": "outcome", "at": "2026-03-12T09:00:00.000000Z", "dataset": "bookings",
+    "partition_key": "2026-03-10",
+    "run": {"dag_id": "d", "run_id": "r", "task_id": "t", "try_number": 1, "trigger": "manual", "triggered_by": None},
+    "digests": {"policy": "p", "suite": None, "code": "c"}, "clauses": [], "outcome": "passed", "counts": {},
+    "conservation": {}, "rules": [], "measures": {}, "alarms": [], "error": None,
+}  # fmt: skip
+SOUND = rfc8785.dumps(ENTRY).decode()
+FORMS = {
+    "ends with a newline": SOUND + "\n",
+    "a newline between two tokens": SOUND.replace(",", ",\n", 1),
+    "a carriage return at the end": SOUND + "\r",
+    "spaces between tokens": json.dumps(ENTRY),
+    "a key twice": SOUND.replace('"event":', '"event":"read","event":'),
+    "longer than 8 MiB": SOUND.replace('"p"', f'"{"p" * (8 << 20)}"'),
+    "no JSON": SOUND[:-1],
+    "a list": f"[{SOUND}]",
+    **{
+        f"{name} is {value}": rfc8785.dumps(ENTRY | {name: value}).decode()
+        for name, value in (
+            ("at", "yesterday"), ("at", None), ("run", None), ("run", {}), ("digests", []), ("clauses", "R1"),
+            ("alarms", None), ("counts", {"rows": "x"}), ("dataset", None), ("partition_key", 7), ("keys", ["zz"]),
+            ("keys", "00"),
+        )
+    },
+    **{
+        f"without {name}": rfc8785.dumps({other: value for other, value in ENTRY.items() if other != name}).decode()
+        for name in ENTRY.keys() - {"conservation", "rules", "measures"}
+    },
+    "a read of nothing": rfc8785.dumps(ENTRY | {"event": "read"}).decode(),
+}  # fmt: skip
+SPEAKERS = {
+    "heartbeat": "sequencer", "rotate_signing_key": "sequencer", "acknowledge_restore": "sequencer",
+    "reconcile": "sequencer", "airflow_action": "sequencer", "alarm": "sequencer", "keep_keys": "custodian",
+    "destroy_keys": "custodian", "rotate_key": "custodian",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_an_entry_has_one_form(site: Site, world: World, form: str) -> None:
+    with pytest.raises(psycopg2.Error, match="not a run-log entry|invalid input syntax"):
+        builders.read(site, "SELECT audit.append(%s)", FORMS[form], role="recorder")
+    assert entries(site) == []
+
+
+def test_the_form_that_is_asked_for_is_taken(site: Site, world: World) -> None:
+    assert builders.read(site, "SELECT audit.append(%s)::text", SOUND, role="recorder") == [(ENTRY["entry_id"],)]
+
+
+@pytest.mark.parametrize("event", SPEAKERS)
+def test_what_is_believed_is_said_by_one_login_alone(site: Site, world: World, event: str) -> None:
+    text = rfc8785.dumps(ENTRY | {"event": event}).decode()
+    for role in {"recorder", "loader", "profiler", "custodian", "sequencer"} - {SPEAKERS[event]}:
+        with pytest.raises(psycopg2.Error, match=f"only {SPEAKERS[event]} appends this event"):
+            builders.read(site, "SELECT audit.append(%s)", text, role=role)
+    assert builders.read(site, "SELECT audit.append(%s)::text", text, role=SPEAKERS[event]) == [(ENTRY["entry_id"],)]
 
 
 def test_an_effect_without_its_entry_does_not_happen(

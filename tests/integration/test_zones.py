@@ -28,9 +28,9 @@ from governance.run_log import Attempt, Batch, Digests
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
 TAKEN = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
-WORKING = ("pipeline", "coordinator", "custodian", "sequencer", "analyst", "auditor")
+WORKING = ("pipeline", "recorder", "coordinator", "custodian", "sequencer", "analyst", "auditor")
 ROLES = (*TAKEN, *WORKING)
-LOGINS = (*WORKING, "migrator", "airflow")
+LOGINS = (*WORKING, "migrator", "airflow", "observer")
 TAKES = {"pipeline": set(TAKEN), "migrator": {"governance_owner"}}
 """Which login may take which roles; the other logins take none."""
 LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in TAKES.items() for role in roles}
@@ -139,10 +139,10 @@ SOME_COLUMNS = {
 
 CALLS = {
     "audit.append": {
-        "loader", "validator", "publisher", "sharer", "profiler", "screener", "pipeline", "custodian", "sequencer",
+        "loader", "validator", "publisher", "sharer", "profiler", "screener", "recorder", "custodian", "sequencer",
     },
-    "audit.keep_text": {"pipeline", "custodian", "sequencer"},
-    "audit.missing_texts": {"pipeline", "custodian", "sequencer"},
+    "audit.keep_text": {"recorder", "custodian", "sequencer"},
+    "audit.missing_texts": {"recorder", "custodian", "sequencer"},
     "audit.leaf": {"sequencer", "auditor"},
     "landing.settle": {"validator"},
     "audit.refuse_change": set(),
@@ -558,7 +558,9 @@ def test_nobody_logs_in_with_select_on_landing_vault_or_quarantine(filled: Site)
 
 
 @pytest.mark.clause("J2")
-@pytest.mark.parametrize("login", [login for login in LOGINS if login != "airflow"])  # it has another database
+@pytest.mark.parametrize(
+    "login", [login for login in LOGINS if login not in ("airflow", "observer")]
+)  # another database
 def test_a_login_reads_nothing_personal_before_it_takes_a_role_nor_after_it_lets_go(
     filled: Site, tables: dict[str, list[str]], login: str
 ) -> None:

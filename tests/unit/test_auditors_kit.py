@@ -235,6 +235,31 @@ def test_a_text_that_looks_like_a_key_is_taken_for_a_text(made: MadeLog) -> None
     assert told(made) == ["NOTICE: 1 entries carry alarms"]
 
 
+@pytest.mark.parametrize("name", ["entry_id", "event", "phase", "attempt_id", "written_at"])
+def test_a_key_of_an_entry_that_stands_in_one_of_its_parts_too_is_not_taken_for_it(made: MadeLog, name: str) -> None:
+    made.lines[2] = line("pull", START, details={name: "heartbeat"})
+    made.lines[3] = line("pull", START, measures={name: "intent"})
+    made.lines[4] = line("pull", START, run={"entry_id": "heartbeat"})
+    assert told(made) == []
+
+
+def test_a_heartbeat_of_somebody_else_is_none_and_is_told(made: MadeLog) -> None:
+    later = made.now + timedelta(hours=3)
+    made.lines += [
+        *(line("heartbeat", made.now + timedelta(hours=n), database_login="recorder") for n in (1, 2)),
+        line("heartbeat", later),
+    ]
+    assert told(made) == [
+        "NOTICE: 2 entries are heartbeats of another login than the sequencer",
+        "NOTICE: 1 times there was no heartbeat for two hours: nothing is proven of that time",
+    ]
+
+
+def test_alarms_are_those_of_the_entry_itself(made: MadeLog) -> None:
+    made.lines[0] = line("pull", START, alarms=["K1 something"], run={"alarms": []}, measures={"alarms": []})
+    assert told(made) == ["NOTICE: 1 entries carry alarms"]
+
+
 # -- checkpoints and keys ----------------------------------------------------------------------------------------------
 
 

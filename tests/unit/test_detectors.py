@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detectors import DETECTORS, MUST_FIND, findings
+from governance.detectors import DETECTORS, MUST_FIND, findings
 
 pytestmark = pytest.mark.clause("R1")
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from governance.commands.reading import reason
 from governance.embedded import site as sites
 from governance.embedded.cli import say
 from governance.errors import InputError
@@ -41,7 +42,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     destroy.add_argument(
         "scope", metavar="SCOPE", help="what it is for: 'client 50012', 'traveller 20011/2', 2026-11-20T09"
     )
-    destroy.add_argument("--reason", required=True, help="why, for the run log: a request's number; never a name")
+    destroy.add_argument(
+        "--reason", required=True, type=reason, help="why, for the run log: a request's number; never a name"
+    )
     destroy.add_argument("--yes", action="store_true", help="do not ask")
     destroy.set_defaults(run=_destroy)
     audit = actions.add_parser("audit", help="check the store against keyring, policy, clock and run log")

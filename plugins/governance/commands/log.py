@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from governance import steps
+from governance import private_files, steps
 from governance.commands import log_evidence
+from governance.commands.reading import reason
 from governance.embedded import site as sites
 from governance.embedded import workspaces
 from governance.embedded.cli import say
@@ -65,7 +66,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "acknowledge-restore",
         help="let the log go on, under a new origin, after its database was put back to an earlier moment",
     )
-    restored.add_argument("reason", metavar="REASON", help="what happened; it stands in the log")
+    restored.add_argument("reason", metavar="REASON", type=reason, help="what happened; it stands in the log")
     restored.set_defaults(run=_acknowledge)
 
 
@@ -138,13 +139,23 @@ def _prove_consistency(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     site = sites.load()
-    count = 0
-    with _reading(site) as tree, arguments.file.open("wb") as file:
-        for index, leaf in tree.leaves():
-            if leaf is None:
-                raise RunLogError(f"entry {index} is gone from the log; what stands in {arguments.file} ends before it")
-            file.write(leaf + b"\n")
-            count += 1
+    if not arguments.file.name or arguments.file.is_dir():
+        raise InputError("name a file to write the entries to")
+    # Under its name only when it is whole; a pipe or a device takes what it gets.
+    is_stream = arguments.file.exists() and not arguments.file.is_file()
+    count, draft = 0, arguments.file if is_stream else private_files.draft_of(arguments.file)
+    try:
+        with _reading(site) as tree, draft.open("wb") as file:
+            for index, leaf in tree.leaves():
+                if leaf is None:
+                    raise RunLogError(f"entry {index} is gone from the log; nothing was exported")
+                file.write(leaf + b"\n")
+                count += 1
+        if not is_stream:
+            draft.replace(arguments.file)
+    finally:
+        if not is_stream:
+            draft.unlink(missing_ok=True)
     say(f"{count:,} entries in {arguments.file}; checkpoints and public keys: {site.checkpoints_path}")
     return 0
 

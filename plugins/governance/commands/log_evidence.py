@@ -38,8 +38,11 @@ def proof(site: Site, entry_id: str) -> tuple[bytes, str]:
 
     Raises InputError for an entry that has no place, or that no checkpoint covers yet.
     """
-    published = CheckpointFolder(site.checkpoints_path).latest(Signers.load(site.signers_path).origin)
+    folder = CheckpointFolder(site.checkpoints_path)
+    published = folder.latest(Signers.load(site.signers_path).origin)
     with LogTree.connected(site.dsn("auditor")) as tree:
+        if tree.checkpoints():
+            folder.require_keys()
         place = tree.place_of(entry_id)
         if place is None:
             raise InputError(

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 
 from psycopg2 import sql
 
-from governance.commands.reading import lent
+from governance.commands.reading import lent, reason
 from governance.embedded import site as sites
 from governance.embedded.cli import say
 from governance.embedded.site import TAKEN_ROLES
 from governance.errors import GovernanceError, InputError, SiteError
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 ZONES = ("landing", "vault", "quarantine")
 
 
@@ -25,7 +27,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "read", help="rows of a personal zone, as CSV, for a person with a reason; the run log says who read what"
     )
     parser.add_argument("--role", required=True, choices=TAKEN_ROLES, help="the role whose purpose needs it")
-    parser.add_argument("--why", required=True, metavar="REASON", help="stands in the run log: no personal data here")
+    parser.add_argument(
+        "--why", required=True, metavar="REASON", type=reason, help="stands in the run log: no personal data here"
+    )
     parser.add_argument("--limit", type=int, default=100, metavar="ROWS", help="at most so many rows (default: 100)")
     parser.add_argument("table", metavar="ZONE.TABLE", help="such as vault.bookings")
     parser.add_argument("columns", metavar="COLUMN", nargs="+")
@@ -36,8 +40,11 @@ def _run(arguments: argparse.Namespace) -> int:
     zone, _, table = arguments.table.partition(".")
     if zone not in ZONES or not table:
         raise InputError(f"{arguments.table} is no table of {', '.join(ZONES)}; name it as vault.bookings")
-    if arguments.limit < 1 or not arguments.why.strip():
-        raise InputError("a read has a reason and at least one row")
+    if arguments.limit < 1:
+        raise InputError("a read has at least one row")
+    if odd := sum(1 for name in (table, *arguments.columns) if not NAME.fullmatch(name)):
+        # Not quoted, and before anything is written to the log: whatever it is, it is no name.
+        raise InputError(f"{odd} of what was given are no names of a table or of columns")
     statement = sql.SQL("SELECT {} FROM {} LIMIT %s").format(
         sql.SQL(", ").join(map(sql.Identifier, arguments.columns)), sql.Identifier(zone, table)
     )

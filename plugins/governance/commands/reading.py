@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from governance.database import translated
+from governance.detectors import findings
 from governance.embedded.site import Site
 from governance.errors import SiteError, WarehouseUnavailableError
 from governance.sources import named_query
@@ -69,6 +70,17 @@ FINDINGS = {
     "quarantine.refusals": ("dataset", "partition_key", "table_name", "row_key", "rule"),
 }
 """What a review of quarantine reads."""
+
+
+def reason(text: str) -> str:
+    """A reason as an argument of the command line: it stands in the run log for ever."""
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("say why, in one line of text")
+    if found := sorted({name for name, _ in findings(text)}):
+        raise argparse.ArgumentTypeError(
+            f"it looks like personal data ({', '.join(found)}): name a request or a ticket"
+        )
+    return text
 
 
 def day(text: str) -> date:

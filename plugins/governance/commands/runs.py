@@ -32,7 +32,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--dataset", help="only this dataset: bookings, visits, keys, run_log ...")
     parser.add_argument("--partition", metavar="YYYY-MM-DD", type=day, help="only this partition")
     parser.add_argument("--clause", metavar="CLAUSE", help="only tries that serve this clause, such as L1")
-    outcomes = (*(outcome.value for outcome in Outcome), "interrupted")
+    outcomes = [outcome.value for outcome in Outcome]
     parser.add_argument("--outcome", choices=outcomes, help="only tries that ended so; interrupted: without an outcome")
     parser.add_argument("--failed", action="store_true", help="only tries that failed or have no outcome")
     parser.add_argument("--since", metavar="YYYY-MM-DD", type=day, help="only tries from this day on (UTC)")
@@ -52,28 +52,29 @@ def _run(arguments: argparse.Namespace) -> int:
     partition = arguments.partition and arguments.partition.isoformat()
     since = arguments.since and arguments.since - LONGEST_TRY
     entries = log_entries(sites.load().dsn("auditor"), dataset=arguments.dataset, partition=partition, since=since)
-    tries = list(_chosen(history.attempts(entries), arguments))
+    every = history.attempts(entries)
+    tries = list(_chosen(every, arguments))
     if arguments.json:
         for tried in tries:
             say(json.dumps({**tried.entry, "outcome": tried.outcome, "started_at": tried.started_at}, sort_keys=True))
         return 0
-    for line in _reads(tries) if arguments.reads else _tries(tries):
+    for line in _reads(tries) if arguments.reads else _tries(tries, every):
         say(line)
     return 0
 
 
 def _chosen(tries: Iterable[Tried], arguments: argparse.Namespace) -> Iterator[Tried]:
-    outcome = history.INTERRUPTED if arguments.outcome == "interrupted" else arguments.outcome
+    outcomes = {arguments.outcome, *((history.INTERRUPTED,) if arguments.outcome == "interrupted" else ())}
     wanted: list[Callable[[Tried], bool]] = [lambda tried: (tried.event == READ) == arguments.reads]
     if arguments.key:
         key = _id_of(*arguments.key)
         wanted.append(lambda tried: key in tried.entry.get("keys", ()))
     if arguments.clause:
         wanted.append(lambda tried: arguments.clause.upper() in tried.entry["clauses"])
-    if outcome:
-        wanted.append(lambda tried: tried.outcome == outcome)
+    if arguments.outcome:
+        wanted.append(lambda tried: tried.outcome in outcomes)
     if arguments.failed:
-        wanted.append(lambda tried: tried.outcome in ("failed", history.INTERRUPTED))
+        wanted.append(lambda tried: tried.outcome in ("failed", "interrupted", history.INTERRUPTED))
     if arguments.since:
         wanted.append(lambda tried: tried.started_at >= arguments.since.isoformat())
     if arguments.until:
@@ -97,7 +98,7 @@ def _id_of(kind: str, scope: str) -> str:
 # -- tries -------------------------------------------------------------------------------------------------------------
 
 
-def _tries(tries: Sequence[Tried]) -> Iterator[str]:
+def _tries(tries: Sequence[Tried], every: Sequence[Tried]) -> Iterator[str]:
     yield (
         f"{'STARTED (UTC)':<20} {'DATASET':<9} {'PARTITION':<11} {'HOP':<12} {'TRY':>3} {'OUTCOME':<11} "
         f"{'TRIGGER':<10} WHAT"
@@ -108,19 +109,19 @@ def _tries(tries: Sequence[Tried]) -> Iterator[str]:
             f"{tried.event:<12} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
             f"{_what(tried)}"
         )
-    unfinished = [tried for tried in tries if tried.outcome == history.INTERRUPTED]
+    unfinished = [tried for tried in tries if tried.outcome in ("interrupted", history.INTERRUPTED)]
     if unfinished:
-        mended = sum(1 for tried in unfinished if _has_passed_since(tried, tries))
+        mended = sum(1 for tried in unfinished if _has_passed_since(tried, every))
         yield (
             f"{len(unfinished)} without an outcome, interrupted or still running; "
             f"of {mended} a later try has had its effect"
         )
 
 
-def _has_passed_since(tried: Tried, tries: Sequence[Tried]) -> bool:
+def _has_passed_since(tried: Tried, every: Sequence[Tried]) -> bool:
     return any(
         later.started_at > tried.started_at and later.outcome in ("passed", "no_data", "replayed")
-        for later in tries
+        for later in every
         if (later.dataset, later.partition_key, later.event) == (tried.dataset, tried.partition_key, tried.event)
     )
 
@@ -129,6 +130,13 @@ def _what(tried: Tried) -> str:
     if tried.outcome == "failed":
         error = tried.entry["error"]
         return f"{error['type']}: {error['message']}"
+    if tried.event == "airflow_action":
+        details, run = tried.entry["details"], tried.run
+        where = " ".join(run[name] for name in ("dag_id", "run_id", "task_id") if run[name] not in ("none", "airflow"))
+        state = f" -> {details['new_state']}" if "new_state" in details else ""
+        return f"{run['triggered_by']}: {details['action']}{state} {where}".rstrip()
+    if tried.outcome in ("interrupted", "skipped"):
+        return str(tried.entry.get("reason") or "")
     terms = tried.conservation
     shown = {
         "pull": ("at_source", "pulled"),
@@ -158,8 +166,9 @@ def _reads(tries: Sequence[Tried]) -> Iterator[str]:
             f"{_started(tried):<20} {tried.dataset:<9} {tried.partition_key:<11} {reading['role']:<10} "
             f"{reading['purpose']:<17} {rows:>9} {tried.outcome:<11} {_by(tried):<28} "
             f"{', '.join(f'{table} ({len(columns)} columns)' for table, columns in reading['columns'].items())}"
+            f"{': ' + tried.entry['reason'] if tried.entry.get('reason') else ''}"
         )
-    unclosed = sum(1 for tried in tries if tried.outcome == history.INTERRUPTED)
+    unclosed = sum(1 for tried in tries if tried.outcome in ("interrupted", history.INTERRUPTED))
     if unclosed:
         yield f"{unclosed} were never closed: still reading, or killed; how many rows they read is not known"
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import psutil
 import psycopg2
 
+from governance import airflow_records
 from governance.embedded import airflow_config, processes
 from governance.embedded.site import ADDRESS, Site, write_private
 from governance.errors import SiteError
@@ -47,7 +48,13 @@ def command(*arguments: str) -> list[str]:
 
 
 def migrate(site: Site) -> None:
-    """Bring Airflow's metadata database to the installed version. Takes seconds, so it is skipped where it was done."""
+    """Bring Airflow's metadata database to the installed version, and let the observer read what it may."""
+    _migrate(site)
+    airflow_records.grant(site.dsn("airflow"))
+
+
+def _migrate(site: Site) -> None:
+    """Takes seconds, so it is skipped where it was done."""
     stamp = airflow_config.home(site) / "migrated"
     version = importlib.metadata.version("apache-airflow-core")
     revision = _revision(site)

@@ -18,9 +18,11 @@ from governance.embedded.site import ADDRESS, CHECKOUT, LOGINS, UI_USER, Site, p
 _CONNECTIONS = {
     "wellbe_source": "puller",
     "wellbe_warehouse": "pipeline",
+    "wellbe_warehouse_recorder": "recorder",
     "wellbe_warehouse_coordinator": "coordinator",
     "wellbe_warehouse_custodian": "custodian",
     "wellbe_warehouse_sequencer": "sequencer",
+    "wellbe_airflow": "observer",
 }
 """Airflow connection -> the role that it logs in as."""
 

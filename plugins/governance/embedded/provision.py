@@ -95,7 +95,7 @@ def note_logins(site: Site, policy: Policy) -> None:
 def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iterator[cursor]:
     """A transaction of the superuser's, which belongs to an entry of the run log where there is one.
 
-    The entries are appended by the pipelines' login: the superuser runs no function of somebody else's, who could have
+    The entries are appended by the recorder: the superuser runs no function of somebody else's, who could have
     written anything into it.
     """
     has_log = database == "governance" and _appended(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
@@ -109,7 +109,7 @@ def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iter
 def _appended(site: Site, entry: Entry) -> bool:
     """Whether this site has a run log already, to which the entry is appended then."""
     try:
-        opened = psycopg2.connect(site.dsn("pipeline"))
+        opened = psycopg2.connect(site.dsn("recorder"))
     except psycopg2.OperationalError:  # a site that is made just now: it may not log in yet
         return False
     with closing(opened) as connection, connection, connection.cursor() as c:

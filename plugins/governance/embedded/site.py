@@ -36,7 +36,7 @@ class Login:
 
 TAKEN_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
 """Roles of our database that the login `pipeline` takes, once the run log says so."""
-WORKING_LOGINS = ("pipeline", "custodian", "sequencer", "coordinator")
+WORKING_LOGINS = ("pipeline", "recorder", "custodian", "sequencer", "coordinator")
 """Logins of our database that steps work with."""
 
 LOGINS: Mapping[str, Login] = MappingProxyType(
@@ -46,6 +46,7 @@ LOGINS: Mapping[str, Login] = MappingProxyType(
         "puller": Login("source", "wellbe", "puller"),
         "postgres": Login("warehouse", "postgres", "postgres"),
         "airflow": Login("warehouse", "airflow", "airflow"),
+        "observer": Login("warehouse", "airflow", "observer"),
         **{
             role: Login("warehouse", "governance", role) for role in ("migrator", *WORKING_LOGINS, "analyst", "auditor")
         },

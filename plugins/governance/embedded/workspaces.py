@@ -30,6 +30,7 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
         clock=lambda: datetime.now(UTC),
         signers=lambda: Signers.load(site.signers_path),
         checkpoints=lambda: CheckpointFolder(site.checkpoints_path),
+        airflow_dsn=lambda: site.dsn("observer"),
     )
 
 

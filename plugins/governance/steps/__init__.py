@@ -4,10 +4,12 @@ Airflow, the command line and the tests each bring a `Workspace`; nothing here k
 """
 
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
+from governance.steps.reconciling import reconcile
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import pull
 from governance.steps.to_vault import validate
+from governance.steps.watching import watch
 from governance.steps.workspace import Hop, Workspace
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "missing_predecessor",
     "publish",
     "pull",
+    "reconcile",
     "rotate_key",
     "rotate_signing_key",
     "sequence",
     "validate",
+    "watch",
 ]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from governance import warehouse
+from governance import log_entries, warehouse
 from governance.errors import InputError, ProofError, RunLogError
 from governance.log_tree import LogTree, Sequenced
 from governance.log_verification import opened_notes
@@ -24,6 +24,9 @@ from governance.warehouse import Warehouse
 
 ROLE = "sequencer"
 CLAUSES = ("J2", "R1")
+SHOWN = 50
+"""Numbers of connections that an alarm names."""
+_EVER = datetime(2020, 1, 1, tzinfo=UTC)
 SETTLING = timedelta(minutes=2)
 """A connection opens before the entry that it appends is there."""
 
@@ -60,12 +63,15 @@ def rotate_signing_key(workspace: Workspace, run: Run) -> Checkpoint:
 
     Can be killed anywhere and done again. Raises RunLogError.
     """
-    signers = workspace.signers()
-    if len(signers.keys) == 1:
-        signers = signers.with_new_key().save()
-    _announce(workspace, "rotate_signing_key", run, {"verifier_key": str(signers.verifiers[-1])})
-    signed = checkpoint(workspace, run)
-    signers.newest_alone().save()
+    with _alone(workspace, run):
+        signers = workspace.signers()
+        later = signers.with_new_key() if len(signers.keys) == 1 else signers
+        # Announced before it is saved: a kill between the two leaves an announcement too many, never a key that signs
+        # unannounced.
+        _announce(workspace, "rotate_signing_key", run, {"verifier_key": str(later.verifiers[-1])})
+        later.save()
+        signed = checkpoint(workspace, run)
+        later.newest_alone().save()
     return signed
 
 
@@ -75,22 +81,35 @@ def acknowledge_restore(workspace: Workspace, reason: str, run: Run) -> Checkpoi
     The log says from what on it is lost; checkpoints of the earlier origin stay as they are, and stay unmet. Raises
     InputError when the log holds all that it held.
     """
-    signers = workspace.signers()
-    with LogTree.connected(workspace.warehouse_dsn(ROLE)) as tree:
-        held = _held(workspace, tree, signers.origin)
-        if held is None or _missing_of(tree, held) is None:
-            raise InputError("the log holds all that its last checkpoint says; there is nothing to acknowledge")
-        size = tree.size()
-    later = signers.of_origin(next_origin(signers.origin))
-    details = {
-        "lost_checkpoint": held.text.strip().replace("\n", " "),
-        "verifier_key": str(later.verifiers[-1]),
-        "new_origin": later.origin,
-    }
-    # Announced before it is saved: a kill between the two leaves an announcement too many, never an unannounced key.
-    _announce(workspace, "acknowledge_restore", run, details, reason=reason, measures={"size": size})
-    later.save()
-    return checkpoint(workspace, run)
+    if not reason.strip():
+        raise InputError("say what happened: the reason stands in the log for ever")
+    with _alone(workspace, run):
+        signers = workspace.signers()
+        with LogTree.connected(workspace.warehouse_dsn(ROLE)) as tree:
+            held = _held(workspace, tree, signers.origin)
+            if held is None or _missing_of(tree, held) is None:
+                raise InputError("the log holds all that its last checkpoint says; there is nothing to acknowledge")
+            size = tree.size()
+        later = signers.of_origin(next_origin(signers.origin))
+        details = {
+            "lost_checkpoint": held.text.strip().replace("\n", " "),
+            "verifier_key": str(later.verifiers[-1]),
+            "new_origin": later.origin,
+        }
+        # Announced before it is saved, as at a rotation.
+        _announce(workspace, "acknowledge_restore", run, details, reason=reason, measures={"size": size})
+        later.save()
+        return checkpoint(workspace, run)
+
+
+@contextmanager
+def _alone(workspace: Workspace, run: Run) -> Iterator[None]:
+    """Nobody else changes the keys meanwhile. Raises ContendedError."""
+    with (
+        warehouse.connect(workspace.warehouse_dsn(ROLE), "the run log") as connection,
+        connection.exclusive(Batch("run_log", "signing keys", run.run_id)),
+    ):
+        yield
 
 
 def _announce(workspace: Workspace, event: str, run: Run, details: dict[str, str], **facts: Any) -> None:
@@ -122,10 +141,15 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
 
 def _held(workspace: Workspace, tree: LogTree, origin: str) -> Checkpoint | None:
     """The largest checkpoint that was published, or signed here and perhaps not published."""
-    folder = workspace.checkpoints()
-    heads, unsound = opened_notes([*folder.notes(), *tree.checkpoints()], folder.verifiers())
+    folder, signed = workspace.checkpoints(), tree.checkpoints()
+    if signed:
+        folder.require_keys()
+    heads, unsound = opened_notes([*folder.notes(), *signed], folder.verifiers())
     if unsound:
-        raise RunLogError(f"{unsound[0]}: it was changed there, in {folder.path} or in audit.checkpoints")
+        raise RunLogError(
+            f"{unsound[0]}: it was changed, in {folder.path} or in audit.checkpoints, or a line of keys.txt there is "
+            "missing; compare both with what the auditor holds; nothing was signed"
+        )
     return max((head for head in heads if head.origin == origin), key=lambda head: head.size, default=None)
 
 
@@ -148,7 +172,11 @@ def _missing_of(tree: LogTree, held: Checkpoint) -> str | None:
     try:
         root = tree.hashes().hash_of(0, held.size)
     except ProofError as error:
-        return f"the tree of the run log is damaged ({error})"
+        raise RunLogError(
+            f"the tiles of the run log's tree are damaged ({error}), its entries may be whole: put table audit.tiles "
+            "back from a backup, and compare with `governance verify-log`; nothing was signed, and no restore is to be "
+            "acknowledged for it"
+        ) from None
     if root != held.root:
         return (
             f"the first {held.size} entries of the run log are not those of its last checkpoint: they were changed, or "
@@ -161,23 +189,32 @@ def _heartbeat(
     workspace: Workspace, recorded: Recorded, connection: Warehouse, tree: LogTree, held: Checkpoint | None
 ) -> None:
     """The entry that proves, later, that nothing else happened between it and the one before."""
-    minutes = float(workspace.policy.value("merge_delay_minutes"))
     until = workspace.clock() - SETTLING
-    since = until - timedelta(days=1)
-    unrecorded = tree.unrecorded_sessions(since, until)
-    late = tree.waiting(workspace.clock() - timedelta(minutes=minutes))
-    alarms = [f"R1 {late} entries waited longer than {minutes:g} minutes for their place"] if late else []
-    if not tree.is_noted():
-        alarms.append("J2 connections to the database are not noted: who read what cannot be held against the log")
-    if unrecorded:
-        shown = ", ".join(f"{number} of {login}" for number, login in unrecorded[:5])
-        alarms.append(f"J2 {len(unrecorded)} connections of the last day could read without an entry: {shown}")
+    last = log_entries.last_at(workspace.warehouse_dsn(ROLE), "heartbeat")
+    alarms = list(_alarms(workspace, tree, last - SETTLING if last else _EVER, until))
     details = {"last_checkpoint": held.text.strip().replace("\n", " ")} if held else {}
     entry = recorded.outcome_of(
         recorded.attempt.attempt_id, "heartbeat", Outcome.PASSED, alarms=alarms, details=details,
         measures={"last_size": held.size if held else 0},
     )  # fmt: skip
     connection.append(entry)
+
+
+def _alarms(workspace: Workspace, tree: LogTree, since: datetime, until: datetime) -> Iterator[str]:
+    """What is not as it should be with entries and connections, of the time since the last heartbeat."""
+    minutes = float(workspace.policy.value("merge_delay_minutes"))
+    if late := tree.waiting(workspace.clock() - timedelta(minutes=minutes)):
+        yield f"R1 {late} entries waited longer than {minutes:g} minutes for their place"
+    if unplaced := tree.unplaced():
+        yield f"R1 {unplaced} entries have no place and do not wait for one: somebody took them out of the queue"
+    if not tree.is_noted():
+        yield "J2 connections to the database are not noted: who read what cannot be held against the log"
+    if lost := tree.lost_sessions(since, until):
+        yield f"J2 {lost} connections were noted and are gone from audit.sessions: somebody removed them"
+    if unrecorded := tree.unrecorded_sessions(since, until):
+        shown = ", ".join(f"{number} of {login}" for number, login in unrecorded[-SHOWN:])
+        others = f" and {len(unrecorded) - SHOWN} before" if len(unrecorded) > SHOWN else ""
+        yield f"J2 {len(unrecorded)} connections could read without an entry: {shown}{others}"
 
 
 def _require_all_there(done: Sequenced) -> None:

@@ -33,6 +33,7 @@ class Workspace:
     clock: Callable[[], datetime]
     signers: Callable[[], Signers]
     checkpoints: Callable[[], CheckpointFolder]
+    airflow_dsn: Callable[[], str]  # of the observer, who reads Airflow's tables
     suites: Path = validation.SUITE_FOLDER
 
     def partition(self, dataset: str, key: str | None) -> Partition:
@@ -57,7 +58,7 @@ class Workspace:
         digests = Digests(self.policy.digest, digest, code_digest())
         texts = self.policy.texts | {digest: (f"suite {batch.dataset}", suite_text(suite))}
         attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
-        recorded = Recorded(attempt, dsn=self.warehouse_dsn(door.LOGIN), clock=self.clock, texts=texts)
+        recorded = Recorded(attempt, dsn=self.warehouse_dsn(door.RECORDER), clock=self.clock, texts=texts)
         with (
             recorded,
             door.lent(self, attempt, role, self._read_by(role, spec)) as lent,

@@ -1,6 +1,7 @@
 """Detectors of personal data in a text, for what must hold none: each a pattern and, where there is one, its checksum.
 
-A detector that cannot find is worse than none: `MUST_FIND` has a sample of each, which the tests look for first.
+What a person types as a reason stands in the run log for ever, so it is looked through before; the tests look through
+the whole log. A detector that cannot find is worse than none: `MUST_FIND` has a sample of each. Pure.
 """
 
 from __future__ import annotations

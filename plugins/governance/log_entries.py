@@ -1,0 +1,45 @@
+"""Questions to the entries of the run log that steps ask, as a role that may read it. An edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+
+from governance.database import translated
+from governance.sources import named_query
+
+CONNECT_SECONDS = 10
+LABEL = "the run log"
+
+
+def last_at(dsn: str, event: str) -> datetime | None:
+    """When the newest outcome of an event was written, or None."""
+    query = "SELECT max(written_at) FROM audit.run_log WHERE event = %(event)s AND phase = 'outcome'"
+    return _rows(dsn, query, {"event": event})[0][0]  # type: ignore[no-any-return]
+
+
+def tries(dsn: str, since: datetime) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Per attempt since an instant: its first entry, and the outcomes that it has."""
+    found = _rows(dsn, named_query("log/told_tries"), {"since": since})
+    return [(entry, tuple(outcomes or ())) for _, entry, outcomes in found]
+
+
+def last_alarm(dsn: str, name: str) -> dict[str, Any] | None:
+    """The newest entry about an alarm, raised or cleared, or None."""
+    found = _rows(dsn, named_query("log/last_alarm"), {"name": name})
+    return found[0][0] if found else None
+
+
+def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    with (
+        translated(LABEL),
+        closing(psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(query, values)
+        return list(cursor.fetchall())

@@ -1,0 +1,148 @@
+"""Watches: each looks at one thing, says in the run log when its alarm is raised or is over, and fails while it is on.
+
+A failing watch is what a data engineer sees in the UI, and what the notifier tells (clauses R1, B1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import psycopg2
+
+from governance import log_entries, sources, warehouse, watches
+from governance.database import translated
+from governance.errors import AlarmError, GapError
+from governance.log_tree import LogTree
+from governance.recording import code_digest, new_id
+from governance.run_log import Attempt, Batch, Digests, Outcome, Run
+from governance.sources import named_query
+from governance.steps.workspace import Workspace
+from governance.watches import PartitionState, Schedule
+
+LOG_ROLE, STATES_ROLE = "sequencer", "coordinator"
+RECENT = timedelta(days=7)
+"""Days of which rows at the source are counted again."""
+REMINDER = timedelta(days=1)
+"""Whoever is responsible is told anew of an alarm that stays."""
+
+
+def watch(workspace: Workspace, name: str, run: Run) -> None:
+    """One look of a watch. Raises AlarmError while there is something to see."""
+    alarms = list(_WATCHES[name](workspace))
+    dsn = workspace.warehouse_dsn(LOG_ROLE)
+    last = log_entries.last_alarm(dsn, name)
+    was_on = last is not None and last["details"]["state"] == "raised"
+    now = workspace.clock()
+    is_new = bool(alarms) and (last is None or not was_on or _is_other(last, alarms, now))
+    if is_new or (was_on and not alarms):
+        details = {"alarm": name, "state": "raised" if alarms else "cleared"}
+        batch = Batch("alarms", "all", run.run_id)
+        digests = Digests(workspace.policy.digest, None, code_digest())
+        attempt = Attempt(new_id(), "alarm", batch, run, digests, ("R1",))
+        with warehouse.connect(dsn, batch.label) as connection:
+            connection.append(
+                attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=now, alarms=alarms, details=details)
+            )
+    if alarms:
+        raise AlarmError(alarms, is_new=is_new)
+
+
+def _is_other(last: Mapping[str, Any], alarms: list[str], now: datetime) -> bool:
+    """Whether it is about something else than the last time, or that was long ago. What comes after the colon counts
+    hours and rows, and changes with every look."""
+    about = [alarm.partition(":")[0] for alarm in alarms]
+    was_about = [alarm.partition(":")[0] for alarm in last["alarms"]]
+    return about != was_about or datetime.fromisoformat(last["at"]) < now - REMINDER
+
+
+def _partitions(workspace: Workspace) -> Iterator[str]:
+    now = workspace.clock()
+    for schedule in _schedules(workspace):
+        states = _states(workspace, schedule)
+        yield from watches.missing_partitions(schedule, states, now)
+        yield from watches.late_partitions(schedule, states, now)
+        yield from watches.empty_partitions(schedule, states, now)
+
+
+def _quarantine_rate(workspace: Workspace) -> Iterator[str]:
+    jump = float(workspace.policy.value("quarantine_rate_jump"))
+    for schedule in _schedules(workspace):
+        yield from watches.quarantine_jumps(schedule, list(_states(workspace, schedule).values()), jump)
+
+
+def _oldest_row(workspace: Workspace) -> Iterator[str]:
+    now = workspace.clock()
+    limit = timedelta(hours=float(workspace.policy.value("unprocessed_hours")))
+    for schedule in _schedules(workspace):
+        states = _states(workspace, schedule)
+        days = [day for day in schedule.due_days(now, RECENT.days) if now > schedule.ended_at(day)]
+        at_source = _at_source(workspace, schedule, days)
+        yield from watches.oldest_unprocessed(schedule, states, at_source, now, limit)
+        yield from watches.late_rows(schedule, states, at_source)
+
+
+def _merge_delay(workspace: Workspace) -> Iterator[str]:
+    minutes = float(workspace.policy.value("merge_delay_minutes"))
+    with LogTree.connected(workspace.warehouse_dsn(LOG_ROLE)) as tree:
+        late = tree.waiting(workspace.clock() - timedelta(minutes=minutes))
+    if late:
+        yield (
+            f"R1 {late} entries of the run log wait longer than {minutes:g} minutes for their place; see DAG "
+            "run_log_sequencer"
+        )
+
+
+def _source_schema(workspace: Workspace) -> Iterator[str]:
+    with sources.snapshot(workspace.source_uri(), "the source's columns") as snapshot:
+        try:
+            sources.check_schema(snapshot.columns(), workspace.policy)
+        except GapError as gap:
+            yield f"A1 {gap}; the next pull of every dataset stops at it"
+
+
+_WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
+    {
+        "partitions": _partitions,
+        "quarantine_rate": _quarantine_rate,
+        "oldest_row": _oldest_row,
+        "merge_delay": _merge_delay,
+        "source_schema": _source_schema,
+    }
+)
+NAMES = tuple(_WATCHES)
+
+
+def _schedules(workspace: Workspace) -> Iterator[Schedule]:
+    policy = workspace.policy
+    due_after = timedelta(hours=float(policy.value("partition_due_hours")))
+    for dataset in policy.datasets:
+        yield Schedule(dataset, policy.first_partition(dataset), policy.time_zone, due_after)
+
+
+def _states(workspace: Workspace, schedule: Schedule) -> dict[date, PartitionState]:
+    root = workspace.policy.dataset(schedule.dataset).root
+    with (
+        translated("state of partitions"),
+        closing(psycopg2.connect(workspace.warehouse_dsn(STATES_ROLE), connect_timeout=10)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(named_query("partition_states"), {"dataset": schedule.dataset, "since": schedule.first})
+        return {
+            day: PartitionState(day, state, counts[root], accepted, quarantined, changed_at, released_at)
+            for day, state, counts, accepted, quarantined, changed_at, released_at in cursor.fetchall()
+        }
+
+
+def _at_source(workspace: Workspace, schedule: Schedule, days: list[date]) -> dict[date, int]:
+    root = workspace.policy.dataset(schedule.dataset).root
+    found = {}
+    with sources.snapshot(workspace.source_uri(), f"dataset {schedule.dataset}, rows of recent days") as snapshot:
+        for day in days:
+            partition = workspace.partition(schedule.dataset, day.isoformat())
+            found[day] = snapshot.counts(schedule.dataset, partition)[root]
+    return found

@@ -1,0 +1,144 @@
+"""What a data engineer is told of before users notice: partitions, rates, ages (clauses R1, B1). Pure.
+
+Each watch takes what is known and returns alarms, as sentences that name dataset, partition, count and next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from statistics import median
+from zoneinfo import ZoneInfo
+
+USUAL_PARTITIONS = 28
+"""How many settled partitions before one say what is usual."""
+FEWEST_PARTITIONS = 3
+"""With fewer there is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """How far one partition has come; counts are of the dataset's root table."""
+
+    day: date
+    state: str  # landed, settled
+    at_source: int
+    accepted: int | None
+    quarantined: int | None
+    changed_at: datetime
+    released_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the partitions of a dataset are due: so long after the end of their day in the time zone."""
+
+    dataset: str
+    first: date
+    time_zone: str
+    due_after: timedelta
+
+    def ended_at(self, day: date) -> datetime:
+        """The instant at which a partition's day ends."""
+        return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(self.time_zone))
+
+    def due_at(self, day: date) -> datetime:
+        """The instant by which a partition is to be released."""
+        return self.ended_at(day) + self.due_after
+
+    def due_days(self, now: datetime, at_most: int) -> list[date]:
+        """The newest days that are due by now, oldest first."""
+        last = (now - self.due_after).astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
+        days = [last - timedelta(days=back) for back in range(at_most)]
+        return [day for day in reversed(days) if day >= self.first]
+
+
+def missing_partitions(schedule: Schedule, states: Mapping[date, PartitionState], now: datetime) -> Iterator[str]:
+    """Days that are due and not released."""
+    days = schedule.due_days(now, 3650)
+    missing = [day for day in days if day not in states or states[day].released_at is None]
+    if missing:
+        hours = (now - schedule.due_at(missing[0])).total_seconds() / 3600
+        yield (
+            f"B1 dataset {schedule.dataset}, partition {missing[0]}: not released, due {hours:.0f} hours ago"
+            f"{f'; {len(missing)} partitions are missing' if len(missing) > 1 else ''}; see its run in Airflow, or "
+            f"`governance airflow backfill create --dag-id {schedule.dataset} --from-date {missing[0]} "
+            f"--to-date {missing[-1]}`"
+        )
+
+
+def late_partitions(schedule: Schedule, states: Mapping[date, PartitionState], now: datetime) -> Iterator[str]:
+    """Of the partitions that became due in the last day, those that were released, but late."""
+    for day in schedule.due_days(now, 2):
+        released_at = states[day].released_at if day in states else None
+        late = released_at - schedule.due_at(day) if released_at else timedelta()
+        if late > timedelta() and now - schedule.due_at(day) < timedelta(days=1):
+            yield (
+                f"B1 dataset {schedule.dataset}, partition {day}: released {late.total_seconds() / 3600:.1f} hours "
+                "late; `governance runs --partition` shows what took so long"
+            )
+
+
+def empty_partitions(schedule: Schedule, states: Mapping[date, PartitionState], now: datetime) -> Iterator[str]:
+    """The newest partition that is due, when the source held nothing for it and held rows for every one before."""
+    days = schedule.due_days(now, 1)
+    before = [s for day, s in sorted(states.items()) if days and day < days[-1]][-FEWEST_PARTITIONS:]
+    if not days or days[-1] not in states or len(before) < FEWEST_PARTITIONS:
+        return
+    if states[days[-1]].at_source == 0 and all(state.at_source for state in before):
+        yield (
+            f"B1 dataset {schedule.dataset}, partition {days[-1]}: the source holds no row of this day, and held "
+            f"{before[-1].at_source} of {before[-1].day}; find out whether its feed stands still"
+        )
+
+
+def quarantine_jumps(schedule: Schedule, states: Sequence[PartitionState], jump: float) -> Iterator[str]:
+    """The newest settled partition, when the share that was quarantined exceeds the usual one by more than `jump`."""
+    settled = [state for state in states if state.state == "settled" and state.at_source]
+    if len(settled) <= FEWEST_PARTITIONS:
+        return
+    *earlier, newest = settled[-USUAL_PARTITIONS - 1 :]
+    usual = median(_rate(state) for state in earlier)
+    if _rate(newest) > usual + jump:
+        yield (
+            f"A1 dataset {schedule.dataset}, partition {newest.day}: {newest.quarantined} of "
+            f"{(newest.accepted or 0) + (newest.quarantined or 0)} rows are quarantined ({_rate(newest):.1%}, usually "
+            f"{usual:.1%}); `governance quarantine list` says by which rule"
+        )
+
+
+def late_rows(
+    schedule: Schedule, states: Mapping[date, PartitionState], at_source: Mapping[date, int]
+) -> Iterator[str]:
+    """Partitions of which the source holds more rows now than when they were pulled."""
+    for day, count in sorted(at_source.items()):
+        pulled = states[day].at_source if day in states else None
+        if pulled is not None and count > pulled:
+            yield (
+                f"R1 dataset {schedule.dataset}, partition {day}: {count - pulled} rows came to the source after it "
+                "was pulled; clear its run from pull on, the next release carries them in"
+            )
+
+
+def oldest_unprocessed(
+    schedule: Schedule, states: Mapping[date, PartitionState], at_source: Mapping[date, int], now: datetime,
+    limit: timedelta,
+) -> Iterator[str]:  # fmt: skip
+    """The oldest day that has rows and is not settled, when it ended longer ago than the limit."""
+    waiting = [
+        day
+        for day, count in sorted(at_source.items())
+        if count and not (day in states and states[day].state == "settled") and now - schedule.ended_at(day) > limit
+    ]
+    if waiting:
+        age = now - schedule.ended_at(waiting[0])
+        yield (
+            f"R1 dataset {schedule.dataset}, partition {waiting[0]}: {at_source[waiting[0]]} rows wait for "
+            f"{age.total_seconds() / 3600:.0f} hours to be validated; see its run in Airflow"
+        )
+
+
+def _rate(state: PartitionState) -> float:
+    rows = (state.accepted or 0) + (state.quarantined or 0)
+    return (state.quarantined or 0) / rows if rows else 0.0

@@ -1,0 +1,139 @@
+"""When a watch speaks: both sides of every threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from governance import watches
+from governance.watches import PartitionState, Schedule
+
+pytestmark = [pytest.mark.clause("R1"), pytest.mark.clause("B1")]
+
+FIRST = date(2026, 3, 1)
+SCHEDULE = Schedule("visits", FIRST, "Europe/Stockholm", timedelta(hours=6))
+DUE = datetime(2026, 3, 11, 5, tzinfo=UTC)  # six in the morning in Stockholm: the 10th is due
+
+
+def state(
+    day: date, at_source: int = 100, quarantined: int = 0, released_at: datetime | None = DUE, kind: str = "settled"
+) -> PartitionState:
+    return PartitionState(day, kind, at_source, at_source - quarantined, quarantined, DUE, released_at)
+
+
+def days(until: date, **facts: object) -> dict[date, PartitionState]:
+    """Every day from the first on."""
+    count = (until - FIRST).days + 1
+    return {day: state(day, **facts) for day in (FIRST + timedelta(days=n) for n in range(count))}  # type: ignore[arg-type]
+
+
+def one(found: Iterator[str]) -> str:
+    (alarm,) = found
+    return alarm
+
+
+# -- partitions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("now", "is_on"), [(DUE - timedelta(seconds=1), False), (DUE, True)])
+def test_a_partition_is_missing_from_the_hour_on_at_which_it_is_due(now: datetime, *, is_on: bool) -> None:
+    assert bool(list(watches.missing_partitions(SCHEDULE, days(date(2026, 3, 9)), now))) == is_on
+
+
+def test_a_missing_partition_is_named_with_how_many_there_are_and_what_to_do() -> None:
+    states = days(date(2026, 3, 10))
+    del states[date(2026, 3, 4)], states[date(2026, 3, 7)]
+    said = one(watches.missing_partitions(SCHEDULE, states, DUE))
+    assert said.startswith("B1 dataset visits, partition 2026-03-04: not released, due 144 hours ago")
+    assert "2 partitions are missing" in said
+    assert "--from-date 2026-03-04 --to-date 2026-03-07" in said
+
+
+def test_a_partition_that_was_settled_and_not_released_is_missing() -> None:
+    states = days(date(2026, 3, 10)) | {date(2026, 3, 10): state(date(2026, 3, 10), released_at=None)}
+    assert one(watches.missing_partitions(SCHEDULE, states, DUE)).startswith("B1 dataset visits, partition 2026-03-10:")
+
+
+def test_nothing_is_missing_from_before_the_first_partition() -> None:
+    assert not list(watches.missing_partitions(SCHEDULE, {}, datetime(2026, 3, 2, 4, 59, tzinfo=UTC)))
+    assert one(watches.missing_partitions(SCHEDULE, {}, datetime(2026, 3, 2, 5, tzinfo=UTC)))
+
+
+def test_the_hour_is_of_the_time_zone_also_when_the_clocks_change() -> None:
+    states = days(date(2026, 3, 28))
+    summer = datetime(2026, 3, 30, 4, tzinfo=UTC)  # six in the morning, an hour earlier than the day before
+    assert one(watches.missing_partitions(SCHEDULE, states, summer))
+    assert not list(watches.missing_partitions(SCHEDULE, states, summer - timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize(
+    ("released_at", "now", "is_on"),
+    [
+        (DUE, DUE, False),
+        (DUE + timedelta(minutes=6), DUE + timedelta(hours=1), True),
+        (DUE + timedelta(minutes=6), DUE + timedelta(days=1), False),  # said for a day
+    ],
+)
+def test_a_late_partition_is_told_for_a_day(released_at: datetime, now: datetime, *, is_on: bool) -> None:
+    states = days(date(2026, 3, 11)) | {date(2026, 3, 10): state(date(2026, 3, 10), released_at=released_at)}
+    assert bool(list(watches.late_partitions(SCHEDULE, states, now))) == is_on
+    if is_on:
+        assert "released 0.1 hours late" in one(watches.late_partitions(SCHEDULE, states, now))
+
+
+def test_an_empty_day_is_an_alarm_where_the_days_before_had_rows() -> None:
+    states = days(date(2026, 3, 10)) | {date(2026, 3, 10): state(date(2026, 3, 10), at_source=0)}
+    assert "holds no row of this day, and held 100" in one(watches.empty_partitions(SCHEDULE, states, DUE))
+    assert not list(watches.empty_partitions(SCHEDULE, days(date(2026, 3, 10)), DUE))
+    states[date(2026, 3, 8)] = state(date(2026, 3, 8), at_source=0)  # empty days are usual here
+    assert not list(watches.empty_partitions(SCHEDULE, states, DUE))
+    new = {date(2026, 3, 10): state(date(2026, 3, 10), at_source=0)}
+    assert not list(watches.empty_partitions(SCHEDULE, new, DUE))
+
+
+# -- rates -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("quarantined", "is_on"), [(7, False), (8, True)])
+def test_a_jump_of_the_quarantine_rate_is_against_what_is_usual(quarantined: int, *, is_on: bool) -> None:
+    usual = list(days(date(2026, 3, 9), quarantined=2).values())
+    found = list(watches.quarantine_jumps(SCHEDULE, [*usual, state(date(2026, 3, 10), quarantined=quarantined)], 0.05))
+    assert bool(found) == is_on
+    if is_on:
+        assert "8 of 100 rows are quarantined (8.0%, usually 2.0%)" in found[0]
+
+
+def test_with_too_few_days_nothing_is_usual() -> None:
+    states = list(days(date(2026, 3, 3)).values())
+    assert not list(watches.quarantine_jumps(SCHEDULE, [*states[:-1], state(date(2026, 3, 3), quarantined=100)], 0.05))
+    assert list(watches.quarantine_jumps(SCHEDULE, [*states, state(date(2026, 3, 4), quarantined=100)], 0.05))
+
+
+def test_empty_days_say_nothing_of_the_rate() -> None:
+    states = [*days(date(2026, 3, 9)).values(), state(date(2026, 3, 10), at_source=0)]
+    assert not list(watches.quarantine_jumps(SCHEDULE, states, 0.05))
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_came_after_the_pull_are_counted() -> None:
+    states, day = days(date(2026, 3, 10)), date(2026, 3, 8)
+    assert not list(watches.late_rows(SCHEDULE, states, {day: 100}))
+    assert "3 rows came to the source after it was pulled" in one(watches.late_rows(SCHEDULE, states, {day: 103}))
+    assert not list(watches.late_rows(SCHEDULE, {}, {day: 103}))  # not pulled yet: another watch's business
+
+
+@pytest.mark.parametrize(("hours", "is_on"), [(12, False), (13, True)])
+def test_the_oldest_day_with_rows_that_is_not_settled_is_an_alarm_after_the_limit(hours: int, *, is_on: bool) -> None:
+    day, limit = date(2026, 3, 10), timedelta(hours=12)
+    now = SCHEDULE.ended_at(day) + timedelta(hours=hours)
+    landed = {day: state(day, kind="landed", released_at=None)}
+    for states in ({}, landed):
+        found = list(watches.oldest_unprocessed(SCHEDULE, states, {day: 7, FIRST: 0}, now, limit))
+        assert bool(found) == is_on
+        if is_on:
+            assert "partition 2026-03-10: 7 rows wait for 13 hours" in found[0]
+    assert not list(watches.oldest_unprocessed(SCHEDULE, {day: state(day)}, {day: 7}, now, limit))
