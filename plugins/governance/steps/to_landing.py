@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from governance import sources
-from governance.errors import ConservationError, PolicyError
+from governance.errors import ConservationError, GovernanceError, PolicyError, shown
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 
@@ -24,11 +24,11 @@ def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch
     Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError; nothing
     is kept then.
     """
-    batch = Batch(dataset, key or "none", run.run_id)
+    batch = Batch(dataset, shown(key or "none"), run.run_id)
     with workspace.hop("pull", "loader", batch, run) as hop:
         partition = hop.partition
         with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
-            sources.check_schema(snapshot.columns(), workspace.policy)
+            sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
             landing = _Landing(hop, snapshot.counts(dataset, partition))
             tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
             hop.warehouse.land(batch, partition.day, tables, summary=landing)
@@ -55,6 +55,7 @@ class _Landing:
         parameters = Parameters(policy.value("coordinate_grid_degrees"), self.hop.spec.parameters)
         self.landed_counts[table] = self.dropped[table] = 0
         for rows in snapshot.batches(table, self.hop.partition):
+            self._require_keys(table, rows)
             timely = self._within_terms(table, spec.term, rows) if spec.term else rows
             kept = self._without_erased(table, spec.erased_with, timely, keys)
             self.landed_counts[table] += kept.num_rows
@@ -97,6 +98,15 @@ class _Landing:
             conservation=conservation.terms(),
             alarms=alarms,
         )
+
+    def _require_keys(self, table: str, rows: pa.RecordBatch) -> None:
+        unnamed = rows["row_key"].null_count
+        if unnamed:  # a row that has no name can neither be bound to its ciphertexts nor be listed in quarantine
+            columns = ", ".join(self.hop.spec.landed[table].columns["row_key"].origin)
+            raise GovernanceError(
+                f"{self.hop.batch.label}, table {table}: {unnamed} rows have no key (NULL in {columns}); nothing was "
+                f"kept; give them their key at the source and run the partition again"
+            )
 
     def _within_terms(self, table: str, holder: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         from governance.pulling import within_terms
