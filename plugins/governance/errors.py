@@ -35,7 +35,7 @@ LONGEST_NAME = 80  # characters; a name in PostgreSQL has at most 63 bytes
 
 
 def shown(name: str) -> str:
-    r"""A name that somebody else gave, as a message may hold it: cut when it is long, and without what a terminal obeys.
+    r"""A name that somebody else gave, as a message may hold it: cut when long, and without what a terminal obeys.
 
     >>> shown("loyalty_tier"), shown("a\x1b[2J\u202eb\n"), len(shown("x" * 10_000))
     ('loyalty_tier', 'a\\x1b[2J\\u202eb\\n', 83)
