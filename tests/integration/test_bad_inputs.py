@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 import builders
-from aftermath import LANDED, content, entries, terms, through
+from aftermath import LANDED, content, entries, governance, terms, through
 from bad_rows import MARK, MEGABYTES, UNCHANGED, BadRow, is_refused, kept_as, long_texts, texts
 from bad_values import VALUES
 from builders import DAY, NOW, World
@@ -206,6 +207,22 @@ def test_what_the_store_once_refused_to_be_null_is_held_back_when_it_is(
             world.execute(constraint.format(*case.place.split("."), "SET"))
     held = builders.read(site, "SELECT row_key, rules FROM quarantine.rows")
     assert {key: set(rules) for key, rules in held} == keys
+
+
+@pytest.mark.parametrize("is_terminal", (True, False), ids=("a terminal", "a file"))
+def test_what_a_person_reads_on_a_terminal_cannot_command_it(
+    is_terminal: bool, here: Site, world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in texts() if (case.place, case.kind) == ("clients.country_code", "terminal escapes"))
+    case.plant(world)
+    through(builders.workspace(here), "bookings", KEY)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    column = ("vault.bookings", "client_country_code")
+    assert governance("read", "--role", "publisher", "--why", "a test of this", *column) == 0
+    said = capsys.readouterr().out
+    assert (case.value in said) is not is_terminal
+    assert said.replace("\n", "").isprintable() is is_terminal
+    assert MARK in said
 
 
 # -- texts of ten megabytes --------------------------------------------------------------------------------------------
