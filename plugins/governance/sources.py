@@ -57,6 +57,11 @@ class Snapshot:
         table = self._table(named_query(f"count_{dataset}"), partition)
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
+    def unreached(self, dataset: str) -> dict[str, int]:
+        """Rows per partitioned table that are recorded ahead of the source's clock, or before all days."""
+        table = self._table(named_query(f"unreached_{dataset}"))
+        return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
+
     def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
         """The rows of the partition for a landed table, streamed.
 

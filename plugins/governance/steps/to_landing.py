@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from governance import sources
 from governance.errors import ConservationError, GovernanceError, PolicyError, shown
+from governance.partitions import Partition
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from governance.encryption import RowKeys
     from governance.keys import Keys
+
+
+LATE_DAYS = 7
+"""How many partitions before this one are looked at for rows that came late."""
 
 
 def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch:
@@ -29,11 +35,34 @@ def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch
         partition = hop.partition
         with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
             sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
-            landing = _Landing(hop, snapshot.counts(dataset, partition))
+            landing = _Landing(hop, snapshot.counts(dataset, partition), _missed(hop, snapshot))
             tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
             hop.warehouse.land(batch, partition.day, tables, summary=landing)
     counts = {f"{table}_pulled": rows for table, rows in landing.landed_counts.items()}
     return replace(batch, counts={**counts, **landing.refused})
+
+
+def _missed(hop: Hop, snapshot: sources.Snapshot) -> list[str]:
+    """Alarms about rows that no pull has brought: they came after their partition's, or are recorded in no day yet."""
+    dataset, today = hop.batch.dataset, hop.partition
+    alarms = [
+        f"R1 {rows} rows of {table} are recorded at no instant that has been, so no partition brings them; "
+        f"correct recorded_at at the source"
+        for table, rows in snapshot.unreached(dataset).items()
+        if rows
+    ]
+    for back in range(1, min(LATE_DAYS, today.day.toordinal() - 1) + 1):
+        partition = Partition(today.day - timedelta(days=back), today.time_zone)
+        pulled = hop.warehouse.landed_batch(dataset, partition.day)
+        late = {} if pulled is None else snapshot.counts(dataset, partition)
+        for table, rows in late.items():
+            more = rows - pulled.source_counts.get(table, 0) if pulled else 0
+            if more > 0:
+                alarms.append(
+                    f"R1 partition {partition.key}: {more} rows of {table} came to the source after it was pulled; "
+                    f"bring them with `governance quarantine replay --dataset {dataset} --partition {partition.key}`"
+                )
+    return alarms
 
 
 @dataclass
@@ -42,6 +71,7 @@ class _Landing:
 
     hop: Hop
     source_counts: dict[str, int]
+    missed: list[str]
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
@@ -88,7 +118,7 @@ class _Landing:
             dropped_by_tombstone=self.dropped[root],
             pulled=self.landed_counts[root],
         )
-        alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()]
+        alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()] + self.missed
         return self.hop.recorded.outcome(
             Outcome.PASSED if any(self.landed_counts.values()) else Outcome.NO_DATA,
             counts={f"{table}_at_source": n for table, n in self.source_counts.items()}
