@@ -209,6 +209,7 @@ def many_views(world: World, day: date, first: int, count: int) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_day_with_a_hundred_times_the_rows_loses_and_doubles_none(site: Site, world: World, space: Workspace) -> None:
     many_views(world, DAY, 1, USUAL)
     many_views(world, DAY + timedelta(days=1), 1 + USUAL, USUAL * TIMES)

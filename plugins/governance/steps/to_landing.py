@@ -54,9 +54,10 @@ def _missed(hop: Hop, snapshot: sources.Snapshot) -> list[str]:
     for back in range(1, min(LATE_DAYS, today.day.toordinal() - 1) + 1):
         partition = Partition(today.day - timedelta(days=back), today.time_zone)
         pulled = hop.warehouse.landed_batch(dataset, partition.day)
-        late = {} if pulled is None else snapshot.counts(dataset, partition)
-        for table, rows in late.items():
-            more = rows - pulled.source_counts.get(table, 0) if pulled else 0
+        if pulled is None:
+            continue
+        for table, rows in snapshot.counts(dataset, partition).items():
+            more = rows - pulled.source_counts.get(table, 0)
             if more > 0:
                 alarms.append(
                     f"R1 partition {partition.key}: {more} rows of {table} came to the source after it was pulled; "
