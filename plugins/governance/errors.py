@@ -33,6 +33,19 @@ def is_lasting(sqlstate: str | None) -> bool:
     return (sqlstate or "")[:2] in ("0A", "22", "42")
 
 
+LONGEST_NAME = 80  # characters; a name in PostgreSQL has at most 63 bytes
+
+
+def shown(name: str, longest: int = LONGEST_NAME) -> str:
+    r"""A name that somebody else gave, as a message may hold it: cut when long, and without what a terminal obeys.
+
+    >>> shown("loyalty_tier"), shown("a\x1b[2J\u202eb\n"), len(shown("x" * 10_000))
+    ('loyalty_tier', 'a\\x1b[2J\\u202eb\\n', 83)
+    """
+    cut = name if len(name) <= longest else f"{name[:longest]}..."
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in cut)
+
+
 class PolicyError(GovernanceError):
     """The policy files are not valid, or ask for what cannot be."""
 

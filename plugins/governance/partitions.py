@@ -63,8 +63,7 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
         raise PartitionError(
             f"dataset {dataset}, partition {key}: before the dataset's first partition {first}, which policy sets"
         )
-    if partition.end > now:
-        raise PartitionError(
-            f"dataset {dataset}, partition {key}: not over yet; it ends at {partition.end:%Y-%m-%d %H:%M} UTC"
-        )
+    if day == date.max or partition.end > now:  # no day follows the last one, so nothing can say when that ends
+        ends = "never" if day == date.max else f"at {partition.end:%Y-%m-%d %H:%M} UTC"
+        raise PartitionError(f"dataset {dataset}, partition {key}: not over yet; it ends {ends}")
     return partition

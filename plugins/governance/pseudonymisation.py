@@ -5,9 +5,9 @@ A token is 32 hexadecimal digits: the first 128 bits of HMAC-SHA256 over
 
     'governance token 1' 00 domain 00 type value
 
-with type 'i' (integer, decimal digits) or 's' (text, NFC, UTF-8). The domain keeps a session from ever having the token
-of a device with the same name. 128 bits: among 10^12 distinct values the chance of any two sharing a token is below
-10^-14.
+with type 'i' (integer, decimal digits) or 's' (text, NFC up to 1,024 characters, UTF-8). The domain keeps a session
+from ever having the token of a device with the same name. 128 bits: among 10^12 distinct values the chance of any two
+sharing a token is below 10^-14.
 
 This is pseudonymisation, not anonymisation (GDPR article 4(5)): who holds the key can test a guess, and identifiers are
 easily guessed; tokens link everything that one person did under one key; equal values stay visibly equal. How long a
@@ -30,6 +30,9 @@ from governance.key import DataKey
 
 DOMAINS = frozenset({"device", "session", "visitor"})
 TOKEN_BYTES = 16
+LONGEST_NORMALISED = 1024
+"""Characters. A longer value stands as it is: putting a long run of combining marks in order takes quadratic time, and
+a client may write what a client likes."""
 
 
 def tokens(values: pa.Array, *, key: DataKey, domain: str) -> pa.Array:
@@ -94,8 +97,12 @@ def _canonical(distinct: pa.Array) -> list[bytes]:
     if pa.types.is_integer(kind):
         return [b"i%d" % value for value in distinct.to_pylist()]
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return [b"s" + unicodedata.normalize("NFC", value).encode() for value in distinct.to_pylist()]
+        return [b"s" + _normalised(value).encode() for value in distinct.to_pylist()]
     raise GovernanceError(f"tokens: values of type {kind} have no canonical form; pass text or integers")
+
+
+def _normalised(value: str) -> str:
+    return unicodedata.normalize("NFC", value) if len(value) <= LONGEST_NORMALISED else value
 
 
 def _hmac_sha256(secret: bytes, head: bytes) -> Callable[[bytes], bytes]:

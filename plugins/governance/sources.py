@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import sql
 
 from governance.datasets import Treatment
-from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting
+from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting, shown
 from governance.partitions import Partition
 from governance.policy import Policy
 
@@ -55,6 +55,11 @@ class Snapshot:
     def counts(self, dataset: str, partition: Partition) -> dict[str, int]:
         """Rows per landed table that the source holds for the partition."""
         table = self._table(named_query(f"count_{dataset}"), partition)
+        return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
+
+    def unreached(self, dataset: str) -> dict[str, int]:
+        """Rows per partitioned table that are recorded ahead of the source's clock, or before all days."""
+        table = self._table(named_query(f"unreached_{dataset}"))
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
     def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
@@ -134,8 +139,8 @@ def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
             connection.close()
 
 
-def check_schema(found: Columns, policy: Policy) -> None:
-    """Compare the source's live columns with those that policy declares.
+def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -> None:
+    """Compare the source's live columns with those that policy declares; `label` says whose batch it stops.
 
     Raises GapError naming every undeclared, missing or retyped column: an unknown column is never ignored (E15, E16).
     """
@@ -147,17 +152,18 @@ def check_schema(found: Columns, policy: Policy) -> None:
     for table in sorted(found.keys() | declared.keys()):
         live, known = found.get(table, {}), declared.get(table, {})
         for name in sorted(live.keys() | known.keys()):
+            place = f"{shown(table)}.{shown(name)}"
             if name not in known:
-                problems.append(f"{table}.{name} is not declared")
+                problems.append(f"{place} is not declared")
             elif name not in live:
-                problems.append(f"{table}.{name} is declared but missing")
+                problems.append(f"{place} is declared but missing")
             elif live[name] != known[name]:
-                problems.append(f"{table}.{name} is {live[name]}, declared {known[name]}")
+                problems.append(f"{place} is {shown(live[name])}, declared {known[name]}")
     if problems:
         raise GapError(
-            f"the source and the policy disagree about {len(problems)} columns: {'; '.join(problems[:10])}"
-            f"{' ...' if len(problems) > 10 else ''}; "
-            f"declare category, purpose and treatment in policies/, or mend the source"
+            f"{label}: the source and the policy disagree about {len(problems)} columns: {'; '.join(problems[:10])}"
+            f"{' ...' if len(problems) > 10 else ''}; nothing was pulled; "
+            f"declare category, purpose and treatment in policies/, or mend the source, and run the partition again"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from governance.errors import GovernanceError
 from governance.key import DataKey
-from governance.pseudonymisation import DOMAINS, key_tokens, tokens, visitor_tokens
+from governance.pseudonymisation import DOMAINS, LONGEST_NORMALISED, key_tokens, tokens, visitor_tokens
 
 KEY = DataKey(bytes(16), "visitor_day", bytes(range(32)))
 
@@ -145,3 +145,16 @@ def test_visitors_of_chunked_columns_keep_their_place() -> None:
     session = texts("s", "s", None)
     found = visitor_tokens(chunked, session, none, none, key=KEY).to_pylist()
     assert found == [visitor("d", None, None, None), visitor(None, "s", None, None), None]
+
+
+def test_a_text_is_normalised_up_to_its_longest_and_stands_as_it_is_beyond() -> None:
+    composed, decomposed = "\u00e9", "e\u0301"
+    for padding, is_same in ((LONGEST_NORMALISED - 2, True), (LONGEST_NORMALISED - 1, False)):
+        pad = "x" * padding
+        assert (token(pad + composed) == token(pad + decomposed)) is is_same
+
+
+def test_a_million_combining_marks_out_of_order_hold_up_nobody() -> None:
+    # To put them in order would take half an hour.
+    marks = "e" + "\u0301\u0316" * 500_000
+    assert token(marks) != token(marks + "\u0301")

@@ -8,6 +8,7 @@ import argparse
 import csv
 import re
 import sys
+from typing import Any
 
 from psycopg2 import sql
 
@@ -15,7 +16,7 @@ from governance.commands.reading import lent, reason
 from governance.embedded import site as sites
 from governance.embedded.cli import say
 from governance.embedded.site import TAKEN_ROLES
-from governance.errors import GovernanceError, InputError, SiteError
+from governance.errors import GovernanceError, InputError, SiteError, shown
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ZONES = ("landing", "vault", "quarantine")
@@ -61,7 +62,15 @@ def _run(arguments: argparse.Namespace) -> int:
         ) from None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(arguments.columns)
-    writer.writerows([f"\\x{bytes(v).hex()}" if isinstance(v, memoryview) else v for v in row] for row in found)
-    if sys.stdout.isatty():
+    is_terminal = sys.stdout.isatty()
+    writer.writerows([_printed(value, is_terminal) for value in row] for row in found)
+    if is_terminal:
         say(f"{len(found)} rows; the run log has the read: `governance runs --reads`")
     return 0
+
+
+def _printed(value: Any, is_terminal: bool) -> Any:
+    """A value for CSV: bytes in hexadecimal digits, and on a terminal a text without what that would obey."""
+    if isinstance(value, memoryview):
+        return f"\\x{bytes(value).hex()}"
+    return shown(value, len(value)) if is_terminal and isinstance(value, str) else value

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from governance.errors import InputError
+
 # What loads numpy and Arrow is imported where it is used, so that `governance --help` answers at once.
 if TYPE_CHECKING:
     from governance.sample.load import Loaded
 
 _TROUBLES = "planted_troubles"
+_EARLIEST_YEAR = 2001
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +71,8 @@ def _dsn() -> str:
 
 def _until(arguments: argparse.Namespace, now: datetime) -> date:
     yesterday = now.astimezone(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
+    if arguments.until is not None and arguments.until.year < _EARLIEST_YEAR:
+        raise InputError(f"A sample begins in {_EARLIEST_YEAR} or later: give a later --until.")
     return yesterday if arguments.until is None else arguments.until
 
 

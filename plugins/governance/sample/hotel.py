@@ -106,10 +106,11 @@ def _dates(days: Iterator[date]) -> Dates:
 
 def _header(path: Path, line: bytes | None) -> list[str]:
     try:
-        names = [name.strip() for name in next(csv.reader([text_of(line).removeprefix("\ufeff")]))]
+        names = [name.strip() for name in next(csv.reader([text_of(line)]))]
     except (MalformedLineError, csv.Error, StopIteration) as error:
         raise InputError(
-            f"{path}: the first line is no header of a CSV file. Give the hotel bookings as published."
+            f"{path}: the first line is no header of a CSV file in UTF-8. Give the hotel bookings as published, "
+            f"plain or gzip; nothing was loaded."
         ) from error
     missing = [name for name in COLUMNS if names.count(name) != 1]
     if missing:
@@ -153,7 +154,7 @@ def _parsed(names: list[str], text: str) -> _Line:
 
 def _number(text: str, least: int, most: int) -> int:
     try:
-        number = int(text)
+        number = int(text.replace("_", " "))  # Python would read 1_0 as ten
     except ValueError as error:
         raise MalformedLineError("bad number") from error
     if not least <= number <= most:
@@ -168,7 +169,7 @@ def _people(text: str) -> int:
 
 def _rate(text: str) -> float:
     try:
-        rate = float(text)
+        rate = float(text.replace("_", " "))
     except ValueError as error:
         raise MalformedLineError("bad number") from error
     if not abs(rate) < 1e9:  # infinite and not-a-number too

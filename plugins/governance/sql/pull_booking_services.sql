@@ -8,7 +8,7 @@ SELECT
     s.provider_id AS "booking_services.provider_id",
     CASE
         WHEN p.provider_id IS NULL THEN 'unknown'
-        WHEN p.kind <> s.kind THEN 'other_kind'
+        WHEN (p.kind = s.kind) IS NOT TRUE THEN 'other_kind'
         WHEN p.active_from > (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date THEN 'not_started'
         WHEN p.active_until < (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date THEN 'ended'
         ELSE 'active'

@@ -1,5 +1,5 @@
 -- Everyone on the booking versions recorded in the partition, with the best guardian consent known at its end: a given and verified one before
--- any other, the earliest of those. Instants outside years 1 to 9999 are unknown.
+-- any other, the earliest of those. Days and instants outside years 1 to 9999 are unknown.
 SELECT
     t.booking_id || '/' || t.version || '/' || t.traveller_no AS row_key,
     t.booking_id || '/' || t.version AS root_key,
@@ -9,7 +9,7 @@ SELECT
     t.role AS "booking_travellers.role",
     t.given_name AS "booking_travellers.given_name",
     t.family_name AS "booking_travellers.family_name",
-    t.birth_date AS "booking_travellers.birth_date",
+    CASE WHEN t.birth_date BETWEEN '0001-01-01' AND '9999-12-31' THEN t.birth_date END AS "booking_travellers.birth_date",
     b.booked_at AS "bookings.booked_at",
     (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date AS booked_date,
     b.service_date AS "bookings.service_date",

@@ -50,7 +50,9 @@ FROM (
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
 ) b
 LEFT JOIN LATERAL (
-    SELECT c.version, c.given_name, c.family_name, c.email, c.phone, c.skype, c.birth_date, c.country_code, c.postcode
+    SELECT
+        c.version, c.given_name, c.family_name, c.email, c.phone, c.skype, c.country_code, c.postcode,
+        CASE WHEN c.birth_date BETWEEN '0001-01-01' AND '9999-12-31' THEN c.birth_date END AS birth_date
     FROM wellbe.clients c
     WHERE c.client_id = b.client_id AND c.recorded_at < current_setting('governance.partition_end')::timestamptz
     ORDER BY c.version DESC, c.recorded_at DESC LIMIT 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from governance import sources
-from governance.errors import ConservationError, PolicyError
+from governance.errors import ConservationError, GovernanceError, PolicyError, shown
+from governance.partitions import Partition
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 
@@ -18,22 +20,50 @@ if TYPE_CHECKING:
     from governance.keys import Keys
 
 
+LATE_DAYS = 7
+"""How many partitions before this one are looked at for rows that came late."""
+
+
 def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch:
     """Bring one partition from the source into landing: encrypted, tokenised, measured, counted.
 
     Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError; nothing
     is kept then.
     """
-    batch = Batch(dataset, key or "none", run.run_id)
+    batch = Batch(dataset, shown(key or "none"), run.run_id)
     with workspace.hop("pull", "loader", batch, run) as hop:
         partition = hop.partition
         with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
-            sources.check_schema(snapshot.columns(), workspace.policy)
-            landing = _Landing(hop, snapshot.counts(dataset, partition))
+            sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
+            landing = _Landing(hop, snapshot.counts(dataset, partition), _missed(hop, snapshot))
             tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
             hop.warehouse.land(batch, partition.day, tables, summary=landing)
     counts = {f"{table}_pulled": rows for table, rows in landing.landed_counts.items()}
     return replace(batch, counts={**counts, **landing.refused})
+
+
+def _missed(hop: Hop, snapshot: sources.Snapshot) -> list[str]:
+    """Alarms about rows that no pull has brought: they came after their partition's, or are recorded in no day yet."""
+    dataset, today = hop.batch.dataset, hop.partition
+    alarms = [
+        f"R1 {rows} rows of {table} are recorded at no instant that has been, so no partition brings them; "
+        f"correct recorded_at at the source"
+        for table, rows in snapshot.unreached(dataset).items()
+        if rows
+    ]
+    for back in range(1, min(LATE_DAYS, today.day.toordinal() - 1) + 1):
+        partition = Partition(today.day - timedelta(days=back), today.time_zone)
+        pulled = hop.warehouse.landed_batch(dataset, partition.day)
+        if pulled is None:
+            continue
+        for table, rows in snapshot.counts(dataset, partition).items():
+            more = rows - pulled.source_counts.get(table, 0)
+            if more > 0:
+                alarms.append(
+                    f"R1 partition {partition.key}: {more} rows of {table} came to the source after it was pulled; "
+                    f"bring them with `governance quarantine replay --dataset {dataset} --partition {partition.key}`"
+                )
+    return alarms
 
 
 @dataclass
@@ -42,6 +72,7 @@ class _Landing:
 
     hop: Hop
     source_counts: dict[str, int]
+    missed: list[str]
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
@@ -55,6 +86,7 @@ class _Landing:
         parameters = Parameters(policy.value("coordinate_grid_degrees"), self.hop.spec.parameters)
         self.landed_counts[table] = self.dropped[table] = 0
         for rows in snapshot.batches(table, self.hop.partition):
+            self._require_keys(table, rows)
             timely = self._within_terms(table, spec.term, rows) if spec.term else rows
             kept = self._without_erased(table, spec.erased_with, timely, keys)
             self.landed_counts[table] += kept.num_rows
@@ -87,7 +119,7 @@ class _Landing:
             dropped_by_tombstone=self.dropped[root],
             pulled=self.landed_counts[root],
         )
-        alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()]
+        alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()] + self.missed
         return self.hop.recorded.outcome(
             Outcome.PASSED if any(self.landed_counts.values()) else Outcome.NO_DATA,
             counts={f"{table}_at_source": n for table, n in self.source_counts.items()}
@@ -97,6 +129,15 @@ class _Landing:
             conservation=conservation.terms(),
             alarms=alarms,
         )
+
+    def _require_keys(self, table: str, rows: pa.RecordBatch) -> None:
+        unnamed = rows["row_key"].null_count
+        if unnamed:  # a row that has no name can neither be bound to its ciphertexts nor be listed in quarantine
+            columns = ", ".join(self.hop.spec.landed[table].columns["row_key"].origin)
+            raise GovernanceError(
+                f"{self.hop.batch.label}, table {table}: {unnamed} rows have no key (NULL in {columns}); nothing was "
+                f"kept; give them their key at the source and run the partition again"
+            )
 
     def _within_terms(self, table: str, holder: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         from governance.pulling import within_terms

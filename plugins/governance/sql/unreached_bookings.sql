@@ -1,0 +1,4 @@
+-- Rows that no partition brings: recorded more than a day ahead of the source's clock, or before all days. Both are found in the index.
+SELECT 'bookings' AS table_name, count(*) AS rows FROM wellbe.bookings WHERE recorded_at > now() + interval '1 day' OR recorded_at < '0001-01-02'
+UNION ALL
+SELECT 'payment_cards', count(*) FROM wellbe.payment_cards WHERE recorded_at > now() + interval '1 day' OR recorded_at < '0001-01-02'
