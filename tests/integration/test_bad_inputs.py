@@ -22,8 +22,8 @@ from aftermath import LANDED, content, entries, governance, terms, through
 from bad_rows import MARK, MEGABYTES, UNCHANGED, BadRow, is_refused, kept_as, long_texts, texts
 from bad_values import VALUES
 from builders import DAY, NOW, World
-from detectors import findings
 from governance import steps
+from governance.detectors import findings
 from governance.embedded.site import Site
 from governance.steps import Workspace
 

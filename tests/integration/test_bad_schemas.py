@@ -10,8 +10,8 @@ import pytest
 import builders
 from bad_schemas import SCHEMAS, BadSchema
 from builders import DAY, World
-from detectors import findings
 from governance import sources, steps
+from governance.detectors import findings
 from governance.embedded.site import Site
 from governance.errors import GapError, GovernanceError
 from governance.steps import Workspace
