@@ -42,7 +42,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "steps": ("door", "recording", "steps"),
     "outside": (
-        "__init__", "__main__", "auditor.verify_run_log", "commands", "embedded", "orchestration", "sample", "summary",
+        "__init__", "__main__", "auditor.verify_run_log", "commands", "embedded", "orchestration", "preloading",
+        "sample", "summary",
     ),
 }  # fmt: skip
 
