@@ -76,12 +76,19 @@ def answers(site: Site) -> bool:
 
 def workers(site: Site, wait_seconds: float = 1) -> set[str]:
     """Names of Celery's workers that answer through the broker, so that a task would reach them; a second each time."""
+    import kombu.pools
+    import redis
     from celery import Celery
     from kombu.exceptions import OperationalError
 
-    with contextlib.suppress(OperationalError), Celery(broker=site.broker_url, set_as_current=False) as client:
-        return {name.split("@")[0] for reply in client.control.ping(timeout=wait_seconds) for name in reply}
-    return set()
+    try:
+        with Celery(broker=site.broker_url, set_as_current=False) as client:
+            return {name.split("@")[0] for reply in client.control.ping(timeout=wait_seconds) for name in reply}
+    except (OperationalError, redis.RedisError):
+        return set()
+    finally:
+        # It keeps connections for the whole process, also to a server that has died since.
+        kombu.pools.reset()  # type: ignore[no-untyped-call]
 
 
 def log_of(site: Site) -> Path:
