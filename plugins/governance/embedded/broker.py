@@ -36,10 +36,10 @@ def start(site: Site, patience_seconds: float = 30) -> None:
     if running(site):
         return
     folder = private_folder(_folder(site))
-    configuration = folder / "redis.conf"
-    write_private(configuration, _configuration(site))
+    file = folder / "redis.conf"
+    write_private(file, configuration(site))
     process = processes.start_detached(
-        [str(program()), str(configuration)],
+        [str(program()), str(file)],
         environment={**os.environ, processes.MARKER: str(site.data_dir)},
         folder=folder,
         log=log_of(site),
@@ -96,7 +96,8 @@ def log_of(site: Site) -> Path:
     return site.data_dir / "log" / "redis.log"
 
 
-def _configuration(site: Site) -> str:
+def configuration(site: Site) -> str:
+    """What redis.conf says."""
     # In a file that its owner alone reads, because everybody reads the process list. The title stays as it is, because
     # a changed one would overwrite the environment, by which the process is known.
     return f"""# Written by governance at every start; do not edit.
