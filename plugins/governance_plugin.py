@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 
 from airflow.configuration import conf
 from airflow.listeners import hookimpl
@@ -25,7 +26,8 @@ class ImportOnce:
     @hookimpl
     def on_starting(self, component: object) -> None:
         """Import in a scheduler that forks workers; every other component goes without."""
-        is_scheduler = getattr(component, "job_type", None) == "SchedulerJob"
+        # The component is no help: Airflow 3.3 calls this before it has said which job it is.
+        is_scheduler = sys.argv[1:2] == ["scheduler"]
         if not is_scheduler or conf.get("core", "executor") != "LocalExecutor":
             return
         for name in HEAVY:

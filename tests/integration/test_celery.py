@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psutil
 import pytest
@@ -185,6 +186,11 @@ def test_nothing_of_the_site_listens_beyond_this_machine(scenario: Scenario) -> 
     site = scenario.site
     ports = (site.source_port, site.warehouse_port, site.api_port, site.redis_port)
     assert listening(site) == {("127.0.0.1", port) for port in ports}
+
+
+def test_heavy_libraries_are_in_the_workers_which_fork_tasks_and_in_no_other_component(scenario: Scenario) -> None:
+    maps = {name: Path(f"/proc/{p.pid}/maps").read_text() for name, p in airflow.running(scenario.site).items()}
+    assert {name for name, of in maps.items() if "pyarrow" in of} == set(airflow.WORKERS) - {scenario.killed}
 
 
 @pytest.mark.clause("J1")
