@@ -1,28 +1,23 @@
 """What Airflow itself loads: a listener that imports the heavy libraries once, in the scheduler, before it forks its
 workers.
 
-A task runs in a fork of a fork of the scheduler. Without this each validation spends some ten seconds importing Great
-Expectations, Arrow and pandas anew; with it they are there already, in memory that all share. Nothing depends on it:
-without the listener, or on another executor, tasks import what they need themselves.
+With LocalExecutor a task runs in a fork of a fork of the scheduler. Without this each validation spends some ten
+seconds importing Great Expectations, Arrow and pandas anew; with it they are there already, in memory that all share.
+With CeleryExecutor the workers fork, and their configuration tells them to import the same. Nothing depends on it:
+otherwise tasks import what they need themselves.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import sys
 
+from airflow.configuration import conf
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
-HEAVY = (
-    "great_expectations",
-    "sqlalchemy.dialects.postgresql.psycopg2",
-    "adbc_driver_postgresql.dbapi",
-    "pgpq",
-    "governance.steps",
-    "governance.pulling",
-    "governance.anonymisation.releases",
-)
+from governance.preloading import HEAVY
 
 
 class ImportOnce:
@@ -30,8 +25,10 @@ class ImportOnce:
 
     @hookimpl
     def on_starting(self, component: object) -> None:
-        """Import in the scheduler; every other component goes without."""
-        if getattr(component, "job_type", None) != "SchedulerJob":
+        """Import in a scheduler that forks workers; every other component goes without."""
+        # The component is no help: Airflow 3.3 calls this before it has said which job it is.
+        is_scheduler = sys.argv[1:2] == ["scheduler"]
+        if not is_scheduler or conf.get("core", "executor") != "LocalExecutor":
             return
         for name in HEAVY:
             importlib.import_module(name)

@@ -43,7 +43,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "steps": ("door", "recording", "steps"),
     "telling": ("notification",),
     "outside": (
-        "__init__", "__main__", "auditor.verify_run_log", "commands", "embedded", "orchestration", "sample", "summary",
+        "__init__", "__main__", "auditor.verify_run_log", "commands", "embedded", "orchestration", "preloading",
+        "sample", "summary",
     ),
 }  # fmt: skip
 

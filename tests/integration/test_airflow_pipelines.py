@@ -12,25 +12,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
-import psycopg2
 import pytest
 
 from governance import history
-from governance.commands.reading import log_entries, rows
+from governance.commands.reading import rows
 from governance.detectors import findings
-from governance.embedded import airflow, airflow_config, demo, demo_input, postgres
+from governance.embedded import demo_input, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.log_tree import LogTree
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
-from governance.sample.generator import generate
 from governance.sample.plan import CANARY_SLOT, booking_ids, keys_of
+from live_runs import attempts, backfill, fill, held, run_airflow, wait_published
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
@@ -51,13 +47,7 @@ class Scenario:
 @pytest.fixture(scope="module")
 def scenario(live: Site) -> Scenario:
     """Three days of both datasets: yesterday by the timetable, the days before by `airflow backfill create`."""
-    until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
-    loaded = generate(
-        live.dsn("wellbe_owner"), bookings=3000, visits=9000, days=DAYS, seed=7, until=until, now=datetime.now(UTC)
-    )
-    demo_input.write_site_policy(live, loaded.first_day)
-    scenario = Scenario(live, [loaded.first_day + timedelta(days=n) for n in range(DAYS)])
-    demo.wait_for_dags(live)
+    scenario = Scenario(live, fill(live, DAYS))
     with held(live, HOPS["pull"]):
         run_airflow(live, "dags", "unpause", "--yes", "bookings")
         scenario.killed["pull"] = kill_task(live, "pull")
@@ -73,36 +63,6 @@ def scenario(live: Site) -> Scenario:
     return scenario
 
 
-def run_airflow(site: Site, *arguments: str) -> str:
-    """Airflow's command line, as a data engineer calls it."""
-    done = subprocess.run(
-        airflow.command(*arguments), env=airflow_config.environment(site), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def backfill(site: Site, dataset: str, days: list[date]) -> None:
-    """The days as one backfill."""
-    run_airflow(
-        site, "backfill", "create", "--dag-id", dataset, "--from-date", str(days[0]), "--to-date", str(days[-1]),
-        "--reprocess-behavior", "failed",
-    )  # fmt: skip
-
-
-@contextmanager
-def held(site: Site, table: str) -> Iterator[None]:
-    """Nobody else can use the table meanwhile."""
-    admin = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
-    with closing(psycopg2.connect(admin)) as connection:
-        with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        try:
-            yield
-        finally:
-            connection.rollback()
-
-
 def kill_task(site: Site, task_id: str, deadline_seconds: float = 120) -> int:
     """SIGKILL the process of a running task once its step waits for the held table; its pid is returned."""
     end = time.monotonic() + deadline_seconds
@@ -116,23 +76,6 @@ def kill_task(site: Site, task_id: str, deadline_seconds: float = 120) -> int:
             return int(pids[0])
         time.sleep(0.2)
     raise AssertionError(f"no task {task_id} came to wait for its table in {deadline_seconds} s")
-
-
-def wait_published(site: Site, wanted: set[tuple[str, str]], deadline_seconds: float = 300) -> None:
-    """Until every one of these partitions is released."""
-    end = time.monotonic() + deadline_seconds
-    query = "SELECT dataset, partition_key::text FROM analytics.releases"
-    unfinished = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
-    # A release is committed a moment before Airflow hears that its task, and with it the run, has ended.
-    while not wanted <= set(rows(site.dsn("analyst"), query)) or rows(site.dsn("airflow"), unfinished) != [(0,)]:
-        failed = rows(site.dsn("airflow"), "SELECT dag_id, partition_key FROM dag_run WHERE state = 'failed'")
-        assert not failed, failed
-        assert time.monotonic() < end, sorted(wanted - set(rows(site.dsn("analyst"), query)))  # type: ignore[arg-type]
-        time.sleep(0.5)
-
-
-def attempts(site: Site) -> list[history.Tried]:
-    return history.attempts(log_entries(site.dsn("auditor")))
 
 
 @pytest.mark.clause("R1")

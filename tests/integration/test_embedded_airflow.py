@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,6 +40,16 @@ def test_nothing_of_a_whole_site_listens_beyond_this_machine(live: Site) -> None
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {("127.0.0.1", port) for port in (live.source_port, live.warehouse_port, live.api_port)}
+
+
+def test_heavy_libraries_are_in_the_scheduler_which_forks_tasks_and_in_no_other_component(live: Site) -> None:
+    """Otherwise a validation takes ten seconds more; who only watches would hold them for nothing."""
+    holders = {
+        name
+        for name, leader in airflow.running(live).items()
+        if "pyarrow" in Path(f"/proc/{leader.pid}/maps").read_text()
+    }
+    assert holders == {"scheduler"}
 
 
 def test_the_api_answers_nobody_without_the_login(live: Site) -> None:

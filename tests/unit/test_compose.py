@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -33,13 +34,15 @@ TEXT = (CHECKOUT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = sorted(name for name in SERVICES if name.startswith("airflow-"))
-HEAD = "".join(re.findall(r"^# ?(.*\n)", TEXT.partition("\nname:")[0], re.M))
+HEAD = "".join(re.findall(r"^# ?(.*\n)", TEXT.partition("\nx-airflow:")[0], re.M))
 """What whoever runs it is told."""
-ROLES_SQL = COMPOSE["configs"]["roles"]["content"]
+ROLES_SQL = (CHECKOUT / COMPOSE["configs"]["roles"]["file"]).read_text()
+DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 OURS = [role for role in WITH_PASSWORD if LOGINS[role].cluster == "warehouse"]
 """Who logs in at our Postgres, the superuser included."""
 
 SECRET_NAME = re.compile(r"PASSWORD|SECRET(?!S__)|TOKEN|FERNET|_KEY|_CONN|BROKER_URL|RESULT_BACKEND|DSN")
+EVERYTHING = TEXT + ROLES_SQL + DOCKERFILE
 DEFAULT = re.compile(r"\$\{(\w+):?-")
 
 
@@ -69,6 +72,24 @@ def test_the_schema_would_notice_a_mistake(schema: dict[str, Any]) -> None:
     assert not jsonschema.Draft7Validator(schema).is_valid(broken)
 
 
+def test_docker_compose_of_debian_takes_it_as_it_stands(tmp_path: Path) -> None:
+    program = shutil.which("docker-compose")
+    if not program:
+        pytest.skip("docker-compose is not installed (on Debian: package docker-compose)")
+    given = {"AIRFLOW_UID": "1000", "GOVERNANCE_FOLDER": "/keys", "GOVERNANCE_CHECKPOINTS": "/heads"}
+    command = [program, "--file", str(CHECKOUT / "docker-compose.yaml"), "config"]
+    taken = subprocess.run(
+        command, cwd=tmp_path, env={**given, "PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert taken.returncode == 0, taken.stderr
+    read = yaml.safe_load(taken.stdout)
+    assert set(read["services"]) == set(SERVICES)
+    assert read["volumes"]["ui"]["driver_opts"]["device"] == "/keys/ui"
+    # It goes on only with the three that have no default.
+    without = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert without.returncode != 0
+
+
 def test_every_service_that_an_installation_needs_is_there_and_the_source_is_not() -> None:
     parts = {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
     assert set(SERVICES) == {"postgres", "redis", *(f"airflow-{part}" for part in parts)}
@@ -77,7 +98,7 @@ def test_every_service_that_an_installation_needs_is_there_and_the_source_is_not
 @pytest.mark.clause("J1")
 def test_every_published_port_is_bound_to_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"postgres", "airflow-api-server"}
+    assert set(published) == {"airflow-api-server"}
     assert {publishes(port) for ports in published.values() for port in ports} == {"127.0.0.1"}
     assert not any(service.get("network_mode") for service in SERVICES.values())
 
@@ -103,7 +124,7 @@ def test_no_variable_with_a_secret_holds_it_or_has_a_default() -> None:
         for variable, value in service.get("environment", {}).items():
             if SECRET_NAME.search(variable):
                 assert variable.endswith(("_FILE", "_CMD")), f"{name}: {variable} is not read from a file"
-                assert "/run/secrets/" in value or value.startswith("/opt/airflow/site/"), f"{name}: {variable}"
+                assert "/run/secrets/" in value or value.startswith("/opt/airflow/ui/"), f"{name}: {variable}"
     assert [name for name in DEFAULT.findall(TEXT) if not name.endswith("_PORT")] == []
 
 
@@ -114,10 +135,10 @@ def test_no_secret_stands_in_the_file() -> None:
         assert secret["file"].startswith("${GOVERNANCE_FOLDER:?")
     for found in re.findall(r"://[^\s/@:]*:([^\s@]+)@", TEXT):
         assert found in {"%s", "{password}"}, "an address with a password"
-    for found in re.findall(r"PASSWORD\s+(\S+)", TEXT):
+    for found in re.findall(r"PASSWORD\s+(\S+)", ROLES_SQL):
         assert found.startswith(":'"), "a password in SQL"
     assert "PRIVATE+KEY" not in TEXT
-    assert re.findall(r"\b[0-9a-fA-F]{24,}\b|[A-Za-z0-9+/_-]{40,}={0,2}(?![\w/.])", without_paths(TEXT)) == []
+    assert re.findall(r"\b[0-9a-fA-F]{24,}\b|[A-Za-z0-9+/_-]{40,}={0,2}(?![\w/.])", without_paths(EVERYTHING)) == []
 
 
 def without_paths(text: str) -> str:
@@ -145,20 +166,23 @@ def test_keys_and_connections_are_given_to_the_workers_alone() -> None:
 def test_every_secret_is_declared_and_used() -> None:
     used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
     assert used == set(COMPOSE["secrets"])
-    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json|\.txt)?)", TEXT))
+    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json|\.txt)?)", EVERYTHING))
     assert read == used
 
 
 def told_files() -> set[str]:
     """The files that the head tells to make."""
     [names] = re.findall(r"^  for name in (.*); do$", HEAD, re.M)
-    others = re.findall(r"^  (\w+\.(?:json|yaml|txt)) ", HEAD, re.M) + re.findall(r"> (\w+\.(?:secret|key))", HEAD)
+    others = re.findall(r"^  ((?:ui/)?\w+\.(?:json|yaml|txt)) ", HEAD, re.M) + re.findall(
+        r"> (\w+\.(?:secret|key))", HEAD
+    )
     return {f"{name}.password" for name in names.split()} | set(others)
 
 
 def test_the_head_tells_to_make_every_file_that_is_used_and_no_other() -> None:
     used = set(re.findall(r"\$\{GOVERNANCE_FOLDER:\?[^}]*\}/([\w.]+)", TEXT))
-    assert told_files() == used
+    assert {name.partition("/")[0] for name in told_files()} == used
+    assert "ui/ui_passwords.json" in told_files()
     assert {name for name in used if name.endswith(".password")} == {f"{name}.password" for name in (*OURS, "redis")}
 
 
@@ -172,7 +196,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
         assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)
     mounted = {f"/run/secrets/{secret}" for secret in SERVICES["airflow-worker"]["secrets"]}
     mounted |= {config["target"] for config in SERVICES["airflow-worker"]["configs"]}
-    mounted |= {volume["target"] for volume in SERVICES["airflow-worker"]["volumes"] if isinstance(volume, dict)}
+    mounted |= {volume.partition(":")[2] for volume in SERVICES["airflow-worker"]["volumes"]}
     paths = re.findall(r'"path": "([^"]+)"', HEAD)
     assert len(paths) == 4
     assert set(paths) <= mounted
@@ -180,16 +204,37 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
 
 @pytest.mark.clause("R1")
 def test_checkpoints_leave_the_workers_for_a_folder_of_the_machine() -> None:
-    binds = {
-        name: [v for v in service.get("volumes", []) if isinstance(v, dict) and "CHECKPOINTS" in v["source"]]
-        for name, service in SERVICES.items()
-    }
-    [(name, [bind])] = [(name, found) for name, found in binds.items() if found]
-    assert name == "airflow-worker"
-    assert bind["source"].startswith("${GOVERNANCE_CHECKPOINTS:?")
-    assert not bind.get("read_only")
-    # A folder that Docker made would belong to root, and nothing could be published in it.
-    assert bind["bind"] == {"create_host_path": False}
+    holders = [
+        name for name, service in SERVICES.items() if any("checkpoints:" in v for v in service.get("volumes", []))
+    ]
+    assert holders == ["airflow-worker"]
+    device = COMPOSE["volumes"]["checkpoints"]["driver_opts"]["device"]
+    assert device.startswith("${GOVERNANCE_CHECKPOINTS:?")
+
+
+def test_a_folder_of_the_machine_is_never_made_by_docker() -> None:
+    """It would belong to root, and Airflow could not write there. A volume of this kind fails without its folder."""
+    named = set(COMPOSE["volumes"])
+    for service in SERVICES.values():
+        assert {volume.partition(":")[0] for volume in service.get("volumes", [])} <= named
+    for volume in ("ui", "checkpoints"):
+        options = COMPOSE["volumes"][volume]["driver_opts"]
+        assert (options["type"], options["o"]) == ("none", "bind")
+
+
+@pytest.mark.clause("J1")
+def test_nothing_runs_as_root_or_could_become_it() -> None:
+    for name, service in SERVICES.items():
+        assert re.match(r"999:|\$\{AIRFLOW_UID:\?", service["user"]), name
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_every_service_has_a_limit_of_processors_and_memory() -> None:
+    for name, service in SERVICES.items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert 0 < float(limits["cpus"]) <= 2, name
+        assert re.fullmatch(r"\d+[mg]", limits["memory"]), name
 
 
 def test_every_service_says_whether_it_is_healthy_except_the_one_that_ends() -> None:
@@ -210,20 +255,25 @@ def test_all_of_airflow_runs_one_image_with_the_celery_executor() -> None:
     assert len({SERVICES[name]["image"] for name in AIRFLOW}) == 1
 
 
-def test_the_image_has_the_airflow_that_requirements_pin_and_no_image_floats() -> None:
+def test_the_image_has_the_airflow_that_requirements_pin_and_nothing_beside_them() -> None:
     [pinned] = re.findall(r"^apache-airflow==([\d.]+)$", (CHECKOUT / "requirements.txt").read_text(), re.M)
-    dockerfile = SERVICES["airflow-worker"]["build"]["dockerfile_inline"]
-    assert f"FROM apache/airflow:{pinned}-python3.12" in dockerfile
+    assert f"FROM apache/airflow:{pinned}-python3.12" in DOCKERFILE
     assert SERVICES["airflow-worker"]["image"].endswith(f":{pinned}")
-    assert SERVICES["postgres"]["image"].startswith("postgres:18")
-    assert all(re.search(r":\d", service["image"]) for service in SERVICES.values())
+    assert SERVICES["airflow-worker"]["build"] == {"context": "."}
+    assert re.findall(r"pip install (.*)", DOCKERFILE) == ["--no-cache-dir --requirement /tmp/requirements.txt"]
+
+
+def test_no_image_floats() -> None:
+    assert SERVICES["postgres"]["image"].startswith("postgres:18.")
+    for service in SERVICES.values():
+        assert re.search(r":\d+\.\d+(\.\d+)?(-bookworm)?$", service["image"]), service["image"]
 
 
 def test_what_the_image_copies_exists_and_is_let_through_to_the_builder() -> None:
-    dockerfile = SERVICES["airflow-worker"]["build"]["dockerfile_inline"]
-    copied = re.findall(r"^COPY (?:--\S+ )?(\S+)", dockerfile, re.M)
+    copied = re.findall(r"^COPY (?:--\S+ )?(\S+)", DOCKERFILE, re.M)
     ignored = (CHECKOUT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
+    assert len(copied) == 4
     for path in copied:
         assert (CHECKOUT / path).exists()
         assert f"!{path}" in ignored
@@ -283,8 +333,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     postgres.create(cluster)
     postgres.start(cluster)
     try:
-        # Compose writes a dollar sign as two.
-        psql(made, ROLES_SQL.replace("$$", "$").replace("/run/secrets/", f"{secrets}/"))
+        psql(made, ROLES_SQL.replace("/run/secrets/", f"{secrets}/"))
         migrate_airflow(made, folder)
         script = migration().replace("/run/secrets/", f"{secrets}/").replace("/opt/airflow/site/", f"{secrets}/")
         script = script.replace("@postgres/", f"@{sites.ADDRESS}:{made.warehouse_port}/")

@@ -103,6 +103,16 @@ def test_airflows_configuration_is_readable_by_its_owner_only() -> None:
     assert {path.stat().st_mode & 0o077 for path in [home, *home.iterdir()]} == {0}
 
 
+def test_workers_without_a_broker_are_refused_before_anything_changes(
+    here: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(here.data_dir))
+    assert main(["up", "--executor", "celery"]) == 1
+    assert "package redis-server" in capsys.readouterr().err
+    assert sites.load_or_create(here.data_dir) == here
+    assert not (here.data_dir / "warehouse").exists()
+
+
 def test_a_checkout_where_nothing_was_started_says_so_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

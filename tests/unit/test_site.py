@@ -126,6 +126,24 @@ def test_a_role_that_a_later_version_adds_gets_a_password(tmp_path: Path) -> Non
     assert sites.load(tmp_path) == again
 
 
+def test_a_site_from_before_there_was_a_broker_gets_one_and_keeps_its_executor(tmp_path: Path) -> None:
+    site = sites.load_or_create(tmp_path)
+    written = json.loads((tmp_path / "site.json").read_text())
+    del written["redis_port"], written["executor"], written["passwords"]["redis"]
+    (tmp_path / "site.json").write_text(json.dumps(written))
+    again = sites.load_or_create(tmp_path)
+    assert again.executor == "local"
+    assert again.redis_port not in (0, site.source_port, site.warehouse_port, site.api_port)
+    assert len(again.redis_password) == 48
+    assert sites.load(tmp_path) == again
+
+
+@pytest.mark.parametrize("executor", sites.EXECUTORS)
+def test_the_executor_that_was_chosen_is_kept(tmp_path: Path, executor: sites.Executor) -> None:
+    sites.save(dataclasses.replace(sites.load_or_create(tmp_path), executor=executor))
+    assert sites.load_or_create(tmp_path).executor == executor
+
+
 def test_a_private_file_is_replaced_whole_and_reports_a_change_only_when_there_is_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")

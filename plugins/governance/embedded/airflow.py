@@ -1,4 +1,4 @@
-"""Airflow's four components as processes of a site: migrated, started, watched until healthy, stopped."""
+"""Airflow's components as processes of a site: migrated, started, watched until healthy, stopped."""
 
 from __future__ import annotations
 
@@ -19,20 +19,34 @@ import psutil
 import psycopg2
 
 from governance import airflow_records
-from governance.embedded import airflow_config, processes
+from governance.embedded import airflow_config, broker, processes
 from governance.embedded.site import ADDRESS, Site, write_private
 from governance.errors import SiteError
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        # Without --skip-serve-logs these two listen on every address of the machine.
+        # Without --skip-serve-logs these two, and workers, listen on every address of the machine.
         "scheduler": ("scheduler", "--skip-serve-logs"),
         "dag-processor": ("dag-processor",),
         "api-server": ("api-server",),
         "triggerer": ("triggerer", "--skip-serve-logs"),
     }
 )
-"""Component -> how `airflow` is called to run it."""
+"""Component of every site -> how `airflow` is called to run it."""
+
+WORKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # They need not know of each other; what gossip and mingle tell is of no use here.
+        f"worker-{number}": (
+            "celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle",
+            "--celery-hostname", f"worker-{number}@%h",
+        )
+        for number in (1, 2)
+    }
+)  # fmt: skip
+"""The same for the workers of a site with CeleryExecutor."""
+
+_EVERY = (*COMPONENTS, *WORKERS)
 
 _IN_HEALTH_REPORT = MappingProxyType(
     {"scheduler": "scheduler", "dag_processor": "dag-processor", "triggerer": "triggerer", "metadatabase": "api-server"}
@@ -45,6 +59,11 @@ Say = Callable[[str], None]
 def command(*arguments: str) -> list[str]:
     """How to call Airflow's command line with this very Python."""
     return [sys.executable, "-m", "airflow", *arguments]
+
+
+def components(site: Site) -> Mapping[str, tuple[str, ...]]:
+    """The components of this site -> how `airflow` is called to run them."""
+    return {**COMPONENTS, **WORKERS} if site.executor == "celery" else COMPONENTS
 
 
 def migrate(site: Site) -> None:
@@ -76,16 +95,16 @@ def _migrate(site: Site) -> None:
 
 def running(site: Site) -> dict[str, psutil.Process]:
     """The components that run, by name."""
-    found = {name: processes.recall(_pid_file(site, name)) for name in COMPONENTS}
+    found = {name: processes.recall(_pid_file(site, name)) for name in _EVERY}
     return {name: process for name, process in found.items() if process}
 
 
 def start(site: Site) -> list[str]:
     """Start the components that do not run, each in a session of its own; their names are returned."""
-    missing = [name for name in COMPONENTS if name not in running(site)]
+    missing = [name for name in components(site) if name not in running(site)]
     for name in missing:
         process = processes.start_detached(
-            command(*COMPONENTS[name]),
+            command(*components(site)[name]),
             environment=airflow_config.environment(site),
             folder=airflow_config.home(site),
             log=log_of(site, name),
@@ -95,11 +114,11 @@ def start(site: Site) -> list[str]:
 
 
 def wait_healthy(site: Site, say: Say, patience_seconds: float = 240) -> None:
-    """Wait until the API reports every component healthy. Raises SiteError, with the end of its log, when one dies."""
-    waiting = set(COMPONENTS)
+    """Wait until every component is healthy. Raises SiteError, with the end of its log, when one dies."""
+    waiting = set(components(site))
     deadline = time.monotonic() + patience_seconds
     while waiting:
-        for name in set(COMPONENTS) - set(running(site)):
+        for name in set(components(site)) - set(running(site)):
             raise SiteError(
                 f"Airflow's {name} ended; the end of {log_of(site, name)}:\n{processes.tail(log_of(site, name))}"
             )
@@ -128,17 +147,18 @@ def warm_up(site: Site) -> None:
 
 
 def health(site: Site) -> set[str]:
-    """The components that the API calls healthy now; none while it does not answer."""
+    """The components that the API calls healthy now, none while it does not answer; and the workers that answer."""
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
         with closing(http.client.HTTPConnection(ADDRESS, site.api_port, timeout=15)) as connection:
             connection.request("GET", "/api/v2/monitor/health")
             report = json.load(connection.getresponse())
         processes_of = running(site)
-        return {
+        healthy = {
             component
             for part, component in _IN_HEALTH_REPORT.items()
             if component in processes_of and _is_healthy(report.get(part, {}), part, processes_of[component])
         }
+        return healthy | (broker.workers(site) & set(processes_of) if site.executor == "celery" else set())
     return set()
 
 
@@ -146,14 +166,14 @@ def stop(site: Site, patience_seconds: float = 15) -> None:
     """End the components and whatever they left behind, tasks included."""
     processes.end(_members(site), patience_seconds)
     end_orphans(site)
-    for name in COMPONENTS:
+    for name in _EVERY:
         _pid_file(site, name).unlink(missing_ok=True)
 
 
 def end_orphans(site: Site) -> None:
     """End what a component that died left behind; it would work against its successor."""
     known = {process.pid for process in _members(site)}
-    noted = {processes.noted_pid(_pid_file(site, name)) for name in COMPONENTS}
+    noted = {processes.noted_pid(_pid_file(site, name)) for name in _EVERY}
     orphans = [
         process
         for process in processes.of_site(site.data_dir)

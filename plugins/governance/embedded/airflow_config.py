@@ -14,6 +14,10 @@ from pathlib import Path
 
 from governance.embedded.processes import MARKER
 from governance.embedded.site import ADDRESS, CHECKOUT, LOGINS, UI_USER, Site, private_folder, write_private
+from governance.preloading import HEAVY
+
+WORKER_CONCURRENCY = 2
+"""Tasks that one of Celery's workers runs at a time."""
 
 _CONNECTIONS = {
     "wellbe_source": "puller",
@@ -50,14 +54,23 @@ def write(site: Site) -> bool:
     folder = private_folder(home(site))
     private_folder(folder / "logs")
     changed = [
-        write_private(folder / "airflow.cfg", _as_text(_settings(site))),
+        write_private(folder / "airflow.cfg", _as_text(settings(site))),
         write_private(folder / "connections.json", json.dumps(_connections(site), indent=2) + "\n"),
         write_private(folder / "ui_passwords.json", json.dumps({UI_USER: site.ui_password}) + "\n"),
     ]
     return any(changed)
 
 
-def _settings(site: Site) -> dict[str, dict[str, str]]:
+def settings(site: Site) -> dict[str, dict[str, str]]:
+    """What airflow.cfg says: section -> key -> value."""
+    common = _common(site)
+    if site.executor == "local":
+        return common
+    of_celery = _of_celery(site)
+    return {section: {**common.get(section, {}), **of_celery.get(section, {})} for section in {**common, **of_celery}}
+
+
+def _common(site: Site) -> dict[str, dict[str, str]]:
     folder = home(site)
     return {
         "core": {
@@ -73,7 +86,7 @@ def _settings(site: Site) -> dict[str, dict[str, str]]:
             "simple_auth_manager_users": f"{UI_USER}:admin",
             "simple_auth_manager_passwords_file": str(folder / "ui_passwords.json"),
         },
-        "database": {"sql_alchemy_conn": site.dsn("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)},
+        "database": {"sql_alchemy_conn": _metadata(site)},
         "secrets": {
             "backend": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
             "backend_kwargs": json.dumps({"connections_file_path": str(folder / "connections.json")}),
@@ -93,6 +106,39 @@ def _settings(site: Site) -> dict[str, dict[str, str]]:
         "logging": {"base_log_folder": str(folder / "logs"), "colored_console_log": "False"},
         "usage_data_collection": {"enabled": "False"},
     }
+
+
+def _of_celery(site: Site) -> dict[str, dict[str, str]]:
+    """What CeleryExecutor needs, and how soon it notices that a worker, or the broker with its messages, has died."""
+    return {
+        "core": {"executor": "CeleryExecutor"},
+        "celery": {
+            "broker_url": site.broker_url,
+            "result_backend": f"db+{_metadata(site)}",
+            "worker_concurrency": str(WORKER_CONCURRENCY),
+            # In the worker, before it forks: otherwise each task would spend seconds on them.
+            "extra_celery_config": json.dumps({"imports": HEAVY}),
+        },
+        # A message that a dead worker had taken is handed out again after so many seconds. Airflow has long retried its
+        # task by then, and refuses a second start. Less than a task may take (two hours) would start it twice.
+        "celery_broker_transport_options": {"visibility_timeout": "10800"},
+        # Each worker would keep a process of 100 MB that tidies up versions of DAG folders; ours has one.
+        "dag_processor": {"stale_bundle_cleanup_interval": "0"},
+        "scheduler": {
+            # Workers report every five seconds; the default waits five minutes before a dead one's tasks are retried.
+            # A task that was retried too early harms nothing: its partition is held by a lock until it has ended.
+            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout_detection_interval": "5",
+            # Messages that were lost with the broker are sent again. As there are no more tasks than workers take
+            # (core.parallelism), none waits so long for a worker that runs.
+            "task_queued_timeout": "120",
+            "task_queued_timeout_check_interval": "15",
+        },
+    }
+
+
+def _metadata(site: Site) -> str:
+    return site.dsn("airflow").replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
 def _connections(site: Site) -> dict[str, dict[str, object]]:

@@ -20,9 +20,13 @@ _PSQL_USAGE = "governance psql --role {" + ",".join(sites.ROLES_FOR_PEOPLE) + "}
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands; each sets `run`, a function from the parsed arguments to an exit code."""
-    subparsers.add_parser("up", help="start the clusters and Airflow, and wait until they are healthy").set_defaults(
-        run=_up
+    up = subparsers.add_parser("up", help="start the clusters and Airflow, and wait until they are healthy")
+    up.add_argument(
+        "--executor",
+        choices=sites.EXECUTORS,
+        help="where tasks run: below the scheduler (local, at first) or on two of Celery's workers; kept for next time",
     )
+    up.set_defaults(run=_up)
     subparsers.add_parser("down", help="stop everything that belongs to this checkout").set_defaults(run=_down)
     subparsers.add_parser("status", help="what runs, where, and how much memory it uses").set_defaults(run=_status)
 
@@ -50,11 +54,11 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def _up(_: argparse.Namespace) -> int:
+def _up(arguments: argparse.Namespace) -> int:
     from governance.embedded import control
 
     began = time.monotonic()
-    control.up(say=say)
+    control.up(say=say, executor=arguments.executor)
     say(f"({time.monotonic() - began:.0f} s; `governance status` shows it, `governance down` stops it)")
     return 0
 

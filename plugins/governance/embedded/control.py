@@ -15,10 +15,10 @@ import psutil
 
 from governance import keys, schema, sources
 from governance import policy as policies
-from governance.embedded import airflow, airflow_config, postgres, processes, provision, workspaces
+from governance.embedded import airflow, airflow_config, broker, postgres, processes, provision, workspaces
 from governance.embedded import site as sites
 from governance.embedded.airflow import Say
-from governance.embedded.site import ADDRESS, ClusterName, Site
+from governance.embedded.site import ADDRESS, ClusterName, Executor, Site
 from governance.errors import SiteError
 from governance.keyring import KEY_ENCRYPTION, STANDARD_KEYS, Keyring
 from governance.log_tree import LogTree
@@ -42,12 +42,20 @@ class Part:
     uptime_seconds: float
 
 
-def up(data_dir: Path | None = None, say: Say = lambda _: None) -> Site:
-    """Bring everything up and return when it is healthy; what runs already is left alone. Raises SiteError."""
+def up(data_dir: Path | None = None, say: Say = lambda _: None, executor: Executor | None = None) -> Site:
+    """Bring everything up and return when it is healthy; what runs already is left alone. Raises SiteError.
+
+    The executor is kept for the next time; None takes the one that was kept, at first LocalExecutor.
+    """
     folder = data_dir or sites.default_data_dir()
     with processes.only_here(folder / "lock"):
+        if executor == "celery":
+            broker.program()  # before anything is changed
         site = _start_clusters(folder, say)
         _migrate(site, say)
+        if executor and executor != site.executor:
+            site = dataclasses.replace(site, executor=executor)
+            sites.save(site)
         site = _start_airflow(site, say)
     say(f"everything is up; Airflow's UI: {site.api_url}  user {sites.UI_USER}  password {site.ui_password}")
     return site
@@ -80,9 +88,12 @@ def status(site: Site) -> list[Part]:
         cluster = postgres.Cluster(site, name)
         members = processes.runs_in(cluster.folder, "postgres")
         parts.append(_part(f"postgres {name}", postgres.postmaster(cluster), members, f"{ADDRESS}:{cluster.port}"))
-    components = airflow.running(site)
-    for component in airflow.COMPONENTS:
-        leader = components.get(component)
+    if site.executor == "celery":
+        server = broker.running(site)
+        parts.append(_part("redis", server, [server] if server else [], f"{ADDRESS}:{site.redis_port}"))
+    running = airflow.running(site)
+    for component in airflow.components(site):
+        leader = running.get(component)
         members = processes.session_of(leader) if leader else []
         parts.append(_part(component, leader, members, site.api_url if component == "api-server" else ""))
     return parts
@@ -100,6 +111,7 @@ def _stop_in_order(folder: Path, say: Say) -> None:
         return
     say("stopping Airflow")
     airflow.stop(site)
+    broker.stop(site)
     # Orphans before the clusters, so that they do not fill the logs with complaints about lost connections.
     clusters = {process.pid for name in CLUSTERS for process in processes.runs_in(folder / name, "postgres")}
     processes.end([process for process in processes.of_site(folder) if process.pid not in clusters], 5)
@@ -148,7 +160,9 @@ def _with_free_ports(site: Site) -> Site:
     idle = {f"{name}_port" for name in CLUSTERS if not postgres.postmaster(postgres.Cluster(site, name))}
     if "api-server" not in airflow.running(site):
         idle.add("api_port")
-    ports = {field: getattr(site, field) for field in ("source_port", "warehouse_port", "api_port")}
+    if not broker.running(site):
+        idle.add("redis_port")
+    ports = {field: getattr(site, field) for field in ("source_port", "warehouse_port", "api_port", "redis_port")}
     taken = [field for field in ports if field in idle and not sites.is_free(ports[field])]
     if not taken:
         return site
@@ -209,7 +223,11 @@ def _start_airflow(site: Site, say: Say) -> Site:
     if airflow_config.write(site) and airflow.running(site):
         say("Airflow's configuration has changed: starting it again")
         airflow.stop(site)
-    if len(airflow.running(site)) < len(airflow.COMPONENTS):
+    if site.executor == "celery":
+        broker.start(site)
+    else:
+        broker.stop(site)
+    if set(airflow.running(site)) != set(airflow.components(site)):
         say("bringing Airflow's metadata up to date")
         airflow.migrate(site)
         airflow.end_orphans(site)

@@ -172,9 +172,8 @@ def _belongs(process: psutil.Process, data_dir: Path) -> bool:
     with contextlib.suppress(*_GONE):
         if process.environ().get(MARKER) == str(data_dir):
             return is_alive(process)
-    return _is_in(process, data_dir / "airflow", "python") or any(
-        _is_in(process, data_dir / cluster, "postgres") for cluster in ("source", "warehouse")
-    )
+    programs = {"airflow": "python", "source": "postgres", "warehouse": "postgres", "redis": "redis"}
+    return any(_is_in(process, data_dir / folder, program) for folder, program in programs.items())
 
 
 def _is_in(process: psutil.Process, folder: Path, program: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from governance.database import taking
 from governance.errors import SiteError
@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 UI_USER = "admin"
 
 ClusterName = Literal["source", "warehouse"]
+Executor = Literal["local", "celery"]
+EXECUTORS: tuple[Executor, ...] = get_args(Executor)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ LOGINS: Mapping[str, Login] = MappingProxyType(
 
 WITH_PASSWORD = tuple(role for role, login in LOGINS.items() if not login.taken_by)
 
+_REDIS = "redis"
+"""Under this name the broker's password stands among those of the roles."""
+
 ROLES_FOR_PEOPLE = ("analyst", "auditor", "puller", "airflow")
 """The roles that the command line hands out."""
 
@@ -75,6 +80,8 @@ class Site:
     fernet_key: str = dataclasses.field(repr=False)
     jwt_secret: str = dataclasses.field(repr=False)
     api_secret: str = dataclasses.field(repr=False)
+    executor: Executor = "local"
+    redis_port: int = 0  # 0 in the record of a site that was made before there was a choice of executors
 
     def port(self, cluster: ClusterName) -> int:
         """TCP port of a cluster on 127.0.0.1."""
@@ -100,6 +107,16 @@ class Site:
             "PGPASSWORD": self.passwords[role],
             "PGDATABASE": login.database,
         }
+
+    @property
+    def redis_password(self) -> str:
+        """What the broker asks its clients for."""
+        return self.passwords[_REDIS]
+
+    @property
+    def broker_url(self) -> str:
+        """Where Celery's workers take their tasks from, password included."""
+        return f"redis://:{self.redis_password}@{ADDRESS}:{self.redis_port}/0"
 
     @property
     def api_url(self) -> str:
@@ -160,11 +177,10 @@ def load_or_create(data_dir: Path | None = None) -> Site:
     folder = data_dir or default_data_dir()
     if (folder / "site.json").exists():
         site = load(folder)
-        missing = {role: secrets.token_hex(24) for role in WITH_PASSWORD if role not in site.passwords}
-        if not missing:
+        completed = _completed(site)
+        if completed == site:
             return site
-        # A role that a later version of this project added.
-        site = dataclasses.replace(site, passwords={**site.passwords, **missing})
+        site = completed
     elif any((folder / name / "PG_VERSION").exists() for name in ("source", "warehouse")):
         raise SiteError(
             f"{folder} holds clusters but no site.json with their passwords: run `make clean` to start anew"
@@ -238,14 +254,23 @@ def _login(role: str) -> Login:
         raise SiteError(f"there is no role {role!r}; roles: {', '.join(sorted(LOGINS))}") from None
 
 
+def _completed(site: Site) -> Site:
+    """The site with what a later version of this project added: a role, the broker."""
+    missing = {name: secrets.token_hex(24) for name in (*WITH_PASSWORD, _REDIS) if name not in site.passwords}
+    taken = (site.source_port, site.warehouse_port, site.api_port)
+    redis_port = site.redis_port or free_ports(1, avoid=taken)[0]
+    return dataclasses.replace(site, passwords={**site.passwords, **missing}, redis_port=redis_port)
+
+
 def _new(folder: Path) -> Site:
-    source_port, warehouse_port, api_port = free_ports(3)
+    source_port, warehouse_port, api_port, redis_port = free_ports(4)
     return Site(
         data_dir=folder,
         source_port=source_port,
         warehouse_port=warehouse_port,
         api_port=api_port,
-        passwords={role: secrets.token_hex(24) for role in WITH_PASSWORD},
+        redis_port=redis_port,
+        passwords={name: secrets.token_hex(24) for name in (*WITH_PASSWORD, _REDIS)},
         ui_password=secrets.token_hex(8),
         fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         jwt_secret=secrets.token_hex(32),

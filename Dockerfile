@@ -1,0 +1,7 @@
+# Airflow with this project, as docker-compose.yaml runs it.
+FROM apache/airflow:3.3.2-python3.12
+COPY requirements.txt /tmp/requirements.txt
+RUN pip install --no-cache-dir --requirement /tmp/requirements.txt
+COPY --chown=airflow:0 dags /opt/airflow/dags
+COPY --chown=airflow:0 plugins /opt/airflow/plugins
+COPY --chown=airflow:0 expectations /opt/airflow/expectations

@@ -1,0 +1,77 @@
+"""What tests on a live Airflow share: a source filled, runs started as data engineers do, tables held, ends awaited."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg2
+
+from governance import history
+from governance.commands.reading import log_entries, rows
+from governance.embedded import airflow, airflow_config, demo, demo_input
+from governance.embedded.site import Site
+from governance.sample.generator import generate
+
+
+def fill(site: Site, days: int, bookings: int = 3000, visits: int = 9000) -> list[date]:
+    """A sample at the source that ends yesterday, whose days are returned; and Airflow has read its DAGs."""
+    until = datetime.now(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
+    loaded = generate(
+        site.dsn("wellbe_owner"),
+        bookings=bookings, visits=visits, days=days, seed=7, until=until, now=datetime.now(UTC),
+    )  # fmt: skip
+    demo_input.write_site_policy(site, loaded.first_day)
+    demo.wait_for_dags(site)
+    return [loaded.first_day + timedelta(days=n) for n in range(days)]
+
+
+def run_airflow(site: Site, *arguments: str) -> str:
+    """Airflow's command line, as a data engineer calls it."""
+    done = subprocess.run(
+        airflow.command(*arguments), env=airflow_config.environment(site), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def backfill(site: Site, dataset: str, days: list[date]) -> None:
+    """The days as one backfill."""
+    run_airflow(
+        site, "backfill", "create", "--dag-id", dataset, "--from-date", str(days[0]), "--to-date", str(days[-1]),
+        "--reprocess-behavior", "failed",
+    )  # fmt: skip
+
+
+@contextmanager
+def held(site: Site, table: str) -> Iterator[None]:
+    """Nobody else can use the table meanwhile."""
+    admin = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
+    with closing(psycopg2.connect(admin)) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        try:
+            yield
+        finally:
+            connection.rollback()
+
+
+def wait_published(site: Site, wanted: set[tuple[str, str]], deadline_seconds: float = 300) -> None:
+    """Until every one of these partitions is released."""
+    end = time.monotonic() + deadline_seconds
+    query = "SELECT dataset, partition_key::text FROM analytics.releases"
+    unfinished = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
+    # A release is committed a moment before Airflow hears that its task, and with it the run, has ended.
+    while not wanted <= set(rows(site.dsn("analyst"), query)) or rows(site.dsn("airflow"), unfinished) != [(0,)]:
+        failed = rows(site.dsn("airflow"), "SELECT dag_id, partition_key FROM dag_run WHERE state = 'failed'")
+        assert not failed, failed
+        assert time.monotonic() < end, sorted(wanted - set(rows(site.dsn("analyst"), query)))  # type: ignore[arg-type]
+        time.sleep(0.5)
+
+
+def attempts(site: Site) -> list[history.Tried]:
+    return history.attempts(log_entries(site.dsn("auditor")))
