@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import json
 import signal
 import time
@@ -104,12 +105,12 @@ def kill_worker(site: Site, worker: str) -> None:
 
 def listening(site: Site) -> set[tuple[str, int]]:
     """Addresses and ports on which processes of the site take connections."""
-    return {
-        tuple(connection.laddr)
-        for process in processes.of_site(site.data_dir)
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for process in processes.of_site(site.data_dir):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a task that has ended meanwhile
+            connections = process.net_connections(kind="inet")
+            found |= {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
 
 
 def interrupted(site: Site) -> list[history.Tried]:
@@ -206,7 +207,8 @@ def test_the_brokers_password_is_asked_for_and_stands_in_no_log_and_in_no_proces
     assert len(logs) > 10
     assert [path.name for path in logs if site.redis_password in path.read_text(errors="replace")] == []
     for process in processes.of_site(site.data_dir):
-        assert site.redis_password not in " ".join(process.cmdline())
+        with contextlib.suppress(psutil.NoSuchProcess):
+            assert site.redis_password not in " ".join(process.cmdline())
 
 
 def test_what_ran_is_what_the_site_says_of_itself(scenario: Scenario) -> None:
