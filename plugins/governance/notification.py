@@ -51,7 +51,7 @@ class Notifier(BaseNotifier):
 def tell_of_deadline(context: Any = None, **_: Any) -> None:
     """Called by Airflow when a run is not over by its deadline."""
     run = dict((context or {}).get("dag_run") or {})
-    where = {name: str(run.get(name) or "unknown") for name in ("dag_id", "run_id")}
+    where = {"dag_id": str(run.get("dag_id")), "run_id": str(run.get("dag_run_id") or run.get("run_id"))}
     tell(f"{where['dag_id']}, run {where['run_id']}, has missed its deadline: it is not over; see its tasks", where)
 
 

@@ -28,6 +28,9 @@ from governance.log_tree import LogTree
 from governance.run_log import Conservation
 from live_runs import attempts, backfill, fill, held, run_airflow, wait_published
 
+OPEN_ENDED = (history.INTERRUPTED, "interrupted")
+"""Of what was killed, before and after the reconciliation has told of it."""
+
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
 DAYS = 3
@@ -115,7 +118,7 @@ def listening(site: Site) -> set[tuple[str, int]]:
 
 def interrupted(site: Site) -> list[history.Tried]:
     """Hops that began and never ended."""
-    every = [tried for tried in attempts(site) if tried.outcome == history.INTERRUPTED]
+    every = [tried for tried in attempts(site) if tried.outcome in OPEN_ENDED]
     return [tried for tried in every if tried.event != "read"]
 
 

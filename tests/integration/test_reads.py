@@ -243,6 +243,17 @@ def test_an_entry_that_was_taken_out_of_the_queue_is_an_alarm(site: Site, world:
     assert any("entries have no place and do not wait for one" in alarm for alarm in last_alarms(site))
 
 
+def test_a_site_from_before_the_recorder_is_brought_up_and_that_is_on_the_record(site: Site, world: World) -> None:
+    with closing(psycopg2.connect(site.dsn("governance_owner"))) as connection, connection, connection.cursor() as c:
+        c.execute("REVOKE USAGE ON SCHEMA audit FROM recorder; REVOKE EXECUTE ON FUNCTION audit.append FROM recorder")
+        c.execute("GRANT USAGE ON SCHEMA audit TO pipeline; GRANT EXECUTE ON FUNCTION audit.append TO pipeline")
+    control.clusters_up(site.data_dir)
+    done = [entry["event"] for entry in entries(site) if entry["dataset"] == "site" and entry["phase"] == "intent"]
+    assert "provision" in done
+    ((may,),) = builders.read(site, "SELECT has_schema_privilege('pipeline', 'audit', 'USAGE')")
+    assert not may
+
+
 def test_bringing_a_site_up_again_is_on_the_record_too(site: Site, world: World) -> None:
     ((before,),) = builders.read(site, "SELECT max(session_no) FROM audit.sessions")
     control.clusters_up(site.data_dir)

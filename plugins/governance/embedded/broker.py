@@ -88,7 +88,7 @@ def workers(site: Site, wait_seconds: float = 1) -> set[str]:
         return set()
     finally:
         # It keeps connections for the whole process, also to a server that has died since.
-        kombu.pools.reset()
+        kombu.pools.reset()  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def log_of(site: Site) -> Path:
