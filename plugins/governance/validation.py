@@ -126,8 +126,8 @@ def _results(
     named = context.suites.add(gx.ExpectationSuite(name=f"{suite['name']}.{table}", expectations=chosen))
     answer = batch.validate(
         named,
-        # All counts in one query. COMPLETE would also fetch the failing rows of every expectation, in a scan of the table
-        # each; which they are, the query of those that failed says, and settlement runs it.
+        # All counts in one query. COMPLETE would also fetch the failing rows of every expectation, in a scan of the
+        # table each; which they are, the query of those that failed says, and settlement runs it.
         result_format={
             "result_format": "BASIC",
             "return_unexpected_index_query": True,
