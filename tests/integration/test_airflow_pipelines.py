@@ -237,5 +237,5 @@ def test_every_dag_is_parsed_without_an_error() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     dags, errors = json.loads(done.stdout.splitlines()[-1])
-    assert dags == ["bookings", "key_upkeep", "run_log_checkpoint", "run_log_sequencer", "visits"]
+    assert dags == ["bookings", "key_upkeep", "run_log_checkpoint", "run_log_sequencer", "visits", "watch"]
     assert errors == {}

@@ -72,39 +72,39 @@ audit.sessions                      -       -          -          -       -     
 public.schema_migrations            -       -          -          -       -         -         -
 """
 EXPECTED_OF_LOGINS = """
-                                    pipeline  coordinator  custodian  sequencer  analyst  auditor
-control.batches                     -         S            -          -          -        -
-landing.bookings                    -         -            -          -          -        -
-landing.booking_travellers          -         -            -          -          -        -
-landing.booking_services            -         -            -          -          -        -
-landing.payment_cards               -         -            -          -          -        -
-landing.page_views                  -         -            -          -          -        -
-landing.current_bookings            -         -            -          -          -        -
-landing.current_booking_travellers  -         -            -          -          -        -
-landing.current_booking_services    -         -            -          -          -        -
-landing.current_payment_cards       -         -            -          -          -        -
-landing.current_page_views          -         -            -          -          -        -
-quarantine.findings                 -         -            -          -          -        -
-quarantine.rows                     -         -            -          -          -        -
-quarantine.refusals                 -         -            -          -          -        -
-vault.bookings                      -         -            -          -          -        -
-vault.booking_travellers            -         -            -          -          -        -
-vault.booking_services              -         -            -          -          -        -
-vault.payment_cards                 -         -            -          -          -        -
-vault.page_views                    -         -            -          -          -        -
-vault.release_ledger                -         -            -          -          -        -
-analytics.releases                  -         S            -          -          S        -
-analytics.bookings                  -         -            -          -          S        -
-analytics.visits_daily              -         -            -          -          S        -
-sharing.deliveries                  -         -            -          -          -        -
-audit.run_log                       -         -            S          S          -        S
-audit.pending                       -         -            -          SD         -        S
-audit.leaves                        -         -            -          SI         -        S
-audit.tiles                         -         -            -          SIU        -        S
-audit.checkpoints                   -         -            -          SI         -        S
-audit.texts                         -         -            -          -          -        S
-audit.sessions                      -         -            -          S          -        S
-public.schema_migrations            -         -            -          -          -        -
+                                    pipeline  recorder  coordinator  custodian  sequencer  analyst  auditor
+control.batches                     -         -         S            -          -          -        -
+landing.bookings                    -         -         -            -          -          -        -
+landing.booking_travellers          -         -         -            -          -          -        -
+landing.booking_services            -         -         -            -          -          -        -
+landing.payment_cards               -         -         -            -          -          -        -
+landing.page_views                  -         -         -            -          -          -        -
+landing.current_bookings            -         -         -            -          -          -        -
+landing.current_booking_travellers  -         -         -            -          -          -        -
+landing.current_booking_services    -         -         -            -          -          -        -
+landing.current_payment_cards       -         -         -            -          -          -        -
+landing.current_page_views          -         -         -            -          -          -        -
+quarantine.findings                 -         -         -            -          -          -        -
+quarantine.rows                     -         -         -            -          -          -        -
+quarantine.refusals                 -         -         -            -          -          -        -
+vault.bookings                      -         -         -            -          -          -        -
+vault.booking_travellers            -         -         -            -          -          -        -
+vault.booking_services              -         -         -            -          -          -        -
+vault.payment_cards                 -         -         -            -          -          -        -
+vault.page_views                    -         -         -            -          -          -        -
+vault.release_ledger                -         -         -            -          -          -        -
+analytics.releases                  -         -         S            -          -          S        -
+analytics.bookings                  -         -         -            -          -          S        -
+analytics.visits_daily              -         -         -            -          -          S        -
+sharing.deliveries                  -         -         -            -          -          -        -
+audit.run_log                       -         -         -            S          S          -        S
+audit.pending                       -         -         -            -          SD         -        S
+audit.leaves                        -         -         -            -          SI         -        S
+audit.tiles                         -         -         -            -          SIU        -        S
+audit.checkpoints                   -         -         -            -          SI         -        S
+audit.texts                         -         -         -            -          -          -        S
+audit.sessions                      -         -         -            -          S          -        S
+public.schema_migrations            -         -         -            -          -          -        -
 """
 
 SOME_COLUMNS = {

@@ -75,8 +75,9 @@ def test_an_instant_reads_the_same_whatever_zone_it_was_given_in() -> None:
     assert ATTEMPT.intent(entry_id="e", at=stockholm).canonical() == ATTEMPT.intent(entry_id="e", at=AT).canonical()
 
 
-def test_outcomes_are_these_four() -> None:
-    assert [outcome.value for outcome in Outcome] == ["passed", "failed", "no_data", "replayed"]
+def test_outcomes_are_these_six() -> None:
+    told_by_steps, told_afterwards = ["passed", "failed", "no_data", "replayed"], ["interrupted", "skipped"]
+    assert [outcome.value for outcome in Outcome] == told_by_steps + told_afterwards
 
 
 def test_a_batch_names_itself_for_messages() -> None:

@@ -178,20 +178,9 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from governance import key_audit, key_backups, steps
-    from governance.key_store import Destruction
-    from governance.keyring import Keyring
-    from governance.recording import new_id
+    from governance.embedded import backup
 
-    file, site, space = _file(arguments.file), sites.load(), _workspace()
-    known = key_audit.known_store(space.warehouse_dsn(steps.keeping.ROLE))
-    act = Destruction(new_id(), "destroyed before this backup was put back", int(space.clock().timestamp()), False)
-    ring, store_id = Keyring.load(site.keyring_path), known.store_id if known else None
-    home = key_backups.Home(str(site.key_store_path), ring, space.policy, store_id)
-    count = key_backups.restore(file, home, destroyed=steps.logged_destructions(space), act=act)
-    with closing(space.keys()) as service:
-        missing = key_audit.missing(service.store, known)
-    steps.keep_keys(space, _by_hand("keys restore"), is_restored=True)
+    count, missing = backup.restore_keys(sites.load(), _file(arguments.file))
     say(f"{count:,} keys came back; what the run log calls destroyed, and what is past its deadline, did not")
     if missing:
         say(f"{missing:,} keys that the run log knew of did not: they were made after the backup, or near their end.")

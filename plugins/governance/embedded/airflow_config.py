@@ -100,8 +100,15 @@ def _common(site: Site) -> dict[str, dict[str, str]]:
             "expose_config": "False",
         },
         "api_auth": {"jwt_secret": site.jwt_secret},
-        # A trivial task takes 0.9 s instead of 1.9 s when the scheduler naps shorter.
-        "scheduler": {"scheduler_idle_sleep_time": "0.2", "enable_health_check": "False"},
+        "scheduler": {
+            # A trivial task takes 0.9 s instead of 1.9 s when the scheduler naps shorter.
+            "scheduler_idle_sleep_time": "0.2",
+            "enable_health_check": "False",
+            # Tasks report every five seconds; the default waits five minutes before a dead one is retried.
+            # A task that was retried too early harms nothing: its partition is held by a lock until it has ended.
+            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout_detection_interval": "5",
+        },
         "dag_processor": {"refresh_interval": "15", "min_file_process_interval": "15", "parsing_processes": "1"},
         "logging": {"base_log_folder": str(folder / "logs"), "colored_console_log": "False"},
         "usage_data_collection": {"enabled": "False"},
@@ -125,10 +132,6 @@ def _of_celery(site: Site) -> dict[str, dict[str, str]]:
         # Each worker would keep a process of 100 MB that tidies up versions of DAG folders; ours has one.
         "dag_processor": {"stale_bundle_cleanup_interval": "0"},
         "scheduler": {
-            # Workers report every five seconds; the default waits five minutes before a dead one's tasks are retried.
-            # A task that was retried too early harms nothing: its partition is held by a lock until it has ended.
-            "task_instance_heartbeat_timeout": "30",
-            "task_instance_heartbeat_timeout_detection_interval": "5",
             # Messages that were lost with the broker are sent again. As there are no more tasks than workers take
             # (core.parallelism), none waits so long for a worker that runs.
             "task_queued_timeout": "120",

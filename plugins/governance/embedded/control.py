@@ -51,7 +51,7 @@ def up(data_dir: Path | None = None, say: Say = lambda _: None, executor: Execut
     with processes.only_here(folder / "lock"):
         if executor == "celery":
             broker.program()  # before anything is changed
-        site = _start_clusters(folder, say)
+        site = start_clusters(folder, say)
         _migrate(site, say)
         if executor and executor != site.executor:
             site = dataclasses.replace(site, executor=executor)
@@ -65,7 +65,7 @@ def clusters_up(data_dir: Path | None = None, say: Say = lambda _: None) -> Site
     """Bring up both clusters with databases, roles and our migrations, without Airflow. Raises SiteError."""
     folder = data_dir or sites.default_data_dir()
     with processes.only_here(folder / "lock"):
-        site = _start_clusters(folder, say)
+        site = start_clusters(folder, say)
         _migrate(site, say)
     return site
 
@@ -125,7 +125,8 @@ def _part(name: str, leader: psutil.Process | None, members: list[psutil.Process
     return Part(name, leader is not None, leader.pid if leader else None, address, processes.memory(members), uptime)
 
 
-def _start_clusters(folder: Path, say: Say) -> Site:
+def start_clusters(folder: Path, say: Say) -> Site:
+    """Both clusters with their databases and roles, without our schemas. Raises SiteError."""
     sites.private_folder(folder)
     site = sites.load_or_create(folder)
     for attempt in range(1, _TRIES + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 
 import psycopg2
@@ -24,12 +24,14 @@ _MAY_APPEND = """
 SELECT CASE WHEN has_schema_privilege(to_regnamespace('audit')::oid, 'USAGE')
             THEN has_function_privilege(to_regprocedure('audit.append(text)')::oid, 'EXECUTE') END"""
 
-NOTE_LOGIN = """
+_LOGIN_NOTER = """
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'login_noter') THEN
         CREATE ROLE login_noter NOLOGIN; -- what the owner of audit.sessions hangs on it runs as this, not as superuser
     END IF;
 END $$;
+"""
+_NOTE = """
 CREATE SCHEMA IF NOT EXISTS logins; -- the superuser's own: the owner of the tables could replace the function otherwise
 ALTER SCHEMA logins OWNER TO CURRENT_USER; -- also where the owner of the database was there first
 CREATE OR REPLACE FUNCTION logins.note() RETURNS event_trigger
@@ -45,6 +47,8 @@ REVOKE ALL ON FUNCTION logins.note() FROM PUBLIC;
 GRANT USAGE ON SCHEMA audit TO login_noter;
 GRANT INSERT ON audit.sessions TO login_noter;
 """
+NOTE_LOGIN = f"{_LOGIN_NOTER}{_NOTE}"
+"""What lets a database note every connection; run by its superuser, who alone can."""
 
 
 def provision(site: Site, cluster: ClusterName, policy: Policy) -> None:
@@ -102,12 +106,27 @@ def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iter
     The entries are appended by the recorder: the superuser runs no function of somebody else's, who could have
     written anything into it.
     """
-    has_log = database == "governance" and _appended(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
-    named = psycopg2.connect(dsn, dbname=database, application_name=attempt.attempt_id)
-    with closing(named) as connection, connection, connection.cursor() as c:
-        yield c
+    with ExitStack() as stack:
+        if database == "governance":
+            stack.enter_context(on_record(site, attempt))
+        named = psycopg2.connect(dsn, dbname=database, application_name=attempt.attempt_id)
+        with closing(named) as connection, connection, connection.cursor() as c:
+            yield c
+
+
+@contextmanager
+def on_record(site: Site, attempt: Attempt) -> Iterator[None]:
+    """What the superuser does within, between two entries of the run log, where there is one."""
+    has_log = _appended(site, attempt.intent(entry_id=new_id(), at=datetime.now(UTC)))
+    yield
     if has_log:
         _appended(site, attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=datetime.now(UTC)))
+
+
+def make_login_noter(site: Site) -> None:
+    """The role that notes logins, before a dump is restored that has its function."""
+    with closing(psycopg2.connect(site.dsn("postgres"))) as connection, connection, connection.cursor() as c:
+        c.execute(_LOGIN_NOTER)
 
 
 def _appended(site: Site, entry: Entry) -> bool:

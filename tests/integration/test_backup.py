@@ -1,0 +1,166 @@
+"""Everything is lost but the two folders of a backup: the site is what it was, and what was destroyed is not back."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import builders
+from aftermath import entries, governance, through
+from builders import DAY, World
+from governance import steps
+from governance.embedded import airflow, airflow_config, backup, control
+from governance.embedded import site as sites
+from governance.embedded.site import Site
+from governance.errors import InputError, SiteError
+from run_logs import Auditor, own_look
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("J1"), pytest.mark.clause("R1"), pytest.mark.slow]
+
+KEY = DAY.isoformat()
+
+
+@dataclass
+class Lost:
+    """A site that was made anew, and what was known of it before."""
+
+    site: Site
+    counts: dict[str, int]
+    auditor: Auditor
+    erased: tuple[str, str]  # before the backup, and after it
+    folders: tuple[Path, Path]
+
+
+TABLES = ("vault.bookings", "vault.page_views", "analytics.bookings", "analytics.visits_daily", "analytics.releases",
+          "audit.leaves", "control.batches")  # fmt: skip
+
+
+def counted(site: Site) -> dict[str, int]:
+    return {table: builders.read(site, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
+    home = tmp_path_factory.mktemp("backup")
+    site = control.clusters_up(home / "site")
+    try:
+        airflow_config.write(site)
+        airflow.migrate(site)
+        world = World(site.dsn("wellbe_owner"))
+        world.clear()
+        world.crowd()
+        world.visitors()
+        clients = [f"client {client}" for (client,) in builders.read(
+            site, "SELECT client_id FROM wellbe.bookings ORDER BY 1 LIMIT 2", role="wellbe_owner")]  # fmt: skip
+        world.close()
+        space = builders.workspace(site)
+        for dataset in ("bookings", "visits"):
+            through(space, dataset, KEY)
+        steps.destroy_key(space, "subject", clients[0], "request 1", builders.run())
+        steps.checkpoint(space, builders.run())
+        auditor = Auditor(site, home / "auditor")
+        auditor.meet()
+        counts = counted(site)
+        backup.back_up(site, home / "stored", home / "secrets")
+        steps.destroy_key(space, "subject", clients[1], "request 2", builders.run())
+        control.down(site.data_dir)
+        shutil.rmtree(site.data_dir)
+        shutil.rmtree(site.checkpoints_path)
+        anew = backup.restore(home / "stored", home / "secrets", home / "site")
+        control.clusters_up(anew.data_dir)
+        yield Lost(anew, counts, auditor, (clients[0], clients[1]), (home / "stored", home / "secrets"))
+    finally:
+        control.down(home / "site")
+
+
+def test_every_row_is_there(lost: Lost) -> None:
+    assert counted(lost.site) == lost.counts
+    assert min(lost.counts.values()) > 0, lost.counts
+
+
+def test_the_values_can_be_read_and_the_pipelines_go_on(lost: Lost) -> None:
+    space = builders.workspace(lost.site)
+    batch = through(space, "bookings", KEY)
+    assert batch.counts["published"] > 0
+    assert entries(lost.site, "publish", "outcome")[-1]["outcome"] == "replayed"
+
+
+def test_what_was_destroyed_before_the_backup_is_gone_and_what_lived_in_it_is_back(lost: Lost) -> None:
+    space = builders.workspace(lost.site)
+    with closing(space.keys()) as service:
+        before, after = (service.store.fetch([service.id_of("subject", scope)]) for scope in lost.erased)
+    assert [key.is_destroyed for key in before.values()] == [True]
+    # Nobody can know of an erasure whose record is lost with the rest: it is asked for again.
+    assert [key.is_destroyed for key in after.values()] == [False]
+
+
+def test_the_log_is_what_the_auditors_checkpoint_says_and_goes_on(lost: Lost) -> None:
+    steps.checkpoint(builders.workspace(lost.site), builders.run())
+    assert own_look(lost.site).problems == ()
+    lost.auditor.pull()
+    assert lost.auditor.verifies(), lost.auditor.said
+
+
+def test_the_backup_is_on_the_record_and_so_are_its_connections(lost: Lost) -> None:
+    ((login,),) = builders.read(
+        lost.site,
+        "SELECT DISTINCT s.database_login FROM audit.sessions s "
+        "JOIN audit.run_log r ON r.attempt_id = s.application_name WHERE r.event = 'backup'",
+    )
+    assert login == "postgres"
+
+
+def test_airflows_own_tables_are_there(lost: Lost) -> None:
+    assert builders.read(lost.site, "SELECT count(*) FROM alembic_version", role="airflow") == [(1,)]
+
+
+def test_what_is_stored_opens_nothing_by_itself(lost: Lost) -> None:
+    stored, secrets = lost.folders
+    passwords = [p for p in sites.load(lost.site.data_dir).passwords.values()]
+    content = b"".join(path.read_bytes() for path in stored.rglob("*") if path.is_file())
+    assert not [password for password in passwords if password.encode() in content]
+    assert {path.name for path in secrets.iterdir()} == {*backup.SECRETS, backup.SUMS}
+    for folder in lost.folders:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        subprocess.run(["sha256sum", "--check", "--quiet", backup.SUMS], cwd=folder, check=True)
+
+
+def test_a_backup_is_put_back_where_there_is_nothing_and_only_whole(lost: Lost, tmp_path: Path) -> None:
+    with pytest.raises(SiteError, match="holds a site already"):
+        backup.restore(*lost.folders, lost.site.data_dir)
+    with pytest.raises(InputError, match="is no backup"):
+        backup.restore(tmp_path, lost.folders[1], tmp_path / "new")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(lost.folders[0], damaged)
+    (damaged / "keys.sqlite").write_bytes(b"x")
+    (damaged / "airflow.dump").unlink()
+    with pytest.raises(InputError, match=r"airflow\.dump, keys\.sqlite missing or not as written"):
+        backup.restore(damaged, lost.folders[1], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("folders", [("full", "new"), ("new", "full"), ("new", "new")])
+def test_a_backup_replaces_nothing(lost: Lost, tmp_path: Path, folders: tuple[str, str]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match="is not empty|name two folders"):
+        backup.back_up(lost.site, *(tmp_path / name for name in folders))
+    assert (tmp_path / "full" / "file").exists()
+
+
+def test_the_commands_say_what_to_keep_apart_and_until_when(
+    lost: Lost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sites, "default_data_dir", lambda: lost.site.data_dir)
+    assert governance("backup", str(tmp_path / "a"), "--secrets", str(tmp_path / "b")) == 0
+    said = capsys.readouterr().out
+    assert "keep them apart" in said
+    assert "the keys in it expire 20" in said
+    assert governance("restore", str(tmp_path / "a"), "--secrets", str(tmp_path / "b")) == 1
+    assert "holds a site already" in capsys.readouterr().err
