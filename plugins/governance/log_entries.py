@@ -17,8 +17,8 @@ LABEL = "the run log"
 
 
 def last_at(dsn: str, event: str) -> datetime | None:
-    """When the newest outcome of an event was written, or None."""
-    query = "SELECT max(written_at) FROM audit.run_log WHERE event = %(event)s AND phase = 'outcome'"
+    """When an event was last done, or None: what failed has looked at nothing, and the next has to look again."""
+    query = "SELECT max(written_at) FROM audit.run_log WHERE event = %(event)s AND outcome = 'passed'"
     return _rows(dsn, query, {"event": event})[0][0]  # type: ignore[no-any-return]
 
 

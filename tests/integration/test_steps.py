@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import traceback
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ import rfc8785
 import builders
 from aftermath import LANDED, content, entries, outcomes, state, through
 from builders import DAY, NOW, World
-from governance import pulling, steps, validation, warehouse
+from governance import log_entries, pulling, steps, validation, warehouse
 from governance.embedded.site import Site
 from governance.errors import (
     ContendedError,
@@ -243,6 +244,15 @@ def test_what_is_believed_is_said_by_one_login_alone(site: Site, world: World, e
         with pytest.raises(psycopg2.Error, match=f"only {SPEAKERS[event]} appends this event"):
             builders.read(site, "SELECT audit.append(%s)", text, role=role)
     assert builders.read(site, "SELECT audit.append(%s)::text", text, role=SPEAKERS[event]) == [(ENTRY["entry_id"],)]
+
+
+def test_a_look_that_failed_does_not_move_on_where_the_next_begins(site: Site, world: World) -> None:
+    dsn = site.dsn("sequencer")
+    for outcome in ("failed", "passed"):
+        assert log_entries.last_at(dsn, "reconcile") is None
+        told = ENTRY | {"event": "reconcile", "outcome": outcome, "entry_id": str(uuid.uuid4())}
+        builders.read(site, "SELECT audit.append(%s)", rfc8785.dumps(told).decode(), role="sequencer")
+    assert log_entries.last_at(dsn, "reconcile") is not None
 
 
 def test_an_effect_without_its_entry_does_not_happen(

@@ -9,6 +9,7 @@ import pytest
 
 from governance.accounting import GRACE, KEEPING_ENTRIES, WATCHES, Balance, Key, Told, Try, balance
 from governance.run_log import BY_HAND, Outcome
+from governance.steps import watching
 
 pytestmark = pytest.mark.clause("R1")
 
@@ -69,6 +70,7 @@ def test_of_a_try_that_is_tried_again_nobody_is_told() -> None:
 
 def test_a_task_that_keeps_no_entries_is_told_by_name_alone() -> None:
     assert {"sequence", *WATCHES}.isdisjoint(KEEPING_ENTRIES)
+    assert {"reconcile", *watching.NAMES} == WATCHES
     found = look([tried("success", "sequence"), tried("failed", "merge_delay")], [])
     assert [t.key.task_id for t in found.quiet] == ["sequence", "merge_delay"]
     assert found.missing == ()
