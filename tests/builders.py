@@ -347,7 +347,7 @@ def empty_warehouse(site: Site) -> None:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname IN ('control', 'landing', 'quarantine', 'vault', 'analytics', 'sharing', 'audit')"
+            "WHERE schemaname IN ('control', 'records', 'quarantine', 'vault', 'analytics', 'sharing', 'audit')"
         )
         tables = [name for (name,) in cursor.fetchall()]
         cursor.execute("TRUNCATE " + ", ".join(tables))

@@ -7,7 +7,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from governance.errors import GovernanceError, TransientError
 from governance.notification import FailedError, Notifier
-from governance.run_log import Batch, Run
+from governance.run_log import Batch, Run, Shard
 
 TIME_ZONE = "Europe/Stockholm"
 
@@ -77,23 +77,33 @@ def asset(zone: str, dataset: str) -> Asset:
     return Asset(name=f"{zone}.{dataset}", uri=f"wellbe://{zone}/{dataset}")
 
 
-@task(task_id="pull")
-def pull(dataset: str) -> dict[str, Any]:
-    """Bring the partition from the source into landing."""
+@task(task_id="plan")
+def plan(dataset: str) -> list[dict[str, Any]]:
+    """Cut the partition into shards, one for each of the pulls that follow."""
     from governance import steps
 
     with _translated():
-        context = get_current_context()
-        return asdict(steps.pull(_workspace(), dataset, context.get("partition_key"), _run()))
+        key = get_current_context().get("partition_key")
+        return [asdict(shard) for shard in steps.plan(_workspace(), dataset, key, _run())]
+
+
+@task(task_id="pull")
+def pull(shard: dict[str, Any]) -> dict[str, Any]:
+    """Bring a shard of the partition from the source into landing."""
+    from governance import steps
+
+    with _translated():
+        part = Shard(**shard)
+        return asdict(steps.pull(_workspace(), part.dataset, part.partition_key, _run(), part))
 
 
 @task(task_id="validate")
-def validate(batch: dict[str, Any]) -> dict[str, Any]:
+def validate(pulled: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Run the suite, then settle the partition into vault and quarantine."""
     from governance import steps
 
     with _translated():
-        return asdict(steps.validate(_workspace(), Batch(**batch), _run()))
+        return asdict(steps.validate(_workspace(), Batch.joined(Batch(**shard) for shard in pulled), _run()))
 
 
 @task.sensor(task_id="predecessor_published", mode="reschedule", poke_interval=5, timeout=7 * 24 * 3600)
@@ -172,8 +182,8 @@ def _watch(name: str) -> None:
 
 
 def pipeline(dataset: str) -> None:
-    """Wire the three hops of a dataset: pull, validate, and, once the partition before is out, publish."""
-    pulled: Any = pull(dataset)  # what a task returns is an XComArg while it is wired
+    """Wire the three hops of a dataset: pull, in shards, validate, and, once the partition before is out, publish."""
+    pulled: Any = pull.expand(shard=plan(dataset))  # what a task returns is an XComArg while it is wired
     accepted: Any = validate.override(outlets=[asset("vault", dataset)])(pulled)
     predecessor_published(accepted) >> publish.override(outlets=[asset("analytics", dataset)])(accepted)
 

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import PositiveInt, ValidationError, model_validator
 
 from governance.datasets import Dataset, SourceColumn
 from governance.errors import PolicyError
@@ -82,9 +82,12 @@ class Clause(Strict):
 
 
 class Site(Strict):
-    """What a deployment adds: from which partition on its datasets are processed."""
+    """What a deployment adds: from which partition on its datasets are processed, and from how many rows on a
+    partition is pulled in shards, one for so many rows.
+    """
 
     first_partition: dict[str, date] = {}
+    shard_rows: PositiveInt = 1_000_000
 
 
 class Policy(Strict):

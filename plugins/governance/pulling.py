@@ -40,8 +40,11 @@ VISITOR = ("page_views.device_id", "page_views.session_id", "page_views.ip", "pa
 class Means:
     """What turning source rows into landing rows takes, beside the rows.
 
-    `keys`: per holder the key of each row; `nonces`: as for `encryption.encrypt`.
+    `landing`: the number that the rows get; `keys`: per holder the key of each row; `nonces`: as for
+    `encryption.encrypt`.
     """
+
+    landing: int
 
     keys: Mapping[str, RowKeys]
     nonces: Callable[[int], bytes]
@@ -57,11 +60,15 @@ class CardTerms:
 
 
 def landed(batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, means: Means) -> pa.RecordBatch:
-    """The landing rows of a batch of source rows, in the same order, with a column `partition_key` in front.
+    """The landing rows of a batch of source rows, in the same order, with columns `partition_key` and `landing_no` in
+    front.
 
     Raises GapError when the query does not bring what policy lands.
     """
-    columns = {"partition_key": pa.array([day] * batch.num_rows, pa.date32())}
+    columns = {
+        "partition_key": pa.repeat(pa.scalar(day, pa.date32()), batch.num_rows),
+        "landing_no": pa.repeat(pa.scalar(means.landing, pa.int64()), batch.num_rows),
+    }
     for name, column in spec.columns.items():
         columns[name] = _column(batch, Column(table, name), column, means).cast(ARROW_TYPES[column.type])
     return pa.record_batch(columns)

@@ -75,6 +75,11 @@ class Recorded:
         attempt = replace(self.attempt, attempt_id=attempt_id, event=event)
         return attempt.outcome(outcome, entry_id=new_id(), at=self._clock(), **facts)
 
+    def append(self, entry: Entry) -> None:
+        """Append an entry of a try that has no effect in the database."""
+        with warehouse.connect(self._dsn, self.attempt.batch.label) as connection:
+            connection.append(entry)
+
     def refused(self, error: KeyPurposeError) -> None:
         """Record, as an entry of its own, that a key was refused (J2); it stays refused also when the log is away."""
         attempt = replace(self.attempt, attempt_id=new_id(), event="use_key", clauses=("J2",))

@@ -7,8 +7,9 @@ digest of an entry is the same everywhere. Its place in the log is given afterwa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -110,6 +111,34 @@ class Batch:
     def label(self) -> str:
         """`dataset bookings, partition 2026-11-16`, for messages."""
         return f"dataset {self.dataset}, partition {self.partition_key}"
+
+    @classmethod
+    def joined(cls, shards: Iterable[Batch]) -> Batch:
+        """The batch that shards of a partition make: their counts, added up."""
+        first, *others = shards
+        total = Counter(first.counts)
+        for other in others:
+            total.update(other.counts)
+        return replace(first, counts=dict(total))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a partition one pull brings: rows whose key has this remainder when it is divided by `of`.
+
+    `landing_id` names the landing that the parts make together: the attempt that planned it.
+    """
+
+    dataset: str
+    partition_key: str
+    landing_id: str
+    number: int = 0
+    of: int = 1
+
+    @property
+    def name(self) -> str:
+        """`shard 3 of 4`, for messages."""
+        return f"shard {self.number + 1} of {self.of}"
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 # ().
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
-        "control.batches": "SELECT, INSERT, UPDATE",
-        "landing.*": "INSERT, DELETE, MAINTAIN, SELECT (partition_key)",
-        "quarantine.refusals": "INSERT, DELETE, SELECT (dataset, partition_key)",
+        "control.landings": "SELECT, INSERT",
+        "control.shards": "SELECT, INSERT",
+        "records.*": "INSERT",
+        "records.refusals": "INSERT",
+        "landing.complete(bigint, text)": "EXECUTE",
         "audit.append(text)": "EXECUTE",
     },
     "validator": {
@@ -163,27 +165,66 @@ def _apply_migrations(cursor: psycopg2.extensions.cursor) -> list[str]:
     return applied
 
 
+ZONE_VIEWS = {
+    "landing": "SELECT partition_key, landing_no FROM control.batches WHERE dataset = {} AND state = 'landed'",
+    "vault": "SELECT partition_key, settled_no FROM control.batches WHERE dataset = {}",
+}
+"""Which landings of a partition a zone shows."""
+
+
 def _generate_views(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
-    """One view per landed table: the measured facts of one partition, which is all that validation may see."""
+    """Per landed table a view for each zone, and one of the measured facts of one partition, which is all that
+    validation may see.
+
+    Barriers: a function in somebody's condition must not see a row that the zone does not show.
+    """
     for dataset in policy.datasets.values():
         for name, table in dataset.landed.items():
-            view = sql.Identifier("landing", f"current_{name}")
+            records, here = (
+                sql.Identifier("records", name),
+                sql.SQL(", ").join(map(sql.Identifier, ["row_id", "partition_key", *table.columns])),
+            )
+            for zone, shown in ZONE_VIEWS.items():
+                landings = sql.SQL(shown).format(sql.Literal(dataset.dataset))
+                _replace_view(
+                    cursor,
+                    sql.Identifier(zone, name),
+                    sql.SQL("SELECT {} FROM {} WHERE (partition_key, landing_no) IN ({})").format(
+                        here, records, landings
+                    ),
+                )
             root_key = sql.Identifier("root_key" if "root_key" in table.columns else "row_key")
             facts = [c for c in table.columns_for("validation") if c not in STRUCTURE]
-            columns = sql.SQL(", ").join(map(sql.Identifier, facts))
-            cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-            cursor.execute(
+            _replace_view(
+                cursor,
+                sql.Identifier("landing", f"current_{name}"),
                 sql.SQL(
-                    "CREATE VIEW {view} AS SELECT row_id, row_key, {root_key} AS root_key{comma}{columns} FROM {table} "
-                    "WHERE partition_key = current_setting('governance.partition_key')::date"
+                    "SELECT row_id, row_key, {root_key} AS root_key{comma}{columns} FROM {records} "
+                    "WHERE partition_key = current_setting('governance.partition_key')::date AND landing_no = ("
+                    "SELECT landing_no FROM control.batches WHERE dataset = {dataset} AND state = 'landed' "
+                    "AND partition_key = current_setting('governance.partition_key')::date)"
                 ).format(
-                    view=view,
                     root_key=root_key,
                     comma=sql.SQL(", " if facts else ""),
-                    columns=columns,
-                    table=sql.Identifier("landing", name),
-                )
+                    columns=sql.SQL(", ").join(map(sql.Identifier, facts)),
+                    records=records,
+                    dataset=sql.Literal(dataset.dataset),
+                ),
             )
+    _replace_view(
+        cursor,
+        sql.Identifier("quarantine", "refusals"),
+        sql.SQL(
+            "SELECT dataset, partition_key, table_name, row_key, rule, refused_at FROM records.refusals "
+            "WHERE (dataset, partition_key, landing_no) IN "
+            "(SELECT dataset, partition_key, landing_no FROM control.batches)"
+        ),
+    )
+
+
+def _replace_view(cursor: psycopg2.extensions.cursor, view: sql.Identifier, query: sql.Composable) -> None:
+    cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+    cursor.execute(sql.SQL("CREATE VIEW {} WITH (security_barrier) AS {}").format(view, query))
 
 
 def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:

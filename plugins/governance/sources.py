@@ -17,6 +17,7 @@ from governance.datasets import Treatment
 from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting, shown
 from governance.partitions import Partition
 from governance.policy import Policy
+from governance.run_log import Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,11 +37,12 @@ def named_query(name: str) -> str:
 
 
 class Snapshot:
-    """An open read-only repeatable-read transaction on the source."""
+    """An open read-only repeatable-read transaction on the source, on one shard of each partition or on all of it."""
 
-    def __init__(self, connection: Any, label: str) -> None:
+    def __init__(self, connection: Any, label: str, shard: Shard | None = None) -> None:
         self._connection = connection
         self._label = label
+        self._shard = (shard.number, shard.of) if shard else (0, 1)
         with self._guarded(), connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
@@ -80,17 +82,17 @@ class Snapshot:
             cursor.execute(query)
             return cursor.fetch_arrow_table()
 
-    @staticmethod
-    def _bind(cursor: Any, partition: Partition) -> None:
-        """Tell the queries their partition through settings of the transaction.
+    def _bind(self, cursor: Any, partition: Partition) -> None:
+        """Tell the queries their partition and shard through settings of the transaction.
 
         Not as parameters: with those the driver fetches the whole result at once instead of streaming a COPY.
         """
         cursor.execute(
             "SELECT set_config('governance.partition_start', $1, true), "
             "set_config('governance.partition_end', $2, true), "
-            "set_config('governance.time_zone', $3, true)",
-            (partition.start.isoformat(), partition.end.isoformat(), partition.time_zone),
+            "set_config('governance.time_zone', $3, true), "
+            "set_config('governance.shard', $4, true), set_config('governance.shards', $5, true)",
+            (partition.start.isoformat(), partition.end.isoformat(), partition.time_zone, *map(str, self._shard)),
         )
         cursor.fetchall()
 
@@ -116,8 +118,8 @@ class Snapshot:
 
 
 @contextmanager
-def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
-    """A read-only snapshot of the source, closed at the end.
+def snapshot(uri: str, label: str, shard: Shard | None = None) -> Iterator[Snapshot]:
+    """A read-only snapshot of the source, or of one shard of its partitions, closed at the end.
 
     `label` names dataset and partition in messages. Raises SourceUnavailableError when the source cannot be reached.
     """
@@ -132,7 +134,7 @@ def snapshot(uri: str, label: str) -> Iterator[Snapshot]:
             f"check connection wellbe_source and its server, the task retries"
         ) from None
     try:
-        yield Snapshot(connection, label)
+        yield Snapshot(connection, label, shard)
     finally:
         # A connection that the server has cut cannot be closed politely; there is nothing left to release.
         with suppress(adbc_driver_manager.Error):

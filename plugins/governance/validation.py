@@ -106,8 +106,8 @@ def _logged_in(context: Any, url: str) -> Iterator[Any]:
 
 
 def _url(dsn: str, partition_key: str) -> str:
-    """The DSN for SQLAlchemy, each of its sessions bound to the partition that the views show."""
-    bound = taking(dsn, **{"governance.partition_key": partition_key})
+    """The DSN for SQLAlchemy, each of its sessions bound to the views of landing and the partition that they show."""
+    bound = taking(dsn, **{"governance.partition_key": partition_key, "search_path": "landing"})
     return f"postgresql+psycopg2://{bound.split('://', 1)[1]}"
 
 
@@ -121,7 +121,8 @@ def _results(
     # Great Expectations returns results in an order of its own; the number finds the expectation again.
     for number, expectation in enumerate(chosen):
         expectation["meta"] = {**expectation["meta"], "number": number}
-    asset = source.add_table_asset(name=table, table_name=f"current_{table}", schema_name="landing")
+    # Without its schema, so that settlement can run the queries of failing rows on facts that it has read once.
+    asset = source.add_table_asset(name=table, table_name=f"current_{table}")
     batch = asset.add_batch_definition_whole_table("partition").get_batch()
     named = context.suites.add(gx.ExpectationSuite(name=f"{suite['name']}.{table}", expectations=chosen))
     answer = batch.validate(
@@ -131,7 +132,7 @@ def _results(
         result_format={
             "result_format": "BASIC",
             "return_unexpected_index_query": True,
-            "unexpected_index_column_names": ["row_id"],
+            "unexpected_index_column_names": ["row_id", "row_key", "root_key"],
             "exclude_unexpected_values": True,
             "partial_unexpected_count": 0,
         },

@@ -6,8 +6,6 @@ after commit. Errors of the driver may quote rows, so only their SQLSTATE leaves
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,11 +20,11 @@ from psycopg2.extras import execute_values
 
 from governance.database import BinaryCopy, translated
 from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting
-from governance.run_log import Batch, Entry
+from governance.publications import Publication, Published
+from governance.run_log import Batch, Entry, Shard
 from governance.sources import named_query
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 CONNECT_SECONDS = 10
@@ -67,40 +65,26 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published partition of a dataset, as analysts see it."""
-
-    rows: int
-    suppressed: int
-    k: int | None
-    l: int | None  # noqa: E741 -- the name of the measure
-
-
-@dataclass(frozen=True)
-class NewRelease:
-    """A release to append: `rows` with the columns of analytics.<table>, `decisions` with row_key, accepted_partition,
-    decision."""
-
-    table: str
-    rows: pd.DataFrame
-    decisions: pd.DataFrame
-    published: Published
-
-
-class LandingSummary(Protocol):
-    """What a landing knows once its last batch has been copied."""
+class Landed:
+    """Counts of a landing, or of one shard of it: rows per table at the source, landed, and of people who were erased;
+    refused per rule."""
 
     source_counts: dict[str, int]
     landed_counts: dict[str, int]
-    dropped: dict[str, int]  # rows per table of people who were erased
+    refused: dict[str, int]
+    dropped: dict[str, int]
+
+
+class LandingSummary(Protocol):
+    """What a shard knows once its last batch has been copied."""
+
     refusals: list[tuple[str, str, str]]  # table, row_key, rule
 
-    @property
-    def refused(self) -> dict[str, int]:
-        """Refusals per rule."""
+    def counts(self) -> Landed:
+        """What it brought. Raises when that does not agree with the source's counts; then nothing is landed."""
 
-    def entry(self) -> Entry:
-        """The outcome entry. Raises when the counts do not agree with the source's; then nothing is landed."""
+    def entry(self, landing: Landed | None) -> Entry:
+        """The outcome entry. `landing`: the whole of it, for the shard that completes it."""
 
 
 SettlementEntry = Callable[[Settled], Entry]
@@ -173,53 +157,64 @@ class Warehouse:
         with self._transaction() as cursor:
             self._append(cursor, entry)
 
+    def open_landing(self, shard: Shard) -> int:
+        """The number of the landing that a shard belongs to."""
+        with self._transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO control.landings (landing_id, dataset, partition_key, shards_count) "
+                "VALUES (%s, %s, %s, %s) ON CONFLICT (landing_id) DO NOTHING",
+                (shard.landing_id, shard.dataset, shard.partition_key, shard.of),
+            )
+        ((number,),) = self._rows("SELECT landing_no FROM control.landings WHERE landing_id = %s", (shard.landing_id,))
+        return int(number)
+
+    def landed_shard(self, landing: int, number: int) -> Landed | None:
+        """What a shard has brought, or None."""
+        rows = self._rows(
+            "SELECT source_counts, landed_counts, refused, dropped FROM control.shards "
+            "WHERE landing_no = %s AND shard_no = %s",
+            (landing, number),
+        )
+        return Landed(*rows[0]) if rows else None
+
     def land(
         self,
         batch: Batch,
-        day: date,
+        landing: int,
+        shard: Shard,
         tables: Iterable[tuple[str, Iterator[pa.RecordBatch]]],
         *,
         summary: LandingSummary,
-    ) -> None:
-        """Replace a partition in landing by streamed Arrow batches, in one transaction with its entry.
+    ) -> bool:
+        """Store a shard of a landing from streamed Arrow batches, in one transaction with its entry.
 
-        `summary` is asked for state and entry after the last batch has been copied, because the counts are known only
-        then.
+        The shard that completes the landing shows it, in place of the one before. Returns False, with nothing stored,
+        when a later landing of the partition has been completed meanwhile. `summary` is asked after the last batch has
+        been copied, because the counts are known only then.
         """
-        tables = list(tables)
         with self._transaction() as cursor:
-            for table, _ in tables:
-                cursor.execute(
-                    sql.SQL("DELETE FROM {} WHERE partition_key = %s").format(sql.Identifier("landing", table)), (day,)
-                )
-            cursor.execute(
-                "DELETE FROM quarantine.refusals WHERE dataset = %s AND partition_key = %s", (batch.dataset, day)
-            )
             for table, batches in tables:
                 self._copy(cursor, table, batches)
-                # What has just been loaded is unknown to the planner, and a plan for an empty table takes minutes on
-                # a full one.
-                cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier("landing", table)))
-            entry = summary.entry()
+            counts = summary.counts()
             execute_values(
                 cursor,
-                "INSERT INTO quarantine.refusals (dataset, partition_key, table_name, row_key, rule) VALUES %s",
-                [(batch.dataset, day, *refusal) for refusal in summary.refusals],
+                "INSERT INTO records.refusals (landing_no, dataset, partition_key, table_name, row_key, rule) "
+                "VALUES %s",
+                [(landing, batch.dataset, batch.partition_key, *refusal) for refusal in summary.refusals],
             )
+            stored = counts.source_counts, counts.landed_counts, counts.refused, counts.dropped
             cursor.execute(
-                named_query("batch_landed"),
-                (
-                    batch.dataset,
-                    day,
-                    batch.run_id,
-                    entry.attempt.attempt_id,
-                    json.dumps(summary.source_counts),
-                    json.dumps(summary.landed_counts),
-                    json.dumps(summary.refused),
-                    json.dumps(summary.dropped),
-                ),
+                "INSERT INTO control.shards (landing_no, shard_no, source_counts, landed_counts, refused, dropped) "
+                "VALUES (%s, %s, %s, %s, %s, %s)",
+                (landing, shard.number, *map(json.dumps, stored)),
             )
-            self._append(cursor, entry)
+            cursor.execute("SELECT * FROM landing.complete(%s, %s)", (landing, batch.run_id))
+            ((state, *totals),) = cursor.fetchall()
+            if state == "overtaken":
+                self._connection.rollback()
+                return False
+            self._append(cursor, summary.entry(Landed(*totals) if state == "complete" else None))
+        return True
 
     def settle(self, batch: Batch, day: date, findings: Sequence[Finding], entry: SettlementEntry) -> Settled:
         """Move a validated batch from landing to vault and quarantine, in one transaction with its entry.
@@ -232,8 +227,8 @@ class Warehouse:
             cursor.execute(
                 "DELETE FROM quarantine.findings WHERE dataset = %s AND partition_key = %s", (batch.dataset, day)
             )
-            for finding in findings:
-                self._record_finding(cursor, batch, day, finding)
+            for table in dict.fromkeys(finding.table for finding in findings):
+                self._record(cursor, batch, day, [finding for finding in findings if finding.table == table])
             cursor.execute("SELECT * FROM landing.settle(%s, %s, %s)", (batch.dataset, day, batch.run_id))
             counts = cursor.fetchall()
             settled = Settled({t: a for t, a, _ in counts}, {t: q for t, _, q in counts})
@@ -245,43 +240,38 @@ class Warehouse:
             self._append(cursor, entry(settled))
         return settled
 
-    def publish(self, batch: Batch, day: date, release: NewRelease, entry: Entry) -> None:
-        """Append a release: its rows, what was decided about each accepted row, and the entry, in one transaction."""
-        measured = release.published
+    @contextmanager
+    def publication(self, batch: Batch, day: date) -> Iterator[Publication]:
+        """A transaction in which a release is decided, counted and appended; kept when it is left without an error."""
         with self._transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                (
-                    batch.dataset,
-                    day,
-                    measured.k,
-                    measured.l,
-                    measured.rows,
-                    measured.suppressed,
-                    entry.attempt.digests.policy,
-                ),
-            )
-            self._copy_frame(cursor, ("analytics", release.table), release.rows)
-            decisions = release.decisions.assign(dataset=batch.dataset, release_partition=batch.partition_key)
-            self._copy_frame(cursor, ("vault", "release_ledger"), decisions)
-            self._append(cursor, entry)
+            yield Publication(cursor, batch, day, lambda entry: self._append(cursor, entry))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def exclusive(self, batch: Batch) -> Iterator[None]:
-        """Hold the partition for as long as this connection lives. Raises ContendedError when another run holds it."""
-        key = f"{batch.dataset}/{batch.partition_key}"
-        ((locked,),) = self._rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,))
-        if not locked:
-            raise ContendedError(f"{batch.label}: another run is working on this partition; the task retries")
+    def exclusive(self, batch: Batch, shard: Shard | None = None) -> Iterator[None]:
+        """Hold the partition, or a shard of it, for as long as this connection lives.
+
+        Raises ContendedError when another run holds it. Shards of a partition may be held side by side.
+        """
+        whole = f"{batch.dataset}/{batch.partition_key}"
+        locks = [("pg_try_advisory_lock", whole)]
+        if shard:
+            locks = [("pg_try_advisory_lock_shared", whole), ("pg_try_advisory_lock", f"{whole}/{shard.number}")]
         try:
+            for function, key in locks:
+                ((locked,),) = self._rows(f"SELECT {function}(hashtextextended(%s, 0))", (key,))
+                if not locked:
+                    part = f", {shard.name}" if shard and shard.of > 1 else ""
+                    raise ContendedError(
+                        f"{batch.label}{part}: another run is working on this partition; the task retries"
+                    )
             yield
         finally:
-            # A session that is lost by now has lost the lock too; to say so would hide what was done, or why it failed.
+            # A session that is lost by now has lost its locks too; to say so would hide what was done, or why it
+            # failed.
             with suppress(WarehouseUnavailableError):
-                self._rows("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))
+                self._rows("SELECT pg_advisory_unlock_all()", ())
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg2.extensions.cursor]:
@@ -305,30 +295,40 @@ class Warehouse:
         cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
 
     @staticmethod
-    def _record_finding(cursor: psycopg2.extensions.cursor, batch: Batch, day: date, finding: Finding) -> None:
-        view = sql.Identifier("landing", f"current_{finding.table}")
-        # The query comes from Great Expectations, built from a suite of ours; it is read-only on the validator's own
-        # view.
+    def _record(cursor: psycopg2.extensions.cursor, batch: Batch, day: date, findings: Sequence[Finding]) -> None:
+        """Note the failing rows of the findings of one table, whose facts are read once for all of them."""
+        # The queries come from Great Expectations, built from a suite of ours. They name the validator's view without
+        # its schema, and so read the facts that the statement gives that name.
+        facts = sql.SQL("WITH {name} AS MATERIALIZED (SELECT * FROM {view})").format(
+            name=sql.Identifier(f"current_{findings[0].table}"),
+            view=sql.Identifier("landing", f"current_{findings[0].table}"),
+        )
+        failing = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}, row_id, row_key, root_key FROM ({}) AS rows_of_rule").format(
+                sql.Literal(number), sql.SQL(finding.rows_query.rstrip().rstrip(";").replace("%", "%%"))
+            )
+            for number, finding in enumerate(findings)
+        )
+        rules = [(number, f.rule, f.clause, f.severity) for number, f in enumerate(findings)]
         cursor.execute(
             sql.SQL(
+                "{facts}, failing (number, row_id, row_key, root_key) AS MATERIALIZED ({failing}), noted AS ("
                 "INSERT INTO quarantine.findings "
                 "(dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
-                "SELECT DISTINCT %s, %s::date, %s, v.row_id, v.row_key, v.root_key, %s, %s, %s "
-                "FROM ({failing}) AS failing JOIN {view} AS v ON v.row_id = failing.row_id ON CONFLICT DO NOTHING"
-            ).format(failing=sql.SQL(finding.rows_query.rstrip().rstrip(";").replace("%", "%%")), view=view),
-            (batch.dataset, day, finding.table, finding.rule, finding.clause, finding.severity),
+                "SELECT DISTINCT %s, %s::date, %s, row_id, row_key, root_key, rule, clause, severity "
+                "FROM failing JOIN (VALUES {rules}) AS named (number, rule, clause, severity) USING (number) "
+                "ON CONFLICT DO NOTHING) "
+                "SELECT number, count(DISTINCT row_id) FROM failing GROUP BY number"
+            ).format(facts=facts, failing=failing, rules=sql.SQL(", ").join(map(sql.Literal, rules))),
+            (batch.dataset, day, findings[0].table),
         )
-        cursor.execute(
-            sql.SQL("SELECT count(DISTINCT row_id) FROM ({}) AS failing").format(
-                sql.SQL(finding.rows_query.rstrip().rstrip(";"))
-            )
-        )
-        (named,) = cursor.fetchone() or (0,)
-        if named != finding.failed:
-            raise GovernanceError(
-                f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query "
-                f"names {named}; nothing was settled; check the expectation's conditions"
-            )
+        named = dict(cursor.fetchall())
+        for number, finding in enumerate(findings):
+            if named.get(number, 0) != finding.failed:
+                raise GovernanceError(
+                    f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query "
+                    f"names {named.get(number, 0)}; nothing was settled; check the expectation's conditions"
+                )
 
     @staticmethod
     def _copy(cursor: psycopg2.extensions.cursor, table: str, batches: Iterator[pa.RecordBatch]) -> None:
@@ -337,7 +337,7 @@ class Warehouse:
             return
         columns = sql.SQL(", ").join(map(sql.Identifier, first.schema.names))
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(
-            sql.Identifier("landing", table), columns
+            sql.Identifier("records", table), columns
         )
         source = BinaryCopy(first, batches)
         try:
@@ -347,14 +347,6 @@ class Warehouse:
             if source.broken_by is not None:
                 raise source.broken_by from None
             raise
-
-    @staticmethod
-    def _copy_frame(cursor: psycopg2.extensions.cursor, table: tuple[str, str], frame: pd.DataFrame) -> None:
-        columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-        statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
-        cursor.copy_expert(
-            statement, io.StringIO(frame.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC))
-        )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ FEWEST_PARTITIONS = 3
 
 @dataclass(frozen=True)
 class PartitionState:
-    """How far one partition has come; counts are of the dataset's root table."""
+    """How far one partition has come; counts are of the dataset's root table, and of every table when it was pulled."""
 
     day: date
     state: str  # landed, settled
@@ -28,6 +28,7 @@ class PartitionState:
     quarantined: int | None
     changed_at: datetime
     released_at: datetime | None
+    source_counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,28 @@ def quarantine_jumps(schedule: Schedule, states: Sequence[PartitionState], jump:
 
 
 def late_rows(
-    schedule: Schedule, states: Mapping[date, PartitionState], at_source: Mapping[date, int]
+    schedule: Schedule, states: Mapping[date, PartitionState], at_source: Mapping[date, Mapping[str, int]]
 ) -> Iterator[str]:
-    """Partitions of which the source holds more rows now than when they were pulled."""
-    for day, count in sorted(at_source.items()):
-        pulled = states[day].at_source if day in states else None
-        if pulled is not None and count > pulled:
+    """Partitions of which the source holds more rows of any table now than when they were pulled."""
+    for day, counts in sorted(at_source.items()):
+        pulled = states[day].source_counts if day in states else counts
+        more = {table: count - pulled.get(table, 0) for table, count in counts.items() if count > pulled.get(table, 0)}
+        if more:
             yield (
-                f"R1 dataset {schedule.dataset}, partition {day}: {count - pulled} rows came to the source after it "
-                "was pulled; clear its run from pull on, the next release carries them in"
+                f"R1 dataset {schedule.dataset}, partition {day}: "
+                f"{', '.join(f'{count} rows of {table}' for table, count in more.items())} came to the source after it "
+                f"was pulled; bring them with `governance quarantine replay --dataset {schedule.dataset} "
+                f"--partition {day}`, the next release carries them in"
+            )
+
+
+def unreached_rows(dataset: str, counts: Mapping[str, int]) -> Iterator[str]:
+    """Rows that no partition brings: recorded at no instant that has been. `counts`: by table."""
+    for table, rows in counts.items():
+        if rows:
+            yield (
+                f"R1 dataset {dataset}, table {table}: {rows} rows are recorded at no instant that has been, so no "
+                "partition brings them; correct recorded_at at the source"
             )
 
 

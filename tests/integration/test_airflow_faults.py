@@ -70,10 +70,10 @@ def servers(site: Site, _: int) -> None:
 
 # What is killed while a hop waits for a table that is held, one after the other.
 KILLS: list[tuple[str, str, str, Callable[[Site, int], None]]] = [
-    ("bookings", "pull", "landing.bookings", scheduler),
-    ("bookings", "validate", "vault.bookings", supervisor),
+    ("bookings", "pull", "records.bookings", scheduler),
+    ("bookings", "validate", "records.bookings", supervisor),
     ("bookings", "publish", "vault.release_ledger", api_server),
-    ("visits", "pull", "landing.page_views", servers),
+    ("visits", "pull", "records.page_views", servers),
 ]  # fmt: skip
 
 

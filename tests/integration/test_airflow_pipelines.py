@@ -34,7 +34,7 @@ OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
 DAYS = 3
-HOPS = {"pull": "landing.bookings", "validate": "vault.bookings", "publish": "vault.release_ledger"}
+HOPS = {"pull": "records.bookings", "validate": "records.bookings", "publish": "vault.release_ledger"}
 """Hop -> a table that it needs: held by a lock, it keeps the hop in the middle of its work."""
 
 

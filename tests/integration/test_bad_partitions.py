@@ -14,7 +14,7 @@ from aftermath import entries, outcomes, state, through
 from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
-from governance.errors import PartitionError
+from governance.errors import AlarmError, PartitionError
 from governance.run_log import Batch
 from governance.steps import Workspace
 
@@ -110,47 +110,48 @@ def tomorrow(site: Site) -> Workspace:
     return builders.workspace(site, now=NOW + timedelta(days=1))
 
 
-def alarms(site: Site) -> list[str]:
-    """What the last pull said."""
-    found: list[str] = entries(site, "pull", "outcome")[-1]["alarms"]
-    return found
+def alarms(space: Workspace) -> list[str]:
+    """What the watch on rows says, of those that came late or belong to no day."""
+    try:
+        steps.watch(space, "oldest_row", builders.run())
+    except AlarmError as error:
+        return [alarm for alarm in error.alarms if "wait for" not in alarm]
+    return []
 
 
 @pytest.mark.parametrize("dataset", TABLES)
-def test_rows_that_come_after_the_pull_of_their_day_are_told_by_the_next_and_brought_by_a_replay(
+def test_rows_that_come_after_the_pull_of_their_day_are_told_and_brought_by_a_replay(
     dataset: str, site: Site, world: World, tomorrow: Workspace
 ) -> None:
     world.crowd()
     world.visitors()
     through(tomorrow, dataset, KEY)
-    assert alarms(site) == []
+    assert alarms(tomorrow) == []
     for _ in range(3):
         world.booking(card={}, services=[{"procedure_code": "dental.implant"}])
         world.view(ip="192.0.2.99")
     late = {"bookings": ("bookings", "booking_travellers", "booking_services", "payment_cards")}.get(
         dataset, ("page_views",)
     )
-    steps.pull(tomorrow, dataset, NEXT, builders.run())
-    assert sorted(alarms(site)) == sorted(
-        f"R1 partition {KEY}: 3 rows of {table} came to the source after it was pulled; "
-        f"bring them with `governance quarantine replay --dataset {dataset} --partition {KEY}`"
-        for table in late
-    )
+    assert alarms(tomorrow) == [
+        f"R1 dataset {dataset}, partition {KEY}: {', '.join(f'3 rows of {table}' for table in late)} came to the "
+        f"source after it was pulled; bring them with `governance quarantine replay --dataset {dataset} "
+        f"--partition {KEY}`, the next release carries them in"
+    ]
     replayed = through(tomorrow, dataset, KEY, run_id="replay")
     assert (replayed.counts["accepted"], replayed.counts["published"]) == (13, 10)
     through(tomorrow, dataset, NEXT, run_id="after")
-    assert alarms(site) == []
+    assert alarms(tomorrow) == []
     assert entries(site, "publish", "outcome")[-1]["conservation"]["carried_in"] == 3
 
 
-@pytest.mark.parametrize("back", (1, 7, 8))
-def test_late_rows_are_looked_for_a_week_back(back: int, site: Site, world: World) -> None:
-    first, now = DAY - timedelta(days=back), NOW + timedelta(days=1)
-    space, world.day = builders.workspace(site, first=first, now=now), first
+@pytest.mark.parametrize(("back", "is_told"), ((0, True), (6, True), (7, False)))
+def test_late_rows_are_looked_for_a_week_back(back: int, site: Site, world: World, *, is_told: bool) -> None:
+    first = NOW.date() - timedelta(days=1 + back)  # yesterday is the newest day that is due
+    space, world.day = builders.workspace(site, first=first), first
     steps.pull(space, "visits", first.isoformat(), builders.run())
     world.view()
-    steps.pull(space, "visits", KEY, builders.run())
-    assert bool(alarms(site)) == (back <= 7)
+    assert bool(alarms(space)) == is_told
 
 
 def test_rows_that_are_gone_from_a_day_that_was_pulled_are_no_late_ones(
@@ -159,8 +160,7 @@ def test_rows_that_are_gone_from_a_day_that_was_pulled_are_no_late_ones(
     world.booking(card={})
     steps.pull(tomorrow, "bookings", KEY, builders.run())
     world.execute("DELETE FROM wellbe.payment_cards")  # as the store does when their term is over
-    steps.pull(tomorrow, "bookings", NEXT, builders.run())
-    assert alarms(site) == []
+    assert alarms(tomorrow) == []
 
 
 @pytest.mark.parametrize("at", ("infinity", "-infinity", "9999-12-31", "0001-01-01"))
@@ -173,13 +173,13 @@ def test_rows_recorded_at_no_instant_that_has_been_are_told_until_they_are_mende
     world.view()
     world.execute(f"UPDATE wellbe.{table} SET recorded_at = %s", at)
     steps.pull(space, dataset, KEY, builders.run())
-    assert alarms(site) == [
-        f"R1 1 rows of {table} are recorded at no instant that has been, so no partition brings them; "
-        f"correct recorded_at at the source"
+    assert alarms(space) == [
+        f"R1 dataset {dataset}, table {table}: 1 rows are recorded at no instant that has been, so no partition brings "
+        f"them; correct recorded_at at the source"
     ]
     world.execute(f"UPDATE wellbe.{table} SET recorded_at = %s", NOON)
     assert steps.pull(space, dataset, KEY, builders.run()).counts[f"{table}_pulled"] == 1
-    assert alarms(site) == []
+    assert alarms(space) == []
 
 
 # -- a hundred times the rows ------------------------------------------------------------------------------------------
@@ -188,14 +188,15 @@ USUAL, TIMES = 400, 100
 MOST_MEMORY_KB = 1_000_000
 """Of a process that pulls; the libraries take a quarter of it before the first row."""
 PULL = """
-import resource, sys
+import sys
 from pathlib import Path
 import builders
 from governance import steps
 from governance.embedded import site
 space = builders.workspace(site.load(Path(sys.argv[1])))
 steps.pull(space, "visits", sys.argv[2], builders.run())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Its own: `getrusage` would say that of the process which started it, where that is more.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 

@@ -155,6 +155,21 @@ def test_a_row_that_left_the_vault_stops_publication(site: Site, world: World, s
     assert builders.read(site, "SELECT count(*) FROM analytics.releases") == [(0,)]
 
 
+def test_a_row_that_came_into_the_vault_unseen_stops_publication(site: Site, world: World) -> None:
+    space = builders.workspace(site, now=NOW + timedelta(days=1))
+    world.visitors(11)
+    through(space, "visits", KEY)
+    builders.read(
+        site,
+        "INSERT INTO records.page_views (partition_key, landing_no, row_key, visitor_token) "
+        "SELECT max(partition_key), max(landing_no), 'stranger', 'x' FROM records.page_views",
+    )
+    world.day += timedelta(days=1)
+    world.visitors(11)
+    with pytest.raises(ConservationError, match=f"the vault holds 12 rows of partition {KEY}, 11 were accepted"):
+        through(space, "visits", world.day.isoformat())
+
+
 def test_a_row_lost_or_added_between_pull_and_validation_stops_the_batch_and_leaves_the_last_good_state(
     site: Site, world: World, space: Workspace
 ) -> None:
@@ -162,7 +177,10 @@ def test_a_row_lost_or_added_between_pull_and_validation_stops_the_batch_and_lea
     steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
     good = {name: content(site, "vault", name) for name in LANDED}
     lost = "DELETE FROM landing.{0} WHERE row_id = (SELECT min(row_id) FROM landing.{0})"
-    added = "INSERT INTO landing.{0} (partition_key, row_key) SELECT max(partition_key), 'stranger' FROM landing.{0}"
+    added = (
+        "INSERT INTO records.{0} (partition_key, landing_no, row_key) "
+        "SELECT max(partition_key), max(landing_no), 'stranger' FROM records.{0}"
+    )
     for change, table in [(lost, table) for table in LANDED] + [(added, "booking_services")]:
         batch = steps.pull(space, "bookings", KEY, builders.run("again"))
         builders.read(site, change.format(table))
@@ -259,7 +277,7 @@ def test_a_query_that_names_other_rows_than_were_counted_settles_nothing(
 
     def without_condition(*args: Any, **kwargs: Any) -> validation.Verdict:
         verdict = original(*args, **kwargs)
-        every = "SELECT row_id FROM landing.current_page_views"
+        every = "SELECT row_id, row_key, root_key FROM current_page_views"
         return replace(verdict, findings=tuple(replace(finding, rows_query=every) for finding in verdict.findings))
 
     before = state(site)

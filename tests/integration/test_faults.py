@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import faults
 from aftermath import entries, outcomes, state, through
 from builders import DAY, NOON, World
 from faults import Stop
-from governance import database, history, steps, validation, warehouse
+from governance import database, history, publications, steps, validation, warehouse
 from governance.embedded.site import LOGINS, Site
 from governance.errors import (
     ContendedError,
@@ -25,6 +26,7 @@ from governance.errors import (
     TransientError,
     WarehouseUnavailableError,
 )
+from governance.publications import Publication
 from governance.run_log import Batch
 from governance.sources import Snapshot
 from governance.steps import Workspace, to_analytics
@@ -266,21 +268,28 @@ def test_a_wrong_suite_is_no_outage(
 @pytest.mark.parametrize(
     ("query", "error"),
     (
-        ("SELECT pg_sleep(20), $1::date", WarehouseUnavailableError),  # it is ended meanwhile
-        ("SELECT card_number_encrypted FROM vault.payment_cards WHERE partition_key <= $1", GovernanceError),
+        ("SELECT pg_sleep(20), {}::date", WarehouseUnavailableError),  # it is ended meanwhile
+        ("SELECT card_number_encrypted FROM vault.payment_cards WHERE partition_key <= {}", GovernanceError),
     ),
     ids=("ended", "refused"),
 )
+@pytest.mark.parametrize(
+    ("dataset", "reader", "parameter"),
+    (("bookings", warehouse, "$1"), ("visits", publications, "%(day)s")),
+    ids=("bookings", "visits"),
+)
 def test_accepted_rows_that_cannot_be_read_publish_nothing(
-    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, query: str, error: type[Exception]
-) -> None:
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, query: str, error: type[Exception],
+    dataset: str, reader: ModuleType, parameter: str,
+) -> None:  # fmt: skip
     world.view()
-    batch = checked(space, steps.pull(space, "visits", KEY, builders.run()))
+    world.booking()
+    batch = checked(space, steps.pull(space, dataset, KEY, builders.run()))
     with monkeypatch.context() as patch:
-        patch.setattr(warehouse, "named_query", lambda name: query)
+        patch.setattr(reader, "named_query", lambda name: query.format(parameter))
         ending = threading.Timer(1, terminate, (site, "publisher")) if "sleep" in query else threading.Timer(0, int)
         ending.start()
-        with pytest.raises(error, match="nothing was published") as caught:
+        with pytest.raises(error, match=r"nothing was published|nothing of (it|this step) was kept") as caught:
             steps.publish(space, batch, builders.run())
         ending.join()
     assert isinstance(caught.value, TransientError) == (error is WarehouseUnavailableError)
@@ -288,20 +297,27 @@ def test_accepted_rows_that_cannot_be_read_publish_nothing(
     steps.publish(space, batch, builders.run())
 
 
-@pytest.mark.parametrize(("event", "effect"), (("pull", "land"), ("validate", "settle"), ("publish", "publish")))
+@pytest.mark.parametrize(("event", "effect"), (("pull", "land"), ("validate", "settle"), ("publish", "publication")))
 def test_a_session_that_is_ended_after_the_commit_hides_nothing(
     site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, event: str, effect: str
 ) -> None:
     world.visitors()
     batch = Batch("visits", KEY, "test")
     original = getattr(Warehouse, effect)
+    role = {"pull": "loader", "validate": "validator", "publish": "publisher"}[event]
 
     def ended_after(self: Warehouse, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        terminate(site, {"pull": "loader", "validate": "validator", "publish": "publisher"}[event])
+        terminate(site, role)
         return result
 
-    monkeypatch.setattr(Warehouse, effect, ended_after)
+    @contextmanager
+    def ended_behind(self: Warehouse, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with original(self, *args, **kwargs) as entered:
+            yield entered
+        terminate(site, role)
+
+    monkeypatch.setattr(Warehouse, effect, ended_behind if event == "publish" else ended_after)
     steps.pull(space, "visits", KEY, builders.run())
     steps.publish(space, checked(space, batch), builders.run())
     assert outcomes(site) == ["passed"] * 3
@@ -379,13 +395,13 @@ POINTS = {
     ("pull", "before the commit"): after(Warehouse, "_append", 2),
     ("pull", "after the commit"): after(Warehouse, "land"),
     ("validate", "in the suite"): before(validation, "_results", 2),
-    ("validate", "in the middle of settling"): after(Warehouse, "_record_finding"),
+    ("validate", "in the middle of settling"): after(Warehouse, "_record"),
     ("validate", "before the commit"): after(Warehouse, "_append", 2),
     ("validate", "after the commit"): after(Warehouse, "settle"),
-    ("publish", "before it writes"): after(to_analytics, "_release"),
-    ("publish", "in the middle of writing"): after(Warehouse, "_copy_frame"),
+    ("publish", "before it writes"): before(Publication, "append"),
+    ("publish", "in the middle of writing"): before(Publication, "_copy", 2),
     ("publish", "before the commit"): after(Warehouse, "_append", 2),
-    ("publish", "after the commit"): after(Warehouse, "publish"),
+    ("publish", "after the commit"): before(to_analytics, "_counted"),
 }
 
 

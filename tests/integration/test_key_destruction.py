@@ -261,11 +261,14 @@ def test_a_row_that_comes_back_from_a_backup_is_erased_all_the_same(site: Site, 
     world.crowd(10)
     erased = world.booking()
     batch = steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
-    kept = builders.read(site, "SELECT to_jsonb(b)::text FROM vault.bookings b WHERE row_key = %s", erased)
+    kept = builders.read(site, "SELECT to_jsonb(b)::text FROM records.bookings b WHERE row_key = %s", erased)
     destroy_client(space, erased)
     builders.read(site, "DELETE FROM vault.bookings WHERE row_key = %s", erased)
     builders.read(
-        site, "INSERT INTO vault.bookings SELECT * FROM jsonb_populate_record(NULL::vault.bookings, %s)", kept[0][0]
+        site,
+        "INSERT INTO records.bookings OVERRIDING SYSTEM VALUE "
+        "SELECT * FROM jsonb_populate_record(NULL::records.bookings, %s)",
+        kept[0][0],
     )
     steps.publish(space, batch, builders.run())
     assert terms(site)[-1]["erased"] == 1

@@ -16,6 +16,7 @@ from governance import policy as policies
 from governance import schema, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
+from governance.run_log import Attempt, Batch, Digests
 
 pytestmark = pytest.mark.pg
 
@@ -35,9 +36,10 @@ def database(site: Site) -> Iterator[str]:
             cursor.execute("DROP DATABASE migrating")
 
 
-def run(dsn: str, query: str, *values: object) -> list[tuple[object, ...]]:
+def run(dsn: str, query: str, *values: Any) -> list[tuple[object, ...]]:
+    named = values[0] if values and isinstance(values[0], dict) else values or None
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(query, values or None)
+        cursor.execute(query, named)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -56,10 +58,13 @@ def filled(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
         dsn,
         """
         INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts)
-            VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}');
+            VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}'),
+                   ('bookings', '2026-03-11', 'landed', 'r', 'b', '{"bookings": 1}', '{"bookings": 1}'),
+                   ('visits', '2026-03-10', 'landed', 'r', 'c', '{"page_views": 1}', '{"page_views": 1}');
         INSERT INTO landing.bookings (partition_key, row_key, notes_encrypted) VALUES ('2026-03-11', '2/1', 'x');
         INSERT INTO vault.bookings (row_id, partition_key, row_key, status) VALUES (1, '2026-03-10', '1/1', 'booked');
         INSERT INTO vault.page_views (row_id, partition_key, row_key) VALUES (1, '2026-03-10', '7');
+        INSERT INTO landing.page_views (partition_key, row_key) VALUES ('2026-03-10', '7');
         INSERT INTO vault.release_ledger VALUES ('bookings', '1/1', '2026-03-10', '2026-03-10', 'published'),
             ('visits', '7', '2026-03-10', '2026-03-10', 'suppressed');
         INSERT INTO quarantine.findings VALUES
@@ -71,10 +76,12 @@ def filled(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
             VALUES ('bookings', '2026-03-10', 1, 0, 'p');
         INSERT INTO analytics.visits_daily VALUES ('2026-03-10', 'SE', 'mobile', 'search', 10, 10);
         INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('d', 'clinic');
-        SELECT audit.append('{"format":"wellbe-run-log/1","entry_id":"00000000-0000-4000-8000-000000000001",'
-            '"event":"pull","attempt_id":"a","phase":"intent"}');
         """,
     )
+    batch = Batch("bookings", "2026-03-10", "r")
+    attempt = Attempt("a", "pull", batch, builders.run(), Digests("p", None, "c"), ("R1",))
+    entry = attempt.intent(entry_id="00000000-0000-4000-8000-000000000001", at=builders.NOW)
+    run(dsn, "SELECT audit.append(%s)", entry.canonical())
     columns = run(
         dsn, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'analytics.bookings'::regclass AND attnum > 0"
     )
@@ -84,10 +91,11 @@ def filled(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def content(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of the zones, as JSON."""
+    """Every row of every table of the zones, and of the views that stand for one, as JSON."""
     tables = run(
         dsn,
-        "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = ANY(%s) ORDER BY 1",
+        "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'v') AND c.relname !~ '^current_' ORDER BY 1",
         list(POLICY.zones),
     )
     return {str(name): run(dsn, f"SELECT to_jsonb(t) FROM {name} t ORDER BY 1::text") for (name,) in tables}
@@ -161,8 +169,11 @@ def test_two_migrations_at_once_take_turns(database: str) -> None:
 def test_a_fresh_database_is_empty_until_something_was_pulled(database: str) -> None:
     schema.migrate(database, POLICY)
     assert schema.is_empty(database)
-    run(database, "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, "
-                  "landed_counts) VALUES ('visits', %s, 'landed', 'r', 'a', '{}', '{}')", DAY)  # fmt: skip
+    run(database, "WITH landing AS (INSERT INTO control.landings (landing_id, dataset, partition_key, shards_count) "
+                  "VALUES ('a', 'visits', %(day)s, 1) RETURNING landing_no) "
+                  "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, "
+                  "landed_counts, landing_no) SELECT 'visits', %(day)s, 'landed', 'r', 'a', '{}', '{}', landing_no "
+                  "FROM landing", {"day": DAY})  # fmt: skip
     assert not schema.is_empty(database)
 
 
@@ -179,8 +190,9 @@ def test_the_columns_of_a_zone_are_those_that_policy_lands(site: Site, zone: str
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c "
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-        "WHERE n.nspname = %s AND c.relkind = 'r' AND c.relname <> 'release_ledger'",
+        "WHERE n.nspname = %s AND c.relname = ANY(%s)",
         zone,
+        list(LANDED),
     )
     own = {"row_id": "bigint", "partition_key": "date"}
     assert set(found) == {

@@ -15,12 +15,13 @@ import builders
 from aftermath import entries, governance, through
 from builders import DAY, World
 from faults import Stop, killed
-from governance import door, steps, warehouse
+from governance import door, steps
 from governance.database import taking
 from governance.embedded import control
 from governance.embedded.site import Site
 from governance.errors import PolicyError, WarehouseUnavailableError
 from governance.log_tree import LogTree
+from governance.publications import Publication
 from governance.recording import new_id
 from governance.steps import Workspace
 from run_logs import Insider, append, attempt
@@ -84,7 +85,7 @@ def test_the_columns_that_are_named_are_the_columns_that_are_read(site: Site, wo
     world.crowd()
     through(space, "bookings", KEY)
     (named,) = [e["reading"]["columns"] for e in reads(site) if e["reading"]["role"] == "publisher" and e["outcome"]]
-    text = named_query("undecided_bookings")
+    text = "".join(map(named_query, ("undecided_bookings", "decided", "carried_in")))
     missing = [column for columns in named.values() for column in columns if column not in text]
     assert not missing
 
@@ -115,7 +116,7 @@ def test_a_reader_that_is_killed_leaves_its_read_open(site: Site, world: World, 
     batch = steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
 
     def before_publishing(stop: Stop) -> None:
-        warehouse.Warehouse.publish = lambda *arguments, **named: stop()  # type: ignore[method-assign]
+        Publication.append = lambda *arguments, **named: stop()  # type: ignore[method-assign]
 
     killed(lambda: steps.publish(space, batch, builders.run()), before_publishing)
     assert [(e["phase"], e["reading"]["role"]) for e in reads(site)][-1] == ("intent", "publisher")

@@ -22,6 +22,7 @@ import builders
 from aftermath import LANDED, content, entries, outcomes, state, through
 from builders import DAY, NOW, World
 from governance import log_entries, pulling, steps, validation, warehouse
+from governance.anonymisation import releases
 from governance.embedded.site import Site
 from governance.errors import (
     ContendedError,
@@ -32,7 +33,7 @@ from governance.errors import (
 from governance.partitions import Partition
 from governance.run_log import Batch
 from governance.sources import Snapshot
-from governance.steps import Workspace, to_analytics
+from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
 
@@ -294,16 +295,16 @@ def canary_in(site: Site, monkeypatch: pytest.MonkeyPatch, where: str) -> Iterat
         raise ValueError(f"could not handle {CANARY}")
 
     if where == "the database":
-        builders.read(site, f"ALTER TABLE landing.bookings ADD CONSTRAINT c CHECK (locale <> '{CANARY}')")
+        builders.read(site, f"ALTER TABLE records.bookings ADD CONSTRAINT c CHECK (locale <> '{CANARY}')")
         try:
             yield
         finally:
-            builders.read(site, "ALTER TABLE landing.bookings DROP CONSTRAINT c")
+            builders.read(site, "ALTER TABLE records.bookings DROP CONSTRAINT c")
         return
     target, name = {
         "a measure": (pulling, "landed"),
         "the suite": (validation, "_outcome"),
-        "the release": (to_analytics, "_release"),
+        "the release": (releases, "bookings"),
     }[where]
     with monkeypatch.context() as patch:
         patch.setattr(target, name, fail)

@@ -49,6 +49,7 @@ def release(accepted: pd.DataFrame, k: int = K, l: int = L) -> Release:  # noqa:
 
 def decided(found: Release) -> dict[str, str]:
     """row key -> decision."""
+    assert found.decisions is not None
     return dict(zip(found.decisions["row_key"], found.decisions["decision"], strict=True))
 
 
@@ -70,7 +71,7 @@ def test_two_people_are_too_few_however_many_bookings_they_have() -> None:
     found = release(booked({"who": "ann"}, {"who": "ann"} | CHEAP, {"who": "bo"} | EYES, {"who": "bo"}, {"who": "bo"}))
     assert found.rows.empty
     assert found.risk == Risk(None, None)
-    assert found.decided("suppressed") == 5
+    assert list(decided(found).values()) == ["suppressed"] * 5
 
 
 def test_one_more_person_publishes_them_all() -> None:
@@ -217,82 +218,34 @@ def test_a_currency_without_a_rate_stops_the_release_and_is_counted_not_named() 
     assert "XTS" not in str(caught.value)
 
 
-# -- visits ------------------------------------------------------------------------------------------------------------
-
-VIEW = {"partition_key": DAY, "country_code": "SE", "device_class": "mobile", "page_category": "search"}
-LIMIT = 2
+# -- visits: which views count is decided where they are, see tests/integration/test_visits_release.py ----------------
 
 
-def viewed(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Accepted views: each row `VIEW` with changes; `who` is the visitor, another one unless it says which."""
-    filled = [
-        {**VIEW, "visitor_token": row.get("who", f"visitor {number}"), "row_key": str(100 + number)}
-        | {name: value for name, value in row.items() if name != "who"}
-        for number, row in enumerate(rows)
-    ]
-    return pd.DataFrame(filled, columns=[*VIEW, "visitor_token", "row_key"])
+def cells(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    names = ["country_code", "device_class", "page_category", "views_count", "visitors_count"]
+    return pd.DataFrame(rows, columns=names)
 
 
-def counted(accepted: pd.DataFrame, k: int = K, limit: int = LIMIT) -> Release:
-    return releases.visits(accepted, VISITS, DAY, k=k, limit=limit)
-
-
-def cells(found: Release) -> list[tuple[Any, ...]]:
-    """(country, device, page, views, visitors) of each published cell."""
-    return [tuple(row) for row in found.rows.drop(columns="recorded_date").itertuples(index=False)]
-
-
-def test_a_cell_of_three_visitors_is_counted_and_one_of_two_is_not() -> None:
-    found = counted(viewed({}, {}, {}, {"page_category": "blog"}, {"page_category": "blog"}))
+def test_cells_are_published_as_they_were_counted() -> None:
+    found = releases.visits(cells(("SE", "mobile", "search", 7, 3), ("DE", "bot", "blog", 4, 4)), VISITS, DAY, k=K)
     assert found.rows.columns.tolist() == list(VISITS.columns)
-    assert cells(found) == [("SE", "mobile", "search", 3, 3)]
-    assert found.rows["recorded_date"].tolist() == ["2026-03-10"]
-    assert list(decided(found).values()) == ["published"] * 3 + ["suppressed"] * 2
+    assert found.rows.to_dict("list") == {
+        "recorded_date": ["2026-03-10"] * 2, "country_code": ["SE", "DE"], "device_class": ["mobile", "bot"],
+        "page_category": ["search", "blog"], "views_count": [7, 4], "visitors_count": [3, 4],
+    }  # fmt: skip
     assert found.risk == Risk(3, None)
 
 
-def test_two_visitors_stay_hidden_however_much_they_look_at() -> None:
-    found = counted(viewed(*[{"who": "ann"}, {"who": "bo"}] * 5), limit=20)
-    assert cells(found) == []
-    assert found.risk == Risk(None, None)
-
-
-def test_a_visitor_counts_for_so_many_views_and_no_more() -> None:
-    found = counted(
-        viewed({"who": "ann"}, {"who": "ann"}, {"who": "ann"}, {"who": "ann"}, {"who": "bo"}, {"who": "cy"})
-    )
-    assert cells(found) == [("SE", "mobile", "search", 4, 3)]  # two of ann's four
-    assert list(decided(found).values()) == ["published"] * 2 + ["suppressed"] * 2 + ["published"] * 2
-
-
-@pytest.mark.parametrize(("limit", "views"), ((3, 5), (4, 6), (5, 6)))
-def test_the_bound_is_the_last_view_that_counts(limit: int, views: int) -> None:
-    found = counted(viewed(*[{"who": "ann"}] * 4, {"who": "bo"}, {"who": "cy"}), limit=limit)
-    assert cells(found) == [("SE", "mobile", "search", views, 3)]
-
-
-def test_the_bound_is_over_all_cells_of_a_visitor() -> None:
-    blog = {"page_category": "blog"}
-    found = counted(
-        viewed({"who": "ann"}, {"who": "ann"}, {"who": "ann"} | blog, {"who": "bo"} | blog, {"who": "cy"} | blog)
-    )
-    assert cells(found) == []  # ann's third view would have made the blog's three visitors
-
-
-def test_what_a_visitor_did_not_say_reads_unknown() -> None:
-    unknown = {"country_code": None, "device_class": None, "page_category": None}
-    found = counted(viewed(unknown, unknown, unknown))
-    assert cells(found) == [("unknown", "unknown", "unknown", 3, 3)]
-
-
-def test_cells_are_sorted_by_what_is_published() -> None:
-    rows = [{"country_code": code} for code in ("SE", "DE", "SE", "DE", "SE", "DE")]
-    assert [cell[0] for cell in cells(counted(viewed(*rows)))] == ["DE", "SE"]
+def test_a_cell_of_too_few_visitors_or_with_a_strange_label_is_refused() -> None:
+    with pytest.raises(DisclosureError, match="a cell of 2 visitors was about to be published, policy asks for 3"):
+        releases.visits(cells(("SE", "mobile", "search", 9, 2)), VISITS, DAY, k=K)
+    with pytest.raises(DisclosureError, match="column page_category: 1 rows with a value that policy does not list"):
+        releases.visits(cells(("SE", "mobile", "/clinics/ann", 9, 3)), VISITS, DAY, k=K)
 
 
 def test_a_day_without_views_publishes_no_cell() -> None:
-    found = counted(viewed())
-    assert (cells(found), found.decisions.empty, found.risk) == ([], True, Risk(None, None))
+    found = releases.visits(cells(), VISITS, DAY, k=K)
+    assert (found.rows.empty, found.risk) == (True, Risk(None, None))
 
 
 # -- the last look -----------------------------------------------------------------------------------------------------
@@ -327,19 +280,6 @@ def test_a_release_that_chose_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) 
         release(booked({}, CHEAP | EYES))
     with pytest.raises(DisclosureError, match="a class with 1 sensitive values"):
         release(booked({}, CHEAP, CHEAP))
-
-
-def test_counts_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Labels that change between two looks stand for a mistake in grouping.
-    original = pd.DataFrame.assign
-
-    def one_more(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
-        changed = original(frame, **columns)
-        return original(changed, views_count=changed["views_count"] + 1) if "views_count" in changed else changed
-
-    monkeypatch.setattr(pd.DataFrame, "assign", one_more)
-    with pytest.raises(DisclosureError, match="the published counts do not add up"):
-        counted(viewed({}, {}, {}))
 
 
 def test_risk_is_that_of_the_smallest_class_and_l_that_of_the_poorest_column() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -20,7 +21,7 @@ DUE = datetime(2026, 3, 11, 5, tzinfo=UTC)  # six in the morning in Stockholm: t
 def state(
     day: date, at_source: int = 100, quarantined: int = 0, released_at: datetime | None = DUE, kind: str = "settled"
 ) -> PartitionState:
-    return PartitionState(day, kind, at_source, at_source - quarantined, quarantined, DUE, released_at)
+    return PartitionState(day, kind, at_source, at_source - quarantined, quarantined, DUE, released_at, {})
 
 
 def days(until: date, **facts: object) -> dict[date, PartitionState]:
@@ -121,9 +122,19 @@ def test_empty_days_say_nothing_of_the_rate() -> None:
 
 def test_rows_that_came_after_the_pull_are_counted() -> None:
     states, day = days(date(2026, 3, 10)), date(2026, 3, 8)
-    assert not list(watches.late_rows(SCHEDULE, states, {day: 100}))
-    assert "3 rows came to the source after it was pulled" in one(watches.late_rows(SCHEDULE, states, {day: 103}))
-    assert not list(watches.late_rows(SCHEDULE, {}, {day: 103}))  # not pulled yet: another watch's business
+    states[day] = replace(states[day], source_counts={"bookings": 100, "payment_cards": 50, "booking_services": 7})
+
+    def late(bookings: int, cards: int) -> list[str]:
+        counts = {"bookings": bookings, "payment_cards": cards, "booking_services": 7}
+        return list(watches.late_rows(SCHEDULE, states, {day: counts}))
+
+    assert late(100, 50) == late(99, 0) == []  # what is gone from the source is no late row, and hides none
+    assert late(103, 0) == [
+        f"R1 dataset visits, partition {day}: 3 rows of bookings came to the source after it was pulled; bring them "
+        f"with `governance quarantine replay --dataset visits --partition {day}`, the next release carries them in"
+    ]
+    assert "1 rows of bookings, 2 rows of payment_cards came" in late(101, 52)[0]
+    assert not list(watches.late_rows(SCHEDULE, {}, {day: {"bookings": 103}}))  # not pulled: another watch's business
 
 
 @pytest.mark.parametrize(("hours", "is_on"), [(12, False), (13, True)])

@@ -38,6 +38,9 @@ FACTS_OF_SQL = {
 KNOWN = {"card_ref": "2026-03-10T11"}
 
 
+LANDING = 7
+
+
 def holders(table: str) -> dict[str, str]:
     """Whose keys a table's columns are under, with the kind of each."""
     used = {column.key for column in LANDED[table].columns.values() if column.key}
@@ -62,6 +65,7 @@ def means(rows: pa.RecordBatch, table: str) -> Means:
     nonces = iter(range(10**6))
     keys = {holder: row_keys(rows, table, holder) for holder in holders(table)}
     return Means(
+        LANDING,
         keys,
         lambda n: b"".join(next(nonces).to_bytes(12, "big") for _ in range(n)),
         Parameters(0.5, DATASET[table].parameters),
@@ -71,7 +75,9 @@ def means(rows: pa.RecordBatch, table: str) -> Means:
 def land(rows: pa.RecordBatch, table: str, **keys: RowKeys) -> pa.RecordBatch:
     """The landing rows, each under the key of its holder; `keys`: other ones for a holder."""
     given = means(rows, table)
-    return landed(rows, table, LANDED[table], DAY, Means({**given.keys, **keys}, given.nonces, given.parameters))
+    return landed(
+        rows, table, LANDED[table], DAY, Means(LANDING, {**given.keys, **keys}, given.nonces, given.parameters)
+    )
 
 
 def queried(table: str) -> list[str]:
@@ -98,11 +104,12 @@ def batch(table: str, rows: int = 3, **values: list[Any]) -> pa.RecordBatch:
 @pytest.mark.parametrize("table", LANDED)
 def test_what_lands_is_exactly_what_policy_says_also_of_rows_of_nothing(table: str) -> None:
     found = land(batch(table), table)
-    assert found.schema.names == ["partition_key", *LANDED[table].columns]
+    assert found.schema.names == ["partition_key", "landing_no", *LANDED[table].columns]
     assert [found.schema.field(name).type for name in LANDED[table].columns] == [
         ARROW_TYPES[column.type] for column in LANDED[table].columns.values()
     ]
     assert found["partition_key"].to_pylist() == [DAY] * 3
+    assert found["landing_no"].to_pylist() == [LANDING] * 3
     assert found.num_rows == 3
     empty = land(batch(table, rows=0), table)
     assert (empty.num_rows, empty.schema) == (0, found.schema)

@@ -34,12 +34,8 @@ class Release:
     """A release that holds its measures: rows as published, one decision per accepted row, and the measures."""
 
     rows: pd.DataFrame  # the columns of the published table, in policy's order
-    decisions: pd.DataFrame  # row_key, accepted_partition, decision
+    decisions: pd.DataFrame | None  # row_key, accepted_partition, decision; None where they are noted already
     risk: Risk
-
-    def decided(self, decision: str) -> int:
-        """How many accepted rows had this decision."""
-        return int((self.decisions["decision"] == decision).sum())
 
 
 def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
@@ -78,31 +74,20 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     )
 
 
-def visits(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, limit: int) -> Release:
-    """A release of page view counts: cells of at least k visitors, each visitor counted for at most `limit` views.
+def visits(cells: pd.DataFrame, specification: Specification, day: date, *, k: int) -> Release:
+    """A release of page view counts: the cells that were found to hold k visitors, looked at once more.
 
-    `accepted`: row_key, partition_key, visitor_token, country_code, device_class, page_category. Which views of a
-    visitor count does not depend on when they were made: they are taken in the order of their row keys. Raises
-    DisclosureError when a published cell does not hold k.
+    `cells`: the quasi-identifiers, views_count, visitors_count (`sql/decide_visits.sql`). Raises DisclosureError when
+    one does not hold k, or a label is none of policy's.
     """
-    cells = list(specification.of_kind("quasi_identifier"))[1:]
-    views = accepted.sort_values("row_key")
-    bounded = views[views.groupby("visitor_token").cumcount() < limit]
-    labelled = bounded.assign(**{column: value(bounded[column]) for column in cells})
-    grouped = labelled.groupby(cells, sort=True, observed=True)
-    counts = grouped.agg(views_count=("row_key", "size"), visitors_count=("visitor_token", "nunique")).reset_index()
-    published = counts[counts["visitors_count"] >= k].assign(recorded_date=day.isoformat())
-    safe = grouped["visitor_token"].transform("nunique") >= k
-    decision = pd.Series("suppressed", index=accepted.index)
-    decision[labelled.index[safe]] = "published"
-    measured = require(labelled[safe], cells, (), labelled.loc[safe, "visitor_token"], k=k, l=1)
-    if int(published["views_count"].sum()) != int(safe.sum()):
+    smallest = int(cells["visitors_count"].min()) if len(cells) else None
+    if smallest is not None and smallest < k:
         raise DisclosureError(
-            "the published counts do not add up to the views that were to be published; nothing was published"
+            f"a cell of {smallest} visitors was about to be published, policy asks for {k}; nothing was published"
         )
-    rows = published[list(specification.columns)].reset_index(drop=True)
+    rows = cells.assign(recorded_date=day.isoformat())[list(specification.columns)]
     within_domains(rows, specification)
-    return Release(rows, _decisions(accepted, decision), Risk(measured.k, None))
+    return Release(rows, None, Risk(smallest, None))
 
 
 def in_classes(  # noqa: PLR0913 -- a table, what its columns are, and the two measures

@@ -144,10 +144,18 @@ def _what(tried: Tried) -> str:
         "publish": ("published", "suppressed", "superseded", "carried_in"),
     }.get(tried.event, ())
     counts = tried.entry.get("counts") or {}
-    told = [f"{name} {count:,}" for name, count in counts.items() if count and tried.dataset == "keys"]
-    parts = told + [
-        f"{name.replace('_', ' ')} {terms[name]}" for name in shown if terms and (terms[name] or name != "carried_in")
-    ]
+    # What concerns no partition, or not the whole of one, has no equation.
+    told = [f"{name} {count:,}" for name, count in counts.items() if count and not terms]
+    shard = [f"shard {details['shard']}"] if "shard" in (details := tried.entry.get("details") or {}) else []
+    parts = (
+        shard
+        + told
+        + [
+            f"{name.replace('_', ' ')} {terms[name]}"
+            for name in shown
+            if terms and (terms[name] or name != "carried_in")
+        ]
+    )
     return ", ".join(parts + [f"ALARM {alarm}" for alarm in tried.entry.get("alarms") or []])
 
 

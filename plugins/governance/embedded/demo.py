@@ -192,7 +192,7 @@ def _tell(site: Site, told: set[str]) -> bool:
     ended = [
         t
         for t in history.attempts(log_entries(site.dsn("auditor")))
-        if t.ended_at and t.dataset in DATASETS and t.event != "read"
+        if t.ended_at and t.dataset in DATASETS and t.event not in ("read", "plan")
     ]
     fresh = [t for t in ended if t.attempt_id not in told]
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):

@@ -21,6 +21,7 @@ FROM (
     SELECT booking_id, version, min(client_id) AS client_id, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
+        AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_services s ON s.booking_id = b.booking_id AND s.version = b.version

@@ -29,6 +29,7 @@ FROM (
         min(service_date) FILTER (WHERE service_date BETWEEN '0001-01-02' AND '9999-12-31') AS service_date
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
+        AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_travellers t ON t.booking_id = b.booking_id AND t.version = b.version

@@ -48,6 +48,7 @@ FROM (
         CASE WHEN service_date BETWEEN '0001-01-02' AND '9999-12-31' THEN service_date END AS service_date
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
+        AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
 ) b
 LEFT JOIN LATERAL (
     SELECT

@@ -22,4 +22,5 @@ FROM (
         CASE WHEN viewed_at BETWEEN '0001-01-02' AND '9999-12-31' THEN viewed_at END AS viewed_at
     FROM wellbe.page_views
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
+        AND mod(mod(coalesce(view_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
 ) v

@@ -17,3 +17,4 @@ SELECT
     c.save_to_profile AS "payment_cards.save_to_profile"
 FROM wellbe.payment_cards c
 WHERE c.recorded_at >= current_setting('governance.partition_start')::timestamptz AND c.recorded_at < current_setting('governance.partition_end')::timestamptz
+    AND mod(mod(coalesce(c.booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)

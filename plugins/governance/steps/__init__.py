@@ -7,7 +7,7 @@ from governance.steps.keeping import destroy_key, keep_keys, logged_destructions
 from governance.steps.reconciling import reconcile
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
-from governance.steps.to_landing import pull
+from governance.steps.to_landing import plan, pull
 from governance.steps.to_vault import validate
 from governance.steps.watching import watch
 from governance.steps.workspace import Hop, Workspace
@@ -21,6 +21,7 @@ __all__ = [
     "keep_keys",
     "logged_destructions",
     "missing_predecessor",
+    "plan",
     "publish",
     "pull",
     "reconcile",

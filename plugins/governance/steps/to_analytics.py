@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from governance import warehouse
-from governance.errors import ConservationError, ContendedError
+from governance.errors import ConservationError, ContendedError, DisclosureError
+from governance.publications import Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
-from governance.warehouse import LandedBatch, NewRelease, Published
+from governance.warehouse import LandedBatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,53 +56,81 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
 
 
 def _publish(hop: Hop, state: LandedBatch) -> Conservation:
-    import pandas as pd
-
-    day = hop.partition.day
-    undecided = hop.warehouse.undecided(hop.batch.dataset, day)
-    hop.lent.rows += undecided.num_rows
-    rows, erased = _without_erased(hop, undecided)
-    accepted = _in_clear(hop, rows)
-    release = _release(hop, accepted)
-    decisions = pd.concat([release.decisions, erased], ignore_index=True)
-    own = int((decisions["accepted_partition"] == day).sum())
-    conservation = replace(
-        hop.conservation(state),
-        carried_in=len(decisions) - own,
-        published=release.decided("published"),
-        suppressed=release.decided("suppressed"),
-        superseded=release.decided("superseded"),
-        erased=len(erased),
-    )
-    problems = conservation.imbalances()
-    if own != conservation.accepted:
-        problems.append(f"the vault holds {own} rows of the partition, {conservation.accepted} were accepted")
-    if problems:
-        raise ConservationError(f"{hop.batch.label}: {'; '.join(problems)}; nothing was published")
-    published = Published(conservation.published, conservation.suppressed, release.risk.k, release.risk.l)
-    entry = hop.recorded.outcome(
-        Outcome.PASSED if len(decisions) else Outcome.NO_DATA,
-        counts={"table_rows": len(release.rows)},
-        conservation=conservation.terms(),
-        measures={"k": release.risk.k, "l": release.risk.l},
-    )
-    new = NewRelease(hop.spec.release.table, release.rows, decisions, published)
-    hop.warehouse.publish(hop.batch, day, new, entry)
+    with hop.warehouse.publication(hop.batch, hop.partition.day) as publication:
+        release = _DECIDE[hop.batch.dataset](hop, publication)
+        decided = publication.decisions()
+        conservation = replace(
+            hop.conservation(state),
+            carried_in=decided.total - decided.own,
+            published=decided.of("published"),
+            suppressed=decided.of("suppressed"),
+            superseded=decided.of("superseded"),
+            erased=decided.of("erased"),
+        )
+        problems = conservation.imbalances() + publication.strangers(hop.spec.root)
+        if decided.own != conservation.accepted:
+            problems.append(
+                f"the vault holds {decided.own} rows of the partition, {conservation.accepted} were accepted"
+            )
+        if problems:
+            raise ConservationError(f"{hop.batch.label}: {'; '.join(problems)}; nothing was published")
+        entry = hop.recorded.outcome(
+            Outcome.PASSED if decided.total else Outcome.NO_DATA,
+            counts={"table_rows": len(release.rows)},
+            conservation=conservation.terms(),
+            measures={"k": release.risk.k, "l": release.risk.l},
+        )
+        measured = Published(conservation.published, conservation.suppressed, release.risk.k, release.risk.l)
+        publication.append(hop.spec.release.table, release.rows, measured, entry)
     return conservation
 
 
+def _decide_bookings(hop: Hop, publication: Publication) -> Release:
+    from governance.anonymisation import releases
+
+    policy = hop.workspace.policy
+    undecided = hop.warehouse.undecided(hop.batch.dataset, hop.partition.day)
+    hop.lent.rows += undecided.num_rows
+    rows, erased = _without_erased(hop, undecided)
+    k, l = int(policy.value("k")), int(policy.value("l"))  # noqa: E741 -- the name of the measure
+    release = releases.bookings(_in_clear(hop, rows), hop.spec.release, hop.partition.day, k=k, l=l)
+    for decisions in (release.decisions, erased):
+        if decisions is not None and len(decisions):
+            publication.decide(decisions)
+    return release
+
+
+def _decide_visits(hop: Hop, publication: Publication) -> Release:
+    from governance.anonymisation import releases
+
+    policy = hop.workspace.policy
+    k = int(policy.value("k"))
+    cells = publication.decide_visits(k=k, limit=int(policy.value("visitor_daily_views")))
+    decided = publication.decisions()
+    hop.lent.rows += decided.total
+    release = releases.visits(cells, hop.spec.release, hop.partition.day, k=k)
+    if int(release.rows["views_count"].sum()) != decided.of("published"):
+        raise DisclosureError(
+            f"{hop.batch.label}: the published counts do not add up to the views that were to be published; "
+            f"nothing was published"
+        )
+    return release
+
+
+_DECIDE: Mapping[str, Callable[[Hop, Publication], Release]] = MappingProxyType(
+    {"bookings": _decide_bookings, "visits": _decide_visits}
+)
+
+
 def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
-    """Accepted rows whose person is still there, and the decisions about the others: erased since they were accepted.
+    """Accepted bookings whose client is still there, and the decisions about the others: erased since.
 
     A client's token is the id of the client's key; once that is destroyed, the row is of nobody.
     """
-    import numpy as np
     import pyarrow as pa
 
-    erased = np.zeros(rows.num_rows, bool)
-    if hop.batch.dataset == "bookings":
-        ids = pa.array(map(_key_id, rows[hop.spec.release.person].to_pylist()), pa.binary())
-        erased = hop.keys("improve_services").opening("subject", ids).is_destroyed(ids)
+    ids = pa.array(map(_key_id, rows[hop.spec.release.person].to_pylist()), pa.binary())
+    erased = hop.keys("improve_services").opening("subject", ids).is_destroyed(ids)
     gone = rows.filter(pa.array(erased)).select(["row_key", "partition_key"]).to_pandas()
     decisions = gone.rename(columns={"partition_key": "accepted_partition"}).assign(decision="erased")
     return rows.filter(pa.array(~erased)), decisions
@@ -110,33 +141,22 @@ def _key_id(token: str | None) -> bytes | None:
 
 
 def _in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
-    """Accepted rows as a frame.
+    """Accepted bookings as a frame.
 
-    The procedure of a booking, encrypted at rest, is opened here and nowhere else, to be generalised at once.
+    Their procedure, encrypted at rest, is opened here and nowhere else, to be generalised at once.
     """
     from governance.encryption import Column, decrypt, key_ids
 
-    if hop.batch.dataset == "bookings":
-        sealed = rows["procedure_code_encrypted"]
-        opened = decrypt(
-            sealed,
-            rows["service_row_key"].fill_null(""),  # a booking without a health service has no procedure to open
-            key_of=hop.keys("improve_services").opening("subject", key_ids(sealed)).key_of,
-            column=Column("booking_services", "procedure_code_encrypted"),
-        )
-        rows = rows.drop_columns(["procedure_code_encrypted"]).append_column("procedure_code", opened)
+    sealed = rows["procedure_code_encrypted"]
+    opened = decrypt(
+        sealed,
+        rows["service_row_key"].fill_null(""),  # a booking without a health service has no procedure to open
+        key_of=hop.keys("improve_services").opening("subject", key_ids(sealed)).key_of,
+        column=Column("booking_services", "procedure_code_encrypted"),
+    )
+    rows = rows.drop_columns(["procedure_code_encrypted"]).append_column("procedure_code", opened)
     frame: pd.DataFrame = rows.to_pandas()
     return frame
-
-
-def _release(hop: Hop, accepted: pd.DataFrame) -> Release:
-    from governance.anonymisation import releases
-
-    policy, day, specification = hop.workspace.policy, hop.partition.day, hop.spec.release
-    k = int(policy.value("k"))
-    if hop.batch.dataset == "bookings":
-        return releases.bookings(accepted, specification, day, k=k, l=int(policy.value("l")))
-    return releases.visits(accepted, specification, day, k=k, limit=int(policy.value("visitor_daily_views")))
 
 
 def _counted(batch: Batch, published: int, suppressed: int) -> Batch:

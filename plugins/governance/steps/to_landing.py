@@ -1,17 +1,16 @@
-"""The first hop: one partition from the source into landing."""
+"""The first hop: one partition from the source into landing, at once or shard by shard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from governance import sources
 from governance.errors import ConservationError, GovernanceError, PolicyError, shown
-from governance.partitions import Partition
-from governance.run_log import Batch, Conservation, Entry, Outcome, Run
+from governance.run_log import Batch, Conservation, Entry, Outcome, Run, Shard
 from governance.steps.workspace import Hop, Workspace
+from governance.warehouse import Landed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,59 +19,64 @@ if TYPE_CHECKING:
     from governance.keys import Keys
 
 
-LATE_DAYS = 7
-"""How many partitions before this one are looked at for rows that came late."""
+MOST_SHARDS = 16
+"""So many tasks of one partition are worth their start; a bigger partition has bigger shards."""
 
 
-def pull(workspace: Workspace, dataset: str, key: str | None, run: Run) -> Batch:
-    """Bring one partition from the source into landing: encrypted, tokenised, measured, counted.
+def plan(workspace: Workspace, dataset: str, key: str | None, run: Run) -> list[Shard]:
+    """Cut a partition into shards, by the number of its rows and the site's `shard_rows`; most have one.
 
-    Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError; nothing
-    is kept then.
+    Nothing is changed. Raises PartitionError, GapError, SourceUnavailableError.
     """
     batch = Batch(dataset, shown(key or "none"), run.run_id)
-    with workspace.hop("pull", "loader", batch, run) as hop:
-        partition = hop.partition
+    with workspace.recorded("plan", batch, run) as recorded:
+        partition = workspace.partition(dataset, key)
         with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
             sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
-            landing = _Landing(hop, snapshot.counts(dataset, partition), _missed(hop, snapshot))
-            tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
-            hop.warehouse.land(batch, partition.day, tables, summary=landing)
-    counts = {f"{table}_pulled": rows for table, rows in landing.landed_counts.items()}
-    return replace(batch, counts={**counts, **landing.refused})
+            rows = snapshot.counts(dataset, partition)
+        count = min(MOST_SHARDS, max(1, -(-max(rows.values()) // workspace.policy.site.shard_rows)))
+        counts = {f"{table}_at_source": n for table, n in rows.items()} | {"shards": count}
+        recorded.append(recorded.outcome(Outcome.PASSED, counts=counts))
+    landing = recorded.attempt.attempt_id
+    return [Shard(dataset, partition.key, landing, number, count) for number in range(count)]
 
 
-def _missed(hop: Hop, snapshot: sources.Snapshot) -> list[str]:
-    """Alarms about rows that no pull has brought: they came after their partition's, or are recorded in no day yet."""
-    dataset, today = hop.batch.dataset, hop.partition
-    alarms = [
-        f"R1 {rows} rows of {table} are recorded at no instant that has been, so no partition brings them; "
-        f"correct recorded_at at the source"
-        for table, rows in snapshot.unreached(dataset).items()
-        if rows
-    ]
-    for back in range(1, min(LATE_DAYS, today.day.toordinal() - 1) + 1):
-        partition = Partition(today.day - timedelta(days=back), today.time_zone)
-        pulled = hop.warehouse.landed_batch(dataset, partition.day)
-        if pulled is None:
-            continue
-        for table, rows in snapshot.counts(dataset, partition).items():
-            more = rows - pulled.source_counts.get(table, 0)
-            if more > 0:
-                alarms.append(
-                    f"R1 partition {partition.key}: {more} rows of {table} came to the source after it was pulled; "
-                    f"bring them with `governance quarantine replay --dataset {dataset} --partition {partition.key}`"
-                )
-    return alarms
+def pull(workspace: Workspace, dataset: str, key: str | None, run: Run, shard: Shard | None = None) -> Batch:
+    """Bring one partition, or a shard of it, from the source into landing: encrypted, tokenised, measured, counted.
+
+    Without a shard, all of it, anew. A shard that is there is not brought again: to bring its partition anew, plan
+    anew. Raises PartitionError, GapError, SourceUnavailableError, ContendedError, KeyringError, ConservationError;
+    nothing is kept then.
+    """
+    batch = Batch(dataset, shown(key or "none"), run.run_id)
+    with workspace.hop("pull", "loader", batch, run, shard or Shard(dataset, batch.partition_key, "whole")) as hop:
+        part = shard or Shard(dataset, hop.partition.key, hop.recorded.attempt.attempt_id)
+        number = hop.warehouse.open_landing(part)
+        there = hop.warehouse.landed_shard(number, part.number)
+        if there is None:
+            with sources.snapshot(workspace.source_uri(), batch.label, part) as snapshot:
+                sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
+                landing = _Landing(hop, part, number, snapshot.counts(dataset, hop.partition))
+                tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
+                if hop.warehouse.land(batch, number, part, tables, summary=landing):
+                    return _counted(batch, landing.counts())
+        # Landed before, or a later landing of this partition has been completed meanwhile.
+        hop.warehouse.append(hop.recorded.outcome(Outcome.REPLAYED))
+        return _counted(batch, there or Landed({}, {}, {}, {}))
+
+
+def _counted(batch: Batch, landed: Landed) -> Batch:
+    return replace(batch, counts={f"{table}_pulled": n for table, n in landed.landed_counts.items()} | landed.refused)
 
 
 @dataclass
 class _Landing:
-    """Streams source batches into landing and counts what passes; a `warehouse.LandingSummary`."""
+    """Streams source batches of a shard into landing and counts what passes; a `warehouse.LandingSummary`."""
 
     hop: Hop
+    shard: Shard
+    number: int
     source_counts: dict[str, int]
-    missed: list[str]
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
@@ -92,42 +96,39 @@ class _Landing:
             self.landed_counts[table] += kept.num_rows
             holders = {column.key for column in spec.columns.values() if column.key}
             held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
-            yield landed(kept, table, spec, self.hop.partition.day, Means(held, keys.nonces, parameters))
+            yield landed(kept, table, spec, self.hop.partition.day, Means(self.number, held, keys.nonces, parameters))
 
-    @property
-    def refused(self) -> dict[str, int]:
-        """Refusals per rule."""
+    def counts(self) -> Landed:
+        """What was brought. Raises ConservationError when a table landed other than the source counted."""
         rules = [rule for _, _, rule in self.refusals]
-        return {rule: rules.count(rule) for rule in sorted(set(rules))}
-
-    def refused_of(self, table: str) -> int:
-        """Refusals of one table."""
-        return sum(1 for refused_table, _, _ in self.refusals if refused_table == table)
-
-    def entry(self) -> Entry:
-        """The outcome entry. Raises ConservationError when a table landed other than the source counted."""
+        refused_of = [table for table, _, _ in self.refusals]
         for table, at_source in self.source_counts.items():
-            landed = self.landed_counts.get(table, 0) + self.refused_of(table) + self.dropped.get(table, 0)
+            landed = self.landed_counts.get(table, 0) + refused_of.count(table) + self.dropped.get(table, 0)
             if landed != at_source:
                 raise ConservationError(
                     f"{self.hop.recorded.attempt.batch.label}, table {table}: the source counts {at_source} rows, "
                     f"{landed} arrived; nothing was kept; the task can be run again"
                 )
-        root = self.hop.spec.root
-        conservation = Conservation(
-            at_source=self.source_counts[root],
-            dropped_by_tombstone=self.dropped[root],
-            pulled=self.landed_counts[root],
+        refused = {rule: rules.count(rule) for rule in sorted(set(rules))}
+        return Landed(self.source_counts, self.landed_counts, refused, self.dropped)
+
+    def entry(self, landing: Landed | None) -> Entry:
+        """The outcome entry: what this shard brought; the equation, of the whole partition, by the last one."""
+        shard, root = self.counts(), self.hop.spec.root
+        conservation = landing and Conservation(
+            at_source=landing.source_counts[root],
+            dropped_by_tombstone=landing.dropped.get(root, 0),
+            pulled=landing.landed_counts[root],
         )
-        alarms = [f"{rule}: {count} refused at pull" for rule, count in self.refused.items()] + self.missed
         return self.hop.recorded.outcome(
             Outcome.PASSED if any(self.landed_counts.values()) else Outcome.NO_DATA,
-            counts={f"{table}_at_source": n for table, n in self.source_counts.items()}
-            | {f"{table}_pulled": n for table, n in self.landed_counts.items()}
-            | {f"{table}_dropped_by_tombstone": n for table, n in self.dropped.items() if n}
-            | {f"refused {rule}": n for rule, n in self.refused.items()},
-            conservation=conservation.terms(),
-            alarms=alarms,
+            counts={f"{table}_at_source": n for table, n in shard.source_counts.items()}
+            | {f"{table}_pulled": n for table, n in shard.landed_counts.items()}
+            | {f"{table}_dropped_by_tombstone": n for table, n in shard.dropped.items() if n}
+            | {f"refused {rule}": n for rule, n in shard.refused.items()},
+            conservation=conservation.terms() if conservation else {},
+            details={"shard": f"{self.shard.number + 1} of {self.shard.of}"} if self.shard.of > 1 else {},
+            alarms=[f"{rule}: {count} refused at pull" for rule, count in shard.refused.items()],
         )
 
     def _require_keys(self, table: str, rows: pa.RecordBatch) -> None:

@@ -80,9 +80,12 @@ def _oldest_row(workspace: Workspace) -> Iterator[str]:
     for schedule in _schedules(workspace):
         states = _states(workspace, schedule)
         days = [day for day in schedule.due_days(now, RECENT.days) if now > schedule.ended_at(day)]
-        at_source = _at_source(workspace, schedule, days)
-        yield from watches.oldest_unprocessed(schedule, states, at_source, now, limit)
+        root = workspace.policy.dataset(schedule.dataset).root
+        at_source, unreached = _at_source(workspace, schedule, days)
+        waiting = {day: counts[root] for day, counts in at_source.items()}
+        yield from watches.oldest_unprocessed(schedule, states, waiting, now, limit)
         yield from watches.late_rows(schedule, states, at_source)
+        yield from watches.unreached_rows(schedule.dataset, unreached)
 
 
 def _merge_delay(workspace: Workspace) -> Iterator[str]:
@@ -133,16 +136,18 @@ def _states(workspace: Workspace, schedule: Schedule) -> dict[date, PartitionSta
     ):
         cursor.execute(named_query("partition_states"), {"dataset": schedule.dataset, "since": schedule.first})
         return {
-            day: PartitionState(day, state, counts[root], accepted, quarantined, changed_at, released_at)
+            day: PartitionState(day, state, counts[root], accepted, quarantined, changed_at, released_at, counts)
             for day, state, counts, accepted, quarantined, changed_at, released_at in cursor.fetchall()
         }
 
 
-def _at_source(workspace: Workspace, schedule: Schedule, days: list[date]) -> dict[date, int]:
-    root = workspace.policy.dataset(schedule.dataset).root
+def _at_source(
+    workspace: Workspace, schedule: Schedule, days: list[date]
+) -> tuple[dict[date, dict[str, int]], dict[str, int]]:
+    """Rows by day and table, and by table those that belong to no day."""
     found = {}
     with sources.snapshot(workspace.source_uri(), f"dataset {schedule.dataset}, rows of recent days") as snapshot:
         for day in days:
             partition = workspace.partition(schedule.dataset, day.isoformat())
-            found[day] = snapshot.counts(schedule.dataset, partition)[root]
-    return found
+            found[day] = snapshot.counts(schedule.dataset, partition)
+        return found, snapshot.unreached(schedule.dataset)

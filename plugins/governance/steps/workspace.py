@@ -17,7 +17,7 @@ from governance.partitions import Partition
 from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest, suite_text
-from governance.run_log import Attempt, Batch, Conservation, Digests, Run
+from governance.run_log import Attempt, Batch, Conservation, Digests, Run, Shard
 from governance.signers import CheckpointFolder, Signers
 from governance.warehouse import LandedBatch, Warehouse
 
@@ -47,29 +47,34 @@ class Workspace:
         )
 
     @contextmanager
-    def hop(self, event: str, role: str, batch: Batch, run: Run) -> Iterator[Hop]:
-        """A recorded try of one hop, with a connection as its role that holds the partition.
+    def hop(self, event: str, role: str, batch: Batch, run: Run, shard: Shard | None = None) -> Iterator[Hop]:
+        """A recorded try of one hop, with a connection as its role that holds the partition, or a shard of it.
 
         Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server.
         """
         spec = self.policy.dataset(batch.dataset)
-        suite = validation.load_suite(batch.dataset, self.suites)
-        digest = suite_digest(suite)
-        digests = Digests(self.policy.digest, digest, code_digest())
-        texts = self.policy.texts | {digest: (f"suite {batch.dataset}", suite_text(suite))}
-        attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
-        recorded = Recorded(attempt, dsn=self.warehouse_dsn(door.RECORDER), clock=self.clock, texts=texts)
+        recorded = self.recorded(event, batch, run)
         with (
             recorded,
-            door.lent(self, attempt, role, self._read_by(role, spec)) as lent,
+            door.lent(self, recorded.attempt, role, self._read_by(role, spec)) as lent,
             warehouse.connect(lent.dsn, batch.label) as connection,
-            connection.exclusive(batch),
+            connection.exclusive(batch, shard),
         ):
             hop = Hop(self, spec, batch, recorded, connection, role, lent)
             try:
                 yield hop
             finally:
                 hop.let_go()
+
+    def recorded(self, event: str, batch: Batch, run: Run) -> Recorded:
+        """A try of something that is done with a batch, to be entered as a context."""
+        spec = self.policy.dataset(batch.dataset)
+        suite = validation.load_suite(batch.dataset, self.suites)
+        digest = suite_digest(suite)
+        digests = Digests(self.policy.digest, digest, code_digest())
+        texts = self.policy.texts | {digest: (f"suite {batch.dataset}", suite_text(suite))}
+        attempt = Attempt(new_id(), event, batch, run, digests, spec.clauses)
+        return Recorded(attempt, dsn=self.warehouse_dsn(door.RECORDER), clock=self.clock, texts=texts)
 
     def _read_by(self, role: str, spec: Dataset) -> dict[str, list[str]]:
         """The columns that a role reads in a hop of a dataset: what its purpose may read of it, table by table."""
@@ -79,7 +84,13 @@ class Workspace:
         purpose = self.policy.purpose_of(role)
         columns = {f"{zone}.{name}": table.columns_for(purpose) for name, table in spec.landed.items()}
         if role == "publisher":
-            columns["vault.release_ledger"] = ("dataset", "row_key")  # which rows are decided
+            columns["vault.release_ledger"] = (
+                "dataset",
+                "accepted_partition",
+                "decision",
+                "release_partition",
+                "row_key",
+            )
         return {table: sorted(names) for table, names in columns.items() if names}
 
 

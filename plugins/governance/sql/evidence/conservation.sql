@@ -4,6 +4,7 @@ WITH last AS (
     SELECT DISTINCT ON (dataset, partition_key) dataset, partition_key, event, entry::jsonb -> 'conservation' AS terms
     FROM audit.run_log
     WHERE phase = 'outcome' AND outcome IN ('passed', 'no_data') AND event IN ('pull', 'validate', 'publish')
+      AND entry::jsonb -> 'conservation' <> '{}'  -- of the shards of a pull, the last one has it
     ORDER BY dataset, partition_key, array_position(ARRAY['pull', 'validate', 'publish'], event) DESC, written_at DESC
 )
 SELECT dataset,

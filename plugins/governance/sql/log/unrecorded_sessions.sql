@@ -6,7 +6,7 @@ WITH readers AS (
     FROM pg_roles login
     WHERE login.rolsuper OR EXISTS (
         SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN pg_roles taken
-        WHERE n.nspname IN ('landing', 'vault', 'quarantine') AND c.relkind IN ('r', 'v', 'p')
+        WHERE n.nspname IN ('records', 'landing', 'vault', 'quarantine') AND c.relkind IN ('r', 'v', 'p')
           AND NOT taken.rolsuper AND pg_has_role(login.oid, taken.oid, 'MEMBER')
           AND has_any_column_privilege(taken.oid, c.oid, 'SELECT'))
 )
