@@ -71,7 +71,7 @@ def servers(site: Site, _: int) -> None:
 # What is killed while a hop waits for a table that is held, one after the other.
 KILLS: list[tuple[str, str, str, Callable[[Site, int], None]]] = [
     ("bookings", "pull", "records.bookings", scheduler),
-    ("bookings", "validate", "records.bookings", supervisor),
+    ("bookings", "validate", "quarantine.findings", supervisor),
     ("bookings", "publish", "vault.release_ledger", api_server),
     ("visits", "pull", "records.page_views", servers),
 ]  # fmt: skip

@@ -34,7 +34,7 @@ OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
 DAYS = 3
-HOPS = {"pull": "records.bookings", "validate": "records.bookings", "publish": "vault.release_ledger"}
+HOPS = {"pull": "records.bookings", "validate": "quarantine.findings", "publish": "vault.release_ledger"}
 """Hop -> a table that it needs: held by a lock, it keeps the hop in the middle of its work."""
 
 
@@ -60,6 +60,8 @@ def scenario(live: Site) -> Scenario:
                 backfill(live, "bookings", scenario.days[:-1])
             scenario.killed[hop] = kill_task(live, hop)
     wait_published(live, {("bookings", day.isoformat()) for day in scenario.days})
+    with live.policy_path.open("a") as policy:
+        policy.write("shard_rows: 1600\n")  # a day has 3,000 views
     run_airflow(live, "dags", "unpause", "--yes", "visits")
     backfill(live, "visits", scenario.days[:-1])
     wait_published(live, {(dataset, day.isoformat()) for dataset in demo_input.DATASETS for day in scenario.days})
@@ -131,6 +133,20 @@ def test_after_the_kills_every_row_is_there_once_and_conserved(scenario: Scenari
     ((rows_released,),) = rows(owner, "SELECT sum(rows) FROM analytics.releases WHERE dataset = 'bookings'")
     ((rows_there,),) = rows(owner, "SELECT count(*) FROM analytics.bookings")
     assert rows_released == rows_there > 0
+
+
+@pytest.mark.clause("R1")
+def test_a_big_partition_is_pulled_by_several_tasks(scenario: Scenario) -> None:
+    pulls = [t for t in attempts(scenario.site) if t.event == "pull" and t.outcome == "passed"]
+    found = {
+        (t.dataset, t.partition_key, t.run["map_index"], t.entry.get("details", {}).get("shard"), bool(t.conservation))
+        for t in pulls
+    }
+    for day in map(str, scenario.days):
+        assert ("bookings", day, 0, None, True) in found
+        shards = sorted(f for f in found if f[:2] == ("visits", day))
+        assert [shard[2:4] for shard in shards] == [(0, "1 of 2"), (1, "2 of 2")]
+        assert sorted(is_last for *_, is_last in shards) == [False, True]
 
 
 @pytest.mark.clause("R1")
