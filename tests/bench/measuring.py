@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +15,48 @@ from typing import Any
 REPETITIONS = 5
 
 
+LIBRARIES = (
+    "pandas", "pyarrow.compute", "great_expectations", "psycopg2", "adbc_driver_postgresql.dbapi", "sqlalchemy",
+    "governance.steps", "governance.facts", "governance.pulling", "governance.anonymisation.releases",
+)  # fmt: skip
+"""What is imported before the clock starts."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """One line of work that is done once."""
+    """Work that was done several times, each time in a fresh process after its imports; seconds of each time.
+
+    `client`: CPU of the process and of what it started; `server`: of the clusters' processes in the same time.
+    """
 
     name: str
     rows: int
-    wall_seconds: float
-    cpu_seconds: float
+    wall: tuple[float, ...]
+    client: tuple[float, ...]
+    server: tuple[float, ...]
     peak_rss_mb: float
+
+    @property
+    def per_client_second(self) -> float:
+        """Rows per CPU second of the client, the median time."""
+        return self.rows / median(self.client)
+
+    @property
+    def per_cpu_second(self) -> float:
+        """Rows per CPU second of client and server together, the median time."""
+        return self.rows / median(map(sum, zip(self.client, self.server, strict=True)))
+
+    def __add__(self, other: Measured) -> Measured:
+        """What follows the work on the same rows, as if it were one."""
+        return Measured(
+            "",
+            self.rows,
+            *(
+                tuple(map(sum, zip(mine, its, strict=True)))
+                for mine, its in ((self.wall, other.wall), (self.client, other.client), (self.server, other.server))
+            ),
+            max(self.peak_rss_mb, other.peak_rss_mb),
+        )
 
 
 @dataclass(frozen=True)
@@ -48,14 +83,73 @@ class Repeated:
         return self.values / median(self.cpu_seconds)
 
 
-def measured(name: str, work: Callable[..., int], *arguments: Any) -> Measured:
-    """Run the work in a fresh process; it returns the number of rows that it handled."""
-    line = Measured(name, *_in_fresh_process(_once, work, arguments))
-    rate = f"{line.rows / line.wall_seconds:>10,.0f}" if line.rows else f"{'':>10}"
+Work = tuple[str, Callable[..., int], tuple[Any, ...]]
+"""A line's name, the work, and its arguments; it returns the number of rows that it handled."""
+
+
+def measured(
+    *chain: Work, clusters: Path, times: int = 1, before: Callable[[], object] | None = None
+) -> list[Measured]:
+    """Do pieces of work one after the other, the whole chain so many times, each piece in a fresh process.
+
+    `before`: done before each time, and not measured.
+    """
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name, *_ in chain}
+    for _ in range(times):
+        if before:
+            before()
+        for name, work, arguments in chain:
+            found[name].append(_in_fresh_process(_once, work, arguments, clusters))
+    lines = []
+    for name, each in found.items():
+        rows, wall, client, server, peak = zip(*each, strict=True)
+        lines.append(shown(Measured(name, rows[0], wall, client, server, max(peak))))
+    return lines
+
+
+def say_columns() -> None:
+    """The heads of the columns that `measured` prints."""
     say(
-        f"{name:<44}{line.rows or '':>9}{line.wall_seconds:>9.2f}{line.cpu_seconds:>9.2f}{rate}{line.peak_rss_mb:>9.0f}"
+        f"{'':<44}{'ROWS':>11}{'TIMES':>6}{'WALL S':>8}{'CLIENT S':>9}{'SERVER S':>9}{'ROWS/S':>9}{'PER CLIENT S':>13}"
+        f"{'PER CPU S':>10}{'RSS MB':>7}"
+    )
+
+
+def shown(line: Measured, name: str = "") -> Measured:
+    """Print a line: medians, and rows per second of wall time, of the client's CPU, of all CPU."""
+    wall = median(line.wall)
+    say(
+        f"{name or line.name:<44}{line.rows:>11,}{len(line.wall):>6}{wall:>8.2f}{median(line.client):>9.2f}"
+        f"{median(line.server):>9.2f}{line.rows / wall:>9,.0f}{line.per_client_second:>13,.0f}"
+        f"{line.per_cpu_second:>10,.0f}{line.peak_rss_mb:>7.0f}"
     )
     return line
+
+
+def server_seconds(clusters: Path) -> float:
+    """CPU seconds that the clusters of a site have used: their servers, and all that these ever started."""
+    ticks = 0
+    for file in clusters.rglob("postmaster.pid"):
+        ticks += tree_ticks(int(file.read_text().split()[0]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def tree_ticks(pid: int) -> int:
+    """CPU ticks of a process, of its children that ended, and of the tree of those that live."""
+    fields = _stat(pid)
+    if not fields:
+        return 0
+    children = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    own = sum(map(int, fields[11:15]))  # utime, stime, and those of children that were waited for
+    return own + sum(tree_ticks(child) for child in children if (stat := _stat(child)) and int(stat[1]) == pid)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process's stat from its state on; none when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def say_columns_of_repeated() -> None:
@@ -102,10 +196,19 @@ def _in_fresh_process(target: Callable[..., None], *arguments: Any) -> Any:
         process.join()
 
 
-def _once(sender: Any, work: Callable[..., int], arguments: tuple[Any, ...]) -> None:
-    wall, cpu = time.perf_counter(), time.process_time()
+def _once(sender: Any, work: Callable[..., int], arguments: tuple[Any, ...], clusters: Path) -> None:
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    server, wall, client = server_seconds(clusters), time.perf_counter(), _client_seconds()
     rows = work(*arguments)
-    sender.send((rows, time.perf_counter() - wall, time.process_time() - cpu, _peak_rss_mb()))
+    client, wall = _client_seconds() - client, time.perf_counter() - wall
+    time.sleep(0.2)  # a session that has just ended is counted when its server has noticed
+    sender.send((rows, wall, client, server_seconds(clusters) - server, _peak_rss_mb()))
+
+
+def _client_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _many(sender: Any, make: Callable[..., Job], arguments: tuple[Any, ...], repetitions: int) -> None:

@@ -1,96 +1,116 @@
-"""`make bench`: speed and memory of every hop, beside the naive way, in one run on clusters of its own.
+"""`make bench`: speed and memory of every hop, beside the naive way and a bare COPY, in one run on clusters of its own.
 
-Each line is a process of its own: wall and CPU seconds (the client's; the server's are not in it), rows per second of
-wall time, and the most memory that the process held (RSS). The naive pull is what a first draft would do:
-`pandas.read_sql`, a keyed digest row by row, `DataFrame.to_sql`. Nothing here is asserted; machines differ, so compare
-lines of one run. Keys and the run log are measured apart, in `keys.py` and `run_log.py`: `python tests/bench/run.py
-keys` runs that part alone.
+Each line is a process of its own that has its libraries imported before the clock starts. CPU seconds are the client's
+(the process) and the server's (everything that the clusters' servers did in that time); rows per second of wall time,
+of the client's CPU and of all CPU; and the most memory that the process held (RSS). Medians where work was done more
+than once, on a warehouse emptied each time; fsync and synchronous_commit are on. The naive pipeline is what a first
+draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
+
+`python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys and the run
+log are measured apart, in `keys.py` and `run_log.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hmac
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import builders
-from bench.measuring import measured, say
+from bench import naive
+from bench.measuring import Measured, measured, say, say_columns, shown, tree_ticks
 from governance import steps
-from governance.embedded import control
+from governance.embedded import airflow, control
 from governance.embedded import site as sites
 from governance.embedded.site import CHECKOUT, Site
 from governance.run_log import Batch
 
-VISITS, BOOKINGS = 300_000, 20_000
 DAY = date(2026, 3, 10)
-NOW = datetime(2026, 3, 12, tzinfo=UTC)
+BIG_DAY = DAY + timedelta(days=1)
+NOW = datetime(2026, 3, 13, tzinfo=UTC)
+HOPS = ("pull", "validate", "publish")
+MULTIPLY = """
+INSERT INTO wellbe.page_views
+SELECT view_id + n * 1000000000::bigint, viewed_at + interval '1 day', recorded_at + interval '1 day', duration_ms, ip,
+       user_agent, app_version, language, url, referrer, session_id || '-' || n, first_party_cookie_id,
+       third_party_cookie_id, gpc, device_id || '-' || n, device_settings, latitude, longitude
+FROM wellbe.page_views, generate_series(1, %s) n
+WHERE recorded_at < '2026-03-10T23:00Z'
+"""
+"""The views of a day again on the next one, so many times, by other visitors."""
 
 
-def fill(folder: Path) -> int:
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: views of the usual day and of the big one, bookings, and how often."""
+
+    views: int
+    many: int
+    bookings: int
+    times: int
+
+
+def fill(folder: Path, size: Size) -> int:
     """The sample of one day."""
     from governance.sample.generator import generate
 
     dsn = sites.load(folder).dsn("wellbe_owner")
-    loaded = generate(dsn, bookings=BOOKINGS, visits=VISITS, days=1, seed=1, until=DAY, now=NOW)
+    loaded = generate(dsn, bookings=size.bookings, visits=size.views, days=1, seed=1, until=DAY, now=NOW)
     return sum(loaded.added.values())
 
 
-def hop(folder: Path, name: str, dataset: str) -> int:
-    """One hop of the day."""
-    space = builders.workspace(sites.load(folder), now=NOW, first=DAY)
+def hop(name: str, folder: Path, dataset: str, day: date) -> int:
+    """One hop of a day."""
+    space = builders.workspace(sites.load(folder), now=NOW, first=day)
     if name == "pull":
-        batch = steps.pull(space, dataset, DAY.isoformat(), builders.run())
+        batch = steps.pull(space, dataset, day.isoformat(), builders.run())
         return sum(count for key, count in batch.counts.items() if key.endswith("_pulled"))
-    batch = getattr(steps, name)(space, Batch(dataset, DAY.isoformat(), builders.run().run_id), builders.run())
+    batch = getattr(steps, name)(space, Batch(dataset, day.isoformat(), builders.run().run_id), builders.run())
     counts = batch.counts
     return int(
         counts["accepted"] + counts["quarantined"] if name == "validate" else counts["published"] + counts["suppressed"]
     )
 
 
-def naive_pull(folder: Path) -> int:
-    """Page views the way of a first draft, into a table of its own, without a single check."""
-    import pandas as pd
-    import sqlalchemy
+def copy(folder: Path, day: date) -> int:
+    """The columns that are pulled, by COPY from the source into a table without an index: what moving them costs."""
+    import psycopg2
 
     site = sites.load(folder)
-    url = "postgresql+psycopg2://" + site.dsn("puller").split("://", 1)[1]
-    allowed = (
-        "view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, app_version, language, url, session_id, "
-        "device_id, device_settings"
-    )
-    frame = pd.read_sql(f"SELECT {allowed} FROM wellbe.page_views", sqlalchemy.create_engine(url))
-    for column in ("ip", "user_agent", "url", "session_id", "device_id", "device_settings"):
-        frame[column] = frame[column].map(lambda v: hmac.new(b"k" * 32, str(v).encode(), "sha256").hexdigest())
-    target = "postgresql+psycopg2://" + site.dsn("governance_owner").split("://", 1)[1]
-    frame.to_sql("naive_page_views", sqlalchemy.create_engine(target), schema="landing", index=False)
-    return len(frame)
+    columns = "view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, app_version, language, url, session_id, " \
+              "device_id, device_settings, latitude, longitude"  # fmt: skip
+    of_day = "recorded_at >= %s::timestamptz - interval '1 h' AND recorded_at < %s::timestamptz + interval '23 h'"
+    reading, writing = os.pipe()
+    source, target = psycopg2.connect(site.dsn("puller")), psycopg2.connect(site.dsn("governance_owner"))
 
+    def send() -> None:
+        with os.fdopen(writing, "wb") as sink, source.cursor() as cursor:
+            query = cursor.mogrify(f"SELECT {columns} FROM wellbe.page_views WHERE {of_day}", (day, day)).decode()
+            cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT BINARY)", sink)
 
-def naive_validate(folder: Path) -> int:
-    """Great Expectations on a pandas frame of the landed page views: what pushing down saves."""
-    import great_expectations as gx
-    import pandas as pd
-    import sqlalchemy
-
-    from governance.validation import load_suite
-
-    url = "postgresql+psycopg2://" + sites.load(folder).dsn("governance_owner").split("://", 1)[1]
-    engine = sqlalchemy.create_engine(url, connect_args={"options": f"-c governance.partition_key={DAY}"})
-    frame = pd.read_sql("SELECT * FROM landing.current_page_views", engine)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    suite = context.suites.add(gx.ExpectationSuite(name="v", expectations=load_suite("visits")["expectations"]))
-    batch = context.data_sources.add_pandas("p").add_dataframe_asset("a").add_batch_definition_whole_dataframe("b")
-    batch.get_batch({"dataframe": frame}).validate(suite, expectation_parameters={"page_views_rows": len(frame)})
-    return len(frame)
+    with target, target.cursor() as cursor, os.fdopen(reading, "rb") as data:
+        cursor.execute("DROP TABLE IF EXISTS public.bench_copy")
+        cursor.execute(
+            "CREATE TABLE public.bench_copy (view_id bigint, viewed_at timestamptz, recorded_at timestamptz, "
+            "duration_ms bigint, ip text, user_agent text, app_version text, language text, url text, session_id text, "
+            "device_id text, device_settings text, latitude float8, longitude float8)"
+        )
+        sender = threading.Thread(target=send)
+        sender.start()
+        cursor.copy_expert("COPY public.bench_copy FROM STDIN (FORMAT BINARY)", data)
+        sender.join()
+        return int(cursor.rowcount)
 
 
 def parse_dags() -> int:
@@ -106,99 +126,137 @@ def parse_dags() -> int:
     return 0
 
 
-def live_day(folder: Path) -> None:
-    """A scheduled run of three hops of the day under a live, warm Airflow, from trigger to done."""
-    from governance.commands.reading import rows
-    from governance.embedded import airflow, airflow_config, demo_input
+def live_days(folder: Path, rows: dict[str, int]) -> None:
+    """A scheduled run of each dataset under a live, warm Airflow: wall time from queue to end, and all CPU.
+
+    `rows`: by dataset.
+    """
+    from governance.commands.reading import rows as query
+    from governance.embedded import airflow_config
 
     site = sites.load(folder)
-    for dataset in demo_input.DATASETS:
-        subprocess.run(
-            airflow.command("dags", "unpause", "--yes", dataset),
-            env=airflow_config.environment(site),
-            capture_output=True,
-            check=True,
-        )
-    query = (
-        "SELECT dag_id, state, extract(epoch FROM end_date - queued_at) FROM dag_run "
-        "WHERE dag_id IN ('bookings', 'visits') ORDER BY 1"
+    ended = (
+        "SELECT state, extract(epoch FROM end_date - queued_at) FROM dag_run WHERE dag_id = %s AND end_date IS NOT NULL"
     )
-    deadline = time.monotonic() + 300
-    while len(found := rows(site.dsn("airflow"), query)) < 2 or any(
-        state not in ("success", "failed") for _, state, _ in found
-    ):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
-    for dag, state, seconds in found:
-        say(f"{f'live run of {dag}, both DAGs at once: {state}':<44}{'':>9}{float(seconds or 0):>9.1f}")
+    cut = "SELECT max(shards_count) FROM control.landings WHERE dataset = %s"
+    for dataset, count in rows.items():
+        before = _cpu_seconds(site)
+        unpause = airflow.command("dags", "unpause", "--yes", dataset)
+        subprocess.run(unpause, env=airflow_config.environment(site), capture_output=True, check=True)
+        deadline = time.monotonic() + 1800
+        while not (found := query(site.dsn("airflow"), ended, (dataset,))) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        state, seconds = found[0] if found else ("out of time", 0)
+        tasks, servers = (after - ago for after, ago in zip(_cpu_seconds(site), before, strict=True))
+        ((shards,),) = query(site.dsn("coordinator"), cut, (dataset,))
+        say(
+            f"{f'{dataset} through the DAG, shards {shards}: {state}':<44}{count:>11,}{1:>6}{float(seconds):>8.1f}"
+            f"{tasks:>9.1f}{servers:>9.1f}{count / float(seconds or 1):>9,.0f}"
+        )
     say(f"memory of the whole site (PSS): {control.total_memory(site).pss_bytes / 1e6:,.0f} MB")
+
+
+def _cpu_seconds(site: Site) -> tuple[float, float]:
+    """CPU seconds so far of Airflow with all of its tasks, and of the servers."""
+    from bench.measuring import server_seconds
+
+    ticks = sum(tree_ticks(process.pid) for process in airflow.running(site).values())
+    return ticks / os.sysconf("SC_CLK_TCK"), server_seconds(site.data_dir)
 
 
 def main() -> None:
     """All of it, or the part that was named."""
     parser = argparse.ArgumentParser(description="speed and memory, measured")
-    parser.add_argument("part", nargs="?", choices=("hops", "keys", "run_log"), help="only this part")
-    part = parser.parse_args().part
+    parser.add_argument("part", nargs="?", choices=("hops", "live", "keys", "run_log"), help="only this part")
+    parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
+    parser.add_argument("--many", type=int, default=10_000_000, help="page views of the big day; 0: none")
+    parser.add_argument("--bookings", type=int, default=100_000)
+    parser.add_argument("--times", type=int, default=5, help="how often the usual day is done")
+    given = parser.parse_args()
+    size = Size(given.views, given.many, given.bookings, given.times)
     with tempfile.TemporaryDirectory(prefix="governance-bench-") as name:
-        if part in (None, "hops"):
-            hops(Path(name))
+        if given.part in (None, "hops"):
+            hops(Path(name) / "site", size)
+        if given.part in (None, "live"):
+            live(Path(name) / "live", size)
         from bench import keys, run_log  # late: what they import would be in the processes of the hops too
 
-        if part in (None, "keys"):
+        if given.part in (None, "keys"):
             keys.main(Path(name))
-        if part in (None, "run_log"):
+        if given.part in (None, "run_log"):
             run_log.main(Path(name))
 
 
-def hops(temporary: Path) -> None:
-    """The hops of a day, and a live day."""
-    folder = temporary / "site"
+def hops(folder: Path, size: Size) -> None:
+    """The hops of a day: visits beside their peers, many visits, bookings."""
+
+    def in_turn(what: str, task: Any, *arguments: Any, **named: Any) -> list[Measured]:
+        """The three hops of a day, one after the other."""
+        chain = ((f"{name} {what}", task(name), (folder, *arguments)) for name in HOPS)
+        lines = measured(*chain, clusters=folder, **named)
+        shown(lines[0] + lines[1] + lines[2], f"= {what}, all three hops")
+        return lines
+
+    def emptied() -> None:
+        builders.empty_warehouse(site)
+
     try:
-        site: Site = control.clusters_up(folder)
-        say(f"{'':<44}{'ROWS':>9}{'WALL S':>9}{'CPU S':>9}{'ROWS/S':>10}{'RSS MB':>9}")
-        measured("sample: bookings, people, page views", fill, folder)
-        pull = measured("pull visits", hop, folder, "pull", "visits")
-        naive = measured("naive pull of page views", naive_pull, folder)
+        site = control.clusters_up(folder)
+        say_columns()
+        measured(("sample: bookings, people, page views", fill, (folder, size)), clusters=folder)
+        ours = in_turn("visits", partial(partial, hop), "visits", DAY, times=size.times, before=emptied)
+        (raw,) = measured(("raw COPY of what is pulled", copy, (folder, DAY)), clusters=folder, times=size.times)
+        drafts = in_turn("naive", partial(getattr, naive), DAY)
+        whole, draft = ours[0] + ours[1] + ours[2], drafts[0] + drafts[1] + drafts[2]
         say(
-            f"    pull / naive: {pull.wall_seconds / naive.wall_seconds:.2f} of the time, "
-            f"{pull.peak_rss_mb / naive.peak_rss_mb:.2f} of the memory"
+            f"    visits / naive: {whole.per_client_second / draft.per_client_second:.1f} x the rows per CPU second "
+            f"of the client, {whole.per_cpu_second / draft.per_cpu_second:.1f} x of all CPU"
         )
-        pandas_way = measured("Great Expectations on a pandas frame", naive_validate, folder)
-        validate = measured("validate visits (suite pushed down, settled)", hop, folder, "validate", "visits")
-        say(
-            f"    validate / pandas: {validate.wall_seconds / pandas_way.wall_seconds:.2f} of the time, "
-            f"{validate.peak_rss_mb / pandas_way.peak_rss_mb:.2f} of the memory"
-        )
-        measured("publish visits", hop, folder, "publish", "visits")
-        for step in ("pull", "validate", "publish"):
-            measured(
-                f"{step} bookings, all tables" if step == "pull" else f"{step} bookings",
-                hop,
-                folder,
-                step,
-                "bookings",
-            )
+        say(f"    pull / raw COPY: {ours[0].per_cpu_second / raw.per_cpu_second:.2f} of its rows per CPU second")
+        in_turn("bookings", partial(partial, hop), "bookings", DAY, times=size.times, before=emptied)
+        if size.many:
+            emptied()
+            _multiply(site, size)
+            in_turn("many visits", partial(partial, hop), "visits", BIG_DAY)
         parse_dags()
-        _live(temporary / "live", site)
     finally:
         control.down(folder)
 
 
-def _live(folder: Path, _: Site) -> None:
+def _multiply(site: Site, size: Size) -> None:
+    import psycopg2
+
+    with psycopg2.connect(site.dsn("wellbe_owner")) as connection, connection.cursor() as cursor:
+        cursor.execute(MULTIPLY, (-(-size.many // size.views),))
+    connection.close()
+
+
+def live(folder: Path, size: Size) -> None:
+    """A day of both datasets through a live Airflow, the visits in shards."""
     from zoneinfo import ZoneInfo
 
     from governance.embedded import demo, demo_input
     from governance.sample.generator import generate
 
     now = datetime.now(UTC)
-    until = date.fromordinal(now.astimezone(ZoneInfo("Europe/Stockholm")).date().toordinal() - 1)
+    until = now.astimezone(ZoneInfo("Europe/Stockholm")).date() - timedelta(days=1)
     try:
         site = control.up(folder)
-        generate(site.dsn("wellbe_owner"), bookings=2200, visits=22_000, days=1, seed=1, until=until, now=now)
+        loaded = generate(
+            site.dsn("wellbe_owner"),
+            bookings=size.bookings // 10,
+            visits=size.views,
+            days=1,
+            seed=1,
+            until=until,
+            now=now,
+        )
         demo_input.write_site_policy(site, until)
+        with site.policy_path.open("a") as policy:
+            policy.write(f"shard_rows: {size.views // 2 + 1}\n")
         demo.wait_for_dags(site)
-        live_day(folder)
+        added = loaded.added
+        live_days(folder, {"visits": added["page_views"], "bookings": added["bookings"]})
     finally:
         control.down(folder)
 
