@@ -1,18 +1,22 @@
-"""Faults for tests: a connection that is cut in the middle, a process that is killed at a chosen point."""
+"""Faults for tests: a connection that fails in the middle, a process that is killed at a chosen point, a full disk."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import pickle
 import select
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 
 @dataclass
@@ -147,3 +151,88 @@ def killed(work: Callable[[], object], point: Callable[[Stop], None], patience_s
         os.waitpid(child, 0)
         os.close(reading)
     assert reached, "the work ended, or hung, before it reached the point"
+
+
+T = TypeVar("T")
+
+# Every folder becomes a disk of its own that holds what the folder held; whoever is not in this namespace sees nothing
+# of it. It ends with its standard input.
+_MOUNT = """
+set -e
+while [ $# -gt 0 ]; do
+    mount -t tmpfs -o "size=$2k,mode=0700" none "$stage"
+    cp -a "$1/." "$stage/"
+    mount --move "$stage" "$1"
+    shift 2
+done
+echo ready
+exec cat
+"""
+
+
+@dataclass
+class SmallDisks:
+    """Folders that are small disks, for the processes that are put into their namespace and for nobody else."""
+
+    holder: int
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What to put before a command that is to see them; it runs there as root, whoever we are."""
+        return ("nsenter", "--user", "--mount", "--preserve-credentials", f"--target={self.holder}", "--")
+
+    def fill(self, folder: Path, leave: int = 0) -> None:
+        """Leave so many bytes of a disk."""
+        with self._seen(folder / "ballast").open("xb") as file:
+            here = os.statvfs(file.fileno())
+            os.posix_fallocate(file.fileno(), 0, here.f_bavail * here.f_frsize - leave)
+
+    def free(self, folder: Path) -> None:
+        """Take away what filled a disk."""
+        self._seen(folder / "ballast").unlink(missing_ok=True)
+
+    def within(self, work: Callable[[], T]) -> T:
+        """Do a piece of work in a child process that sees the disks; returns, or raises, what it does."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                for kind in ("user", "mnt"):
+                    if ctypes.CDLL(None).setns(os.open(f"/proc/{self.holder}/ns/{kind}", os.O_RDONLY), 0):
+                        os._exit(3)
+                try:
+                    told: Any = (True, work())
+                except BaseException as error:  # noqa: BLE001 -- it is raised where the work was asked for
+                    told = (False, error)
+                with os.fdopen(writing, "wb") as pipe:
+                    pickle.dump(told, pipe)
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            said = pipe.read()
+        os.waitpid(child, 0)
+        is_done, result = pickle.loads(said)
+        if not is_done:
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    def _seen(self, path: Path) -> Path:
+        return Path(f"/proc/{self.holder}/root{path}")
+
+
+@contextlib.contextmanager
+def small_disks(stage: Path, sizes: dict[Path, int]) -> Iterator[SmallDisks]:
+    """Disks of so many KiB in the place of folders. `stage`: an empty folder."""
+    pairs = [str(part) for pair in sizes.items() for part in pair]
+    with subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", *pairs],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"stage": str(stage)},
+    ) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"ready\n"
+            yield SmallDisks(holder.pid)
+        finally:
+            holder.kill()
