@@ -65,8 +65,8 @@ def _unseen(events: tuple[int, int] | None, last: Mapping[str, Any]) -> Iterator
     seen = (last.get("details") or {}).get(SEEN)
     if seen and events and events[0] > int(seen) + 1:
         yield (
-            f"R1 events {int(seen) + 1} to {events[0] - 1} of Airflow's event log were removed before anybody looked at "
-            "them, so tries and actions of that time may be missing here; look for them in the tables that `airflow db "
+            f"R1 events {int(seen) + 1} to {events[0] - 1} of Airflow's event log were removed before anybody looked "
+            "at them, so tries and actions of that time may be missing; look for them in the tables that `airflow db "
             "clean` has archived, and let it take only what is older than two days"
         )
 
