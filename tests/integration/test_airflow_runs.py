@@ -196,7 +196,8 @@ def test_a_run_that_was_deleted_is_told_with_whoever_did_it(scenario: Scenario) 
 def test_what_did_not_run_because_something_before_it_failed_is_told(scenario: Scenario) -> None:
     told = {(e["event"], e["outcome"]) for e in scenario.of_run("without-a-partition") if e["outcome"]}
     assert {
-        ("pull", "failed"),
+        ("plan", "failed"),
+        ("pull", "skipped"),
         ("validate", "skipped"),
         ("predecessor_published", "skipped"),
         ("publish", "skipped"),
@@ -234,11 +235,11 @@ def test_what_people_type_beside_an_action_is_not_in_the_log(scenario: Scenario)
 
 def test_a_failure_is_told_to_the_webhook_and_by_mail_once(scenario: Scenario) -> None:
     texts = [message["text"] for message in scenario.hook.messages]
-    (failure,) = [m for m in scenario.hook.messages if m["text"].startswith("visits.pull failed: PartitionError")]
+    (failure,) = [m for m in scenario.hook.messages if m["text"].startswith("visits.plan failed: PartitionError")]
     assert "has no partition" in failure["text"]
-    assert (failure["dag_id"], failure["run_id"], failure["task_id"]) == ("visits", "without-a-partition", "pull")
+    assert (failure["dag_id"], failure["run_id"], failure["task_id"]) == ("visits", "without-a-partition", "plan")
     assert failure["authorization"] == "Bearer a-token-of-the-hook"
-    (mailed,) = [message for message in scenario.mails.messages if "visits.pull failed" in message]
+    (mailed,) = [message for message in scenario.mails.messages if "visits.plan failed" in message]
     assert "To: duty@example.com" in mailed
     assert not [text for text in texts if "keep_keys" in text]  # its try was tried again
 
