@@ -16,11 +16,11 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from governance import patience
 from governance.accounting import Action, Key, Try
 from governance.database import translated
 from governance.sources import named_query
 
-CONNECT_SECONDS = 10
 LABEL = "Airflow's metadata"
 ROLE = "observer"
 _OF_TRIES = (
@@ -51,7 +51,7 @@ def read(dsn: str, since: datetime) -> Records:
 
     Raises WarehouseUnavailableError.
     """
-    with translated(LABEL), closing(psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)) as connection:
+    with translated(LABEL), closing(patience.connect(dsn)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection, connection.cursor() as cursor:
 

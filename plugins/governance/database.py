@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg2
 import psycopg2.extensions
 
-from governance.errors import GovernanceError, WarehouseUnavailableError
+from governance.errors import GovernanceError, WarehouseUnavailableError, trouble
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ def translated(label: str = "the database of this project") -> Iterator[None]:
         yield
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise WarehouseUnavailableError(
-            f"{label}: our database cannot be reached or cut the connection (SQLSTATE {error.pgcode or 'none'}); "
+            f"{label}: our database {trouble(error.pgcode, str(error))} (SQLSTATE {error.pgcode or 'none'}); "
             f"nothing of this step was kept; check connection wellbe_warehouse_* and its server, the task retries"
         ) from None
     except psycopg2.Error as error:

@@ -33,6 +33,32 @@ def is_lasting(sqlstate: str | None) -> bool:
     return (sqlstate or "")[:2] in ("0A", "22", "42")
 
 
+_REASONS = {
+    # SQLSTATE, or what the server says when it refuses a login, of which the drivers keep no SQLSTATE.
+    "has no room left on its disk: free some, nothing needs to be repaired": ("53100", "No space left on device"),
+    "has no memory left": ("53200",),
+    "takes no more connections: end some in pg_stat_activity, or raise its limit or the role's": (
+        "53300", "too many clients", "too many connections", "connection slots are reserved",
+    ),
+    "is starting or stopping": ("57P03", "is starting up", "is shutting down", "in recovery mode"),
+    "gave no answer for too long: look in pg_stat_activity what it is doing": ("waited for too long",),
+}  # fmt: skip
+
+
+def trouble(sqlstate: str | None, text: str) -> str:
+    """What keeps a server from its work, in words, where its SQLSTATE or text says so; the text itself may quote a row.
+
+    >>> trouble("53100", "could not extend file")
+    'has no room left on its disk: free some, nothing needs to be repaired'
+    >>> trouble(None, "connection refused")
+    'cannot be reached or cut the connection'
+    """
+    for reason, signs in _REASONS.items():
+        if any(sign == sqlstate or (" " in sign and sign in text) for sign in signs):
+            return reason
+    return "cannot be reached or cut the connection"
+
+
 LONGEST_NAME = 80  # characters; a name in PostgreSQL has at most 63 bytes
 
 

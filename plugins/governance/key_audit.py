@@ -6,8 +6,7 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import psycopg2
-
+from governance import patience
 from governance.database import translated
 from governance.errors import KeyringError
 from governance.key_backups import made_at
@@ -30,7 +29,7 @@ def known_store(dsn: str) -> Known | None:
     """What the run log last said of the key store; None where it has said nothing yet."""
     with (
         translated("dataset keys"),
-        closing(psycopg2.connect(dsn, connect_timeout=10)) as connection,
+        closing(patience.connect(dsn)) as connection,
         connection.cursor() as cursor,
     ):
         cursor.execute(named_query("key_store_known"))

@@ -18,7 +18,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.extras import execute_values
 
-from governance.errors import KeyringError, KeyStoreUnavailableError
+from governance import patience
+from governance.errors import KeyringError, KeyStoreUnavailableError, trouble
 from governance.keyring import claimed, keep_names, real, require_private
 from governance.private_files import draft_of
 from governance.sources import named_query
@@ -26,6 +27,13 @@ from governance.sources import named_query
 POSTGRES = ("postgresql://", "postgres://")
 PATIENCE_SECONDS = 30
 IDS_AT_ONCE = 10_000
+_PASSING = {
+    "SQLITE_BUSY": "somebody else keeps it busy",
+    "SQLITE_LOCKED": "somebody else keeps it busy",
+    "SQLITE_FULL": "the disk is full: free some, nothing needs to be repaired",
+    "SQLITE_IOERR": "the disk fails, or is full",
+}
+"""What the next try may find mended, by how SQLite calls it."""
 AGAIN = "nothing of the step was kept; a task retries by itself, a command is to be repeated"
 
 Rows = list[tuple[Any, ...]]
@@ -125,8 +133,8 @@ class SqliteDatabase:
             yield
         except sqlite3.DatabaseError as error:
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")):
-                raise KeyStoreUnavailableError(f"{self.place}: busy, or the disk is full ({name}); {AGAIN}") from None
+            if why := next((why for sign, why in _PASSING.items() if name.startswith(sign)), None):
+                raise KeyStoreUnavailableError(f"{self.place}: {why} ({name}); {AGAIN}") from None
             if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) and os.path.exists(self.path or ""):
                 raise KeyringError(f"{self.place}: {_read_only(name)} to file and folder") from None
             raise KeyringError(f"{self.place}: {_unsound(name)}") from None
@@ -155,8 +163,8 @@ class PostgresDatabase:
         with self._translated():
             named = psycopg2.extensions.parse_dsn(dsn)
             self.place = f"key store in PostgreSQL, {named.get('host', 'local')} {named.get('dbname', '')}".rstrip()
-            self._connection = psycopg2.connect(
-                dsn, connect_timeout=10, application_name="wellbe-governance-keys", options="-c search_path=keys"
+            self._connection = patience.connect(
+                dsn, application_name="wellbe-governance-keys", options="-c search_path=keys"
             )
 
     @contextmanager
@@ -213,10 +221,8 @@ class PostgresDatabase:
         try:
             yield
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            state = error.pgcode or "none"
-            raise KeyStoreUnavailableError(
-                f"{self.place}: cannot be reached or cut the connection (SQLSTATE {state}); {AGAIN}"
-            ) from None
+            why = f"{trouble(error.pgcode, str(error))} (SQLSTATE {error.pgcode or 'none'})"
+            raise KeyStoreUnavailableError(f"{self.place}: {why}; {AGAIN}") from None
         except psycopg2.Error as error:
             state = f"SQLSTATE {error.pgcode or 'none'}"
             if error.pgcode in ("25006", "42501"):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import fcntl
 import json
 import os
@@ -32,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from governance import private_files
-from governance.errors import KeyringError
+from governance.errors import KeyringError, KeyStoreUnavailableError
 from governance.key import KEY_BYTES, Key
 
 FORMAT = "governance-keyring/1"
@@ -209,6 +210,10 @@ def _write(path: Path, entries: tuple[_Entry, ...], *, replace: bool) -> None:
     except FileExistsError:
         raise KeyringError(f"keyring {path}: there is one already; it is left alone") from None
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise KeyStoreUnavailableError(
+                f"keyring {path}: the disk is full; it is as it was; free some space and do it again"
+            ) from None
         raise KeyringError(f"keyring {path}: cannot be written ({error.strerror})") from None
     keep_names(path)
 

@@ -7,12 +7,10 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
-import psycopg2
-
+from governance import patience
 from governance.database import translated
 from governance.sources import named_query
 
-CONNECT_SECONDS = 10
 LABEL = "the run log"
 
 
@@ -37,7 +35,7 @@ def last_alarm(dsn: str, name: str) -> dict[str, Any] | None:
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with (
         translated(LABEL),
-        closing(psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)) as connection,
+        closing(patience.connect(dsn)) as connection,
         connection,
         connection.cursor() as cursor,
     ):

@@ -17,6 +17,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.extras import execute_values
 
+from governance import patience
 from governance.database import translated
 from governance.errors import ContendedError, ProofError, RunLogError
 from governance.merkle import leaf_hash
@@ -24,7 +25,6 @@ from governance.notes import Checkpoint
 from governance.sources import named_query
 from governance.tiles import Place, Tiles, appended, edge
 
-CONNECT_SECONDS = 10
 LABEL = "the run log"
 PAGE = 10_000
 """Entries per transaction of the sequencer, and leaves per round trip of a reader."""
@@ -49,7 +49,7 @@ class LogTree:
     def connected(cls, dsn: str) -> Iterator[LogTree]:
         """A connection, closed at the end. Raises WarehouseUnavailableError."""
         with translated(LABEL):
-            connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)
+            connection = patience.connect(dsn)
         try:
             yield cls(connection)
         finally:

@@ -5,27 +5,36 @@ ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounde
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
 from psycopg2 import sql
 
 from governance.datasets import Treatment
-from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting, shown
+from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting, shown, trouble
 from governance.partitions import Partition
+from governance.patience import Aside, linked
 from governance.policy import Policy
 from governance.run_log import Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
+
 BATCH_BYTES = 4 * 1024 * 1024
 """Size of one streamed batch; some 10,000 page views."""
 
-CONNECT_SECONDS = 10
+QUIET_SECONDS = 600
+"""How long the source may bring no batch: far longer than the query of a large partition works until its first row, and
+a source that takes longer than that for 4 MiB is not slow but broken (7 kB a second)."""
+
+PARTING_SECONDS = 2
+"""How long a source that was given up is waited for to take note of it."""
 
 Columns = dict[str, dict[str, str]]
 """table -> column -> PostgreSQL type."""
@@ -37,14 +46,42 @@ def named_query(name: str) -> str:
 
 
 class Snapshot:
-    """An open read-only repeatable-read transaction on the source, on one shard of each partition or on all of it."""
+    """A read-only repeatable-read transaction on the source, on one shard of each partition or on all of it.
 
-    def __init__(self, connection: Any, label: str, shard: Shard | None = None) -> None:
-        self._connection = connection
+    Every wait for the source happens in a thread aside. What is open is kept here until that thread has come to
+    `_close`: an object of the driver that is freed under a call of its own takes the process down.
+    """
+
+    def __init__(self, uri: str, label: str, shard: Shard | None = None) -> None:
+        self._uri = uri
         self._label = label
         self._shard = (shard.number, shard.of) if shard else (0, 1)
-        with self._guarded(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        self._aside = Aside()
+        self._connection: Any = None
+        self._cursors: list[Any] = []
+
+    def open(self) -> None:
+        """Log in, once. Raises SourceUnavailableError."""
+        import adbc_driver_manager
+
+        try:
+            self._wait(self._connect)
+        except (adbc_driver_manager.Error, TimeoutError) as error:
+            state = getattr(error, "sqlstate", None)
+            why = "gave no answer" if self._aside.is_stuck else trouble(state, str(error))
+            raise SourceUnavailableError(
+                f"{self._label}: the source cannot be reached: it {why} (SQLSTATE {state or 'none'}); nothing was "
+                f"changed; check connection wellbe_source and its server, the task retries"
+            ) from None
+        with self._guarded(), self._cursor() as cursor:
+            self._wait(partial(cursor.execute, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+    def leave(self) -> None:
+        """Log out, or, where the source does not answer, leave that to the thread which waits for it."""
+        if self._aside.is_stuck and self._connection is not None:
+            # One that hangs in a statement, or waits for a lock, ends it; one that is not there is not waited for.
+            Aside().end(self._connection.adbc_cancel, PARTING_SECONDS)
+        self._aside.end(self._close, PARTING_SECONDS)
 
     def columns(self) -> Columns:
         """Every column of schema `wellbe`, read from pg_catalog, so that missing grants hide nothing."""
@@ -69,18 +106,46 @@ class Snapshot:
 
         Raises SourceUnavailableError when the connection is lost on the way.
         """
-        with self._guarded(), self._connection.cursor() as cursor:
+        with self._guarded(), self._cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            self._bind(cursor, partition)
-            cursor.execute(named_query(f"pull_{table}"))
-            yield from cursor.fetch_record_batch()
+            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition))
+            reader = self._wait(cursor.fetch_record_batch)
+            while (batch := self._wait(partial(next, reader, None))) is not None:
+                yield batch
 
     def _table(self, query: str, partition: Partition | None = None) -> pa.Table:
-        with self._guarded(), self._connection.cursor() as cursor:
-            if partition is not None:
-                self._bind(cursor, partition)
-            cursor.execute(query)
-            return cursor.fetch_arrow_table()
+        with self._guarded(), self._cursor() as cursor:
+            self._wait(partial(self._begin, cursor, query, partition))
+            return self._wait(cursor.fetch_arrow_table)
+
+    def _connect(self) -> None:
+        import adbc_driver_postgresql.dbapi as adbc
+
+        self._connection = adbc.connect(linked(self._uri))
+
+    def _close(self) -> None:
+        # A connection that the server has cut cannot be closed politely; whoever waits for this asks for no result.
+        for opened in [*self._cursors, *([self._connection] if self._connection else [])]:
+            opened.close()
+
+    def _wait(self, call: Callable[[], T]) -> T:
+        return self._aside.call(call, QUIET_SECONDS)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        cursor = self._connection.cursor()
+        self._cursors.append(cursor)
+        try:
+            yield cursor
+        finally:
+            if not (self._aside.is_stuck or self._aside.is_over):  # a stream that was broken off ends later than we do
+                self._wait(cursor.close)
+                self._cursors.remove(cursor)
+
+    def _begin(self, cursor: Any, query: str, partition: Partition | None) -> None:
+        if partition is not None:
+            self._bind(cursor, partition)
+        cursor.execute(query)
 
     def _bind(self, cursor: Any, partition: Partition) -> None:
         """Tell the queries their partition and shard through settings of the transaction.
@@ -106,14 +171,21 @@ class Snapshot:
         except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
             # The driver's own text may quote a row, so only the state and what to do leave.
             state = getattr(error, "sqlstate", None)
+            if self._aside.is_stuck:
+                raise SourceUnavailableError(
+                    f"{self._label}: no rows came from the source for {QUIET_SECONDS} seconds; nothing was kept; check "
+                    f"its server, the network between, and what its session of puller waits for (a lock, a disk); "
+                    f"the task retries"
+                ) from None
             if is_lasting(state):
                 raise GovernanceError(
                     f"{self._label}: the source refused to be read (SQLSTATE {state}); nothing was kept; "
                     f"check the named query, and that puller is granted what policy lets land"
                 ) from None
             raise SourceUnavailableError(
-                f"{self._label}: reading the source failed (SQLSTATE {state or 'none'}); nothing was kept; "
-                f"check connection wellbe_source and its server, the task retries"
+                f"{self._label}: reading the source failed: it {trouble(state, str(error))} "
+                f"(SQLSTATE {state or 'none'}); nothing was kept; check connection wellbe_source and its server, "
+                f"the task retries"
             ) from None
 
 
@@ -123,22 +195,12 @@ def snapshot(uri: str, label: str, shard: Shard | None = None) -> Iterator[Snaps
 
     `label` names dataset and partition in messages. Raises SourceUnavailableError when the source cannot be reached.
     """
-    import adbc_driver_manager
-    import adbc_driver_postgresql.dbapi as adbc
-
+    opened = Snapshot(uri, label, shard)
     try:
-        connection = adbc.connect(f"{uri}{'&' if '?' in uri else '?'}connect_timeout={CONNECT_SECONDS}")
-    except adbc_driver_manager.Error as error:
-        raise SourceUnavailableError(
-            f"{label}: the source cannot be reached (SQLSTATE {error.sqlstate or 'none'}); nothing was changed; "
-            f"check connection wellbe_source and its server, the task retries"
-        ) from None
-    try:
-        yield Snapshot(connection, label, shard)
+        opened.open()
+        yield opened
     finally:
-        # A connection that the server has cut cannot be closed politely; there is nothing left to release.
-        with suppress(adbc_driver_manager.Error):
-            connection.close()
+        opened.leave()
 
 
 def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from governance import patience
 from governance.database import taking
 from governance.errors import GovernanceError, PolicyError, WarehouseUnavailableError
 from governance.run_log import RuleOutcome
@@ -97,7 +98,9 @@ def validate(
 @contextmanager
 def _logged_in(context: Any, url: str) -> Iterator[Any]:
     """A data source whose sessions end here: Great Expectations leaves them to the garbage collector."""
-    source = context.data_sources.add_postgres("warehouse", connection_string=url)
+    source = context.data_sources.add_postgres(
+        "warehouse", connection_string=url, kwargs={"connect_args": {"connection_factory": patience.Connection}}
+    )
     try:
         yield source
     finally:
@@ -107,7 +110,7 @@ def _logged_in(context: Any, url: str) -> Iterator[Any]:
 
 def _url(dsn: str, partition_key: str) -> str:
     """The DSN for SQLAlchemy, each of its sessions bound to the views of landing and the partition that they show."""
-    bound = taking(dsn, **{"governance.partition_key": partition_key, "search_path": "landing"})
+    bound = patience.linked(taking(dsn, **{"governance.partition_key": partition_key, "search_path": "landing"}))
     return f"postgresql+psycopg2://{bound.split('://', 1)[1]}"
 
 

@@ -18,16 +18,15 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from governance import patience
 from governance.database import BinaryCopy, translated
-from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting
+from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting, trouble
 from governance.publications import Publication, Published
 from governance.run_log import Batch, Entry, Shard
 from governance.sources import named_query
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,20 @@ class Warehouse:
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi as adbc
 
-        try:
-            with adbc.connect(self._dsn) as connection, connection.cursor() as cursor:
+        def read() -> pa.Table:
+            with adbc.connect(patience.linked(self._dsn)) as connection, connection.cursor() as cursor:
                 cursor.execute(named_query(f"undecided_{dataset}"), (up_to,))
                 return cursor.fetch_arrow_table()
-        except adbc_driver_manager.Error as error:
-            failed = f"dataset {dataset}: reading accepted rows failed (SQLSTATE {error.sqlstate or 'none'})"
-            if is_lasting(error.sqlstate):
+
+        try:
+            return patience.Aside().only(read, patience.ANSWER_SECONDS)
+        except (adbc_driver_manager.Error, TimeoutError) as error:
+            state, text = getattr(error, "sqlstate", None), str(error) or patience.SILENT
+            failed = (
+                f"dataset {dataset}: reading accepted rows failed: our database {trouble(state, text)} "
+                f"(SQLSTATE {state or 'none'})"
+            )
+            if is_lasting(state):
                 raise GovernanceError(f"{failed}; nothing was published; check the publisher's grants") from None
             raise WarehouseUnavailableError(f"{failed}; nothing was published; the task retries") from None
 
@@ -353,9 +359,7 @@ class Warehouse:
 def connect(dsn: str, label: str = "the warehouse") -> Iterator[Warehouse]:
     """A warehouse connection, closed at the end. Raises WarehouseUnavailableError when there is no server."""
     with translated(label):
-        connection = psycopg2.connect(
-            dsn, connect_timeout=CONNECT_SECONDS, fallback_application_name="wellbe-governance"
-        )
+        connection = patience.connect(dsn, fallback_application_name="wellbe-governance")
     try:
         yield Warehouse(connection, dsn, label)
     finally:

@@ -1134,7 +1134,7 @@ def test_a_store_that_somebody_keeps_busy_is_an_error_that_passes(
     step, reader = house.intake(), house.acting("sharer", "contract")
     with closing(sqlite3.connect(house.store, isolation_level=None)) as other:
         other.execute(f"BEGIN {lock}")
-        with pytest.raises(KeyStoreUnavailableError, match=r"busy, or the disk is full .SQLITE_BUSY.*to be repeated"):
+        with pytest.raises(KeyStoreUnavailableError, match=r"somebody else keeps it busy .SQLITE_BUSY.*to be repeated"):
             step.key("subject", "client 2")
         if lock == "IMMEDIATE":  # who only reads does not wait
             assert reader.opening("subject", binary(key.id)).key_of(key.id) == key

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
+from governance import patience
 from governance.coverage import Answer, MarkedTest, Reference, Standing
 from governance.database import translated
 from governance.embedded.site import Site
@@ -172,7 +171,7 @@ class RunLog:
 
     def ask(self, query: str) -> Answer:
         """The answer of a query. Raises WarehouseUnavailableError without a server, GovernanceError when it fails."""
-        with translated(), closing(psycopg2.connect(self.dsn, connect_timeout=5)) as connection:
+        with translated(), closing(patience.connect(self.dsn or "", connect_timeout=5)) as connection:
             cursor = connection.cursor()
             cursor.execute(query)
             return Answer(tuple(column.name for column in cursor.description or ()), tuple(cursor.fetchall()))

@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from datetime import date
 from typing import Any
 
-import psycopg2
 from psycopg2 import sql
 
+from governance import patience
 from governance.database import translated
 from governance.detectors import findings
 from governance.embedded.site import Site
@@ -25,7 +25,7 @@ def rows(
     try:
         with (
             translated(),
-            closing(psycopg2.connect(dsn, connect_timeout=5)) as connection,
+            closing(patience.connect(dsn, connect_timeout=5)) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(query, values if isinstance(values, Mapping) else tuple(values))

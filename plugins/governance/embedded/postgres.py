@@ -38,6 +38,14 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 password_encryption = 'scram-sha-256'
 
+# A client that is gone without a word is noticed within a minute, also in the middle of a statement: until then it
+# holds its locks, and nobody else gets its partition.
+tcp_keepalives_idle = 30
+tcp_keepalives_interval = 10
+tcp_keepalives_count = 3
+tcp_user_timeout = 60000
+client_connection_check_interval = 10000
+
 # No value of a row may reach the server's log. The text of an error can quote one ("invalid input syntax ..."), so
 # errors of statements are left to the client that made them; LOG ranks above ERROR here, so starts, stops and refused
 # logins stay.

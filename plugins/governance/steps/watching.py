@@ -11,9 +11,7 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-import psycopg2
-
-from governance import log_entries, sources, warehouse, watches
+from governance import log_entries, patience, sources, warehouse, watches
 from governance.database import translated
 from governance.errors import AlarmError, GapError
 from governance.log_tree import LogTree
@@ -130,7 +128,7 @@ def _states(workspace: Workspace, schedule: Schedule) -> dict[date, PartitionSta
     root = workspace.policy.dataset(schedule.dataset).root
     with (
         translated("state of partitions"),
-        closing(psycopg2.connect(workspace.warehouse_dsn(STATES_ROLE), connect_timeout=10)) as connection,
+        closing(patience.connect(workspace.warehouse_dsn(STATES_ROLE))) as connection,
         connection,
         connection.cursor() as cursor,
     ):
