@@ -39,6 +39,8 @@ class Schedule:
     first: date
     time_zone: str
     due_after: timedelta
+    began: datetime | None = None
+    """When the site began; what had ended by then is due so long after it."""
 
     def ended_at(self, day: date) -> datetime:
         """The instant at which a partition's day ends."""
@@ -46,13 +48,13 @@ class Schedule:
 
     def due_at(self, day: date) -> datetime:
         """The instant by which a partition is to be released."""
-        return self.ended_at(day) + self.due_after
+        return max(self.ended_at(day), self.began or self.ended_at(day)) + self.due_after
 
     def due_days(self, now: datetime, at_most: int) -> list[date]:
         """The newest days that are due by now, oldest first."""
         last = (now - self.due_after).astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
         days = [last - timedelta(days=back) for back in range(at_most)]
-        return [day for day in reversed(days) if day >= self.first]
+        return [day for day in reversed(days) if day >= self.first and self.due_at(day) <= now]
 
 
 def missing_partitions(schedule: Schedule, states: Mapping[date, PartitionState], now: datetime) -> Iterator[str]:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import boundaries
 import builders
 from aftermath import entries, governance, through
+from boundaries import Killed
 from builders import DAY, World
 from governance import steps
 from governance.embedded import airflow, airflow_config, backup, control
@@ -37,6 +39,8 @@ class Lost:
     folders: tuple[Path, Path]
 
 
+RESTORING = ("governance.dump", ".keys.sqlite.draft")
+"""Where a restore is killed before it is given again."""
 TABLES = ("vault.bookings", "vault.page_views", "analytics.bookings", "analytics.visits_daily", "analytics.releases",
           "audit.leaves", "control.batches")  # fmt: skip
 
@@ -72,6 +76,11 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         control.down(site.data_dir)
         shutil.rmtree(site.data_dir)
         shutil.rmtree(site.checkpoints_path)
+        for point in RESTORING:
+            ended = boundaries.run(lambda: backup.restore(home / "stored", home / "secrets", home / "site"), point)
+            assert isinstance(ended, Killed)
+            with pytest.raises(SiteError, match="a restore that was broken off has left"):  # no empty site in its place
+                control.clusters_up(home / "site")
         anew = backup.restore(home / "stored", home / "secrets", home / "site")
         control.clusters_up(anew.data_dir)
         yield Lost(anew, counts, auditor, (clients[0], clients[1]), (home / "stored", home / "secrets"))
@@ -143,6 +152,17 @@ def test_a_backup_is_put_back_where_there_is_nothing_and_only_whole(lost: Lost, 
     with pytest.raises(InputError, match=r"airflow\.dump, keys\.sqlite missing or not as written"):
         backup.restore(damaged, lost.folders[1], tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("point", ["airflow.dump", ".keys.sqlite.draft", "keyring.json", "SHA256SUMS", "secrets/.SHA"])
+def test_a_backup_that_was_killed_is_not_taken_for_a_whole_one(lost: Lost, tmp_path: Path, point: str) -> None:
+    folders = (tmp_path / "stored", tmp_path / "secrets")
+    assert isinstance(boundaries.run(lambda: backup.back_up(lost.site, *folders), point), Killed)
+    with pytest.raises(InputError, match="is no backup"):
+        backup.restore(*folders, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (told, *_) = reversed([e for e in entries(lost.site, "backup")])
+    assert told["phase"] == "intent"  # `governance runs` shows it without an outcome
 
 
 @pytest.mark.parametrize("folders", [("full", "new"), ("new", "full"), ("new", "new")])

@@ -57,6 +57,17 @@ def test_a_partition_that_was_settled_and_not_released_is_missing() -> None:
     assert one(watches.missing_partitions(SCHEDULE, states, DUE)).startswith("B1 dataset visits, partition 2026-03-10:")
 
 
+def test_a_day_that_had_ended_when_the_site_began_is_due_so_long_after_that() -> None:
+    began = datetime(2026, 3, 11, 14, tzinfo=UTC)
+    schedule = replace(SCHEDULE, first=date(2026, 3, 10), began=began)
+    due = began + timedelta(hours=6)
+    assert not list(watches.missing_partitions(schedule, {}, due - timedelta(seconds=1)))
+    assert "partition 2026-03-10: not released" in one(watches.missing_partitions(schedule, {}, due))
+    in_time, late = ({date(2026, 3, 10): state(date(2026, 3, 10), released_at=at)} for at in (due, due + timedelta(1)))
+    assert not list(watches.late_partitions(schedule, in_time, due))
+    assert "24.0 hours late" in one(watches.late_partitions(schedule, late, due))
+
+
 def test_nothing_is_missing_from_before_the_first_partition() -> None:
     assert not list(watches.missing_partitions(SCHEDULE, {}, datetime(2026, 3, 2, 4, 59, tzinfo=UTC)))
     assert one(watches.missing_partitions(SCHEDULE, {}, datetime(2026, 3, 2, 5, tzinfo=UTC)))

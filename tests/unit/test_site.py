@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,18 @@ def test_clusters_without_their_passwords_are_not_given_new_ones(tmp_path: Path)
     (tmp_path / "source" / "PG_VERSION").write_text("18\n")
     with pytest.raises(SiteError, match="make clean"):
         sites.load_or_create(tmp_path)
+
+
+def test_a_draft_that_a_kill_has_left_goes_with_the_next_write_and_that_of_somebody_at_work_stays(
+    tmp_path: Path,
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, of_another = (tmp_path / f"site.json.{pid}.draft" for pid in (gone.pid, os.getppid()))
+    for draft in (left, of_another):
+        draft.write_text("{")
+    sites.write_private(tmp_path / "site.json", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"site.json", of_another.name}
 
 
 def test_a_role_that_a_later_version_adds_gets_a_password(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from governance import key_audit, key_backups, private_files, steps
+from governance import key_audit, key_backups, private_files, steps, warehouse
 from governance import policy as policies
 from governance.embedded import control, postgres, provision, workspaces
 from governance.embedded import site as sites
@@ -37,8 +37,11 @@ SECRETS = ("site.json", "keyring.json", "run_log_signers.txt")
 def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
     """Write both folders, which must be new or empty; returns when the keys in it expire.
 
-    The run log has it as `backup`: whoever has both folders has everything. Raises InputError, SiteError.
+    The run log has it as `backup`: whoever has both folders has everything. Raises InputError, SiteError,
+    WarehouseUnavailableError.
     """
+    with warehouse.connect(site.dsn("recorder"), "the backup"):
+        pass  # before anything is written
     for target in (folder, secrets):
         _require_empty(target)
     if folder.resolve() == secrets.resolve():
@@ -66,9 +69,16 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     """
     for source in (folder, secrets):
         _verify(source)
+    half = data_dir / sites.HALF_RESTORED
+    if half.exists():
+        say(f"{data_dir} holds what a restore that was broken off has left: starting over")
+        control.down(data_dir)
+        shutil.rmtree(data_dir)
     if (data_dir / "site.json").exists() or (data_dir / "warehouse").exists():
         raise SiteError(f"{data_dir} holds a site already: `make down`, and set it aside first")
     sites.private_folder(data_dir)
+    # First of all, and gone last of all: `up` would make of a half site a new one that is empty.
+    private_files.write(half, "", replace=False)
     for name in SECRETS:
         private_files.write(data_dir / name, (secrets / name).read_text("utf-8"), replace=False)
     if (folder / POLICY).exists():
@@ -81,6 +91,7 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     shutil.copytree(folder / CHECKPOINTS, site.checkpoints_path, dirs_exist_ok=True, copy_function=_copy_missing)
     say("putting the keys back")
     restore_keys(site, folder / KEYS)
+    half.unlink()
     return site
 
 

@@ -7,14 +7,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psutil
+import psycopg2
 
 from governance import keys, schema, sources
 from governance import policy as policies
+from governance.database import translated
 from governance.embedded import airflow, airflow_config, broker, postgres, processes, provision, workspaces
 from governance.embedded import site as sites
 from governance.embedded.airflow import Say
@@ -51,11 +54,13 @@ def up(data_dir: Path | None = None, say: Say = lambda _: None, executor: Execut
     with processes.only_here(folder / "lock"):
         if executor == "celery":
             broker.program()  # before anything is changed
+        _require_whole(folder)
         site = start_clusters(folder, say)
         _migrate(site, say)
         if executor and executor != site.executor:
             site = dataclasses.replace(site, executor=executor)
             sites.save(site)
+        _bring_site_policy(site)
         site = _start_airflow(site, say)
     say(f"everything is up; Airflow's UI: {site.api_url}  user {sites.UI_USER}  password {site.ui_password}")
     return site
@@ -65,9 +70,15 @@ def clusters_up(data_dir: Path | None = None, say: Say = lambda _: None) -> Site
     """Bring up both clusters with databases, roles and our migrations, without Airflow. Raises SiteError."""
     folder = data_dir or sites.default_data_dir()
     with processes.only_here(folder / "lock"):
+        _require_whole(folder)
         site = start_clusters(folder, say)
         _migrate(site, say)
     return site
+
+
+def _require_whole(folder: Path) -> None:
+    if (folder / sites.HALF_RESTORED).exists():
+        raise SiteError(f"{folder} holds what a restore that was broken off has left: give `governance restore` again")
 
 
 def down(data_dir: Path | None = None, say: Say = lambda _: None) -> None:
@@ -217,6 +228,19 @@ def _bring_signers(site: Site) -> None:
             if not tree.checkpoints():
                 Signers.create(site.signers_path, new_origin())
     Signers.load(site.signers_path)
+
+
+def _bring_site_policy(site: Site) -> None:
+    """From which partition on: where nobody has said so, the first that was pulled, else yesterday, with which the
+    schedule starts. Without it, publication would wait for days from before the site, and the watch would miss them."""
+    if site.policy_path.exists():
+        return
+    policy = policies.load()
+    yesterday = datetime.now(ZoneInfo(policy.time_zone)).date() - timedelta(days=1)
+    with translated(), closing(psycopg2.connect(site.dsn("coordinator"))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT dataset, min(partition_key) FROM control.batches GROUP BY dataset")
+        pulled: dict[str, date] = dict(cursor.fetchall())
+    sites.write_policy(site, {dataset: pulled.get(dataset, yesterday) for dataset in policy.datasets})
 
 
 def _start_airflow(site: Site, say: Say) -> Site:

@@ -144,7 +144,4 @@ def fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
 
 def write_site_policy(site: Site, first: date) -> None:
     """Set from which partition on this site processes its datasets."""
-    lines = "".join(f"  {dataset}: {first}\n" for dataset in DATASETS)
-    sites.write_private(
-        site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}"
-    )
+    sites.write_policy(site, dict.fromkeys(DATASETS, first))

@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -62,6 +63,9 @@ WITH_PASSWORD = tuple(role for role, login in LOGINS.items() if not login.taken_
 
 _REDIS = "redis"
 """Under this name the broker's password stands among those of the roles."""
+
+HALF_RESTORED = "half_restored"
+"""A file in the site's folder, as long as a restore has not come to its end."""
 
 ROLES_FOR_PEOPLE = ("analyst", "auditor", "puller", "airflow")
 """The roles that the command line hands out."""
@@ -199,10 +203,21 @@ def save(site: Site) -> None:
     write_private(site.data_dir / "site.json", json.dumps(values, indent=2) + "\n")
 
 
+def write_policy(site: Site, first: Mapping[str, date]) -> None:
+    """Set from which partition on this site processes its datasets."""
+    lines = "".join(f"  {dataset}: {day}\n" for dataset, day in first.items())
+    write_private(
+        site.policy_path, f"# The site's own part of the policy; see policies/policy.yaml.\nfirst_partition:\n{lines}"
+    )
+
+
 def write_private(path: Path, text: str) -> bool:
     """Replace a file by one with mode 0600, whole or not at all; True when its content changed."""
     if path.exists() and path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text:
         return False
+    for left in path.parent.glob(f"{path.name}.*.draft"):  # of a process that was killed: it holds secrets too
+        if not Path("/proc", left.name.split(".")[-2]).exists():
+            left.unlink(missing_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -120,8 +120,9 @@ NAMES = tuple(_WATCHES)
 def _schedules(workspace: Workspace) -> Iterator[Schedule]:
     policy = workspace.policy
     due_after = timedelta(hours=float(policy.value("partition_due_hours")))
+    began = log_entries.began(workspace.warehouse_dsn(LOG_ROLE))
     for dataset in policy.datasets:
-        yield Schedule(dataset, policy.first_partition(dataset), policy.time_zone, due_after)
+        yield Schedule(dataset, policy.first_partition(dataset), policy.time_zone, due_after, began)
 
 
 def _states(workspace: Workspace, schedule: Schedule) -> dict[date, PartitionState]:
