@@ -16,7 +16,7 @@ from governance.commands.reading import lent, reason
 from governance.embedded import site as sites
 from governance.embedded.cli import say
 from governance.embedded.site import TAKEN_ROLES
-from governance.errors import GovernanceError, InputError, SiteError, shown
+from governance.errors import GovernanceError, InputError, SiteError, TransientError, shown
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ZONES = ("landing", "vault", "quarantine")
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with lent(sites.load(), "read", arguments.role, columns, arguments.why) as query:
             found = query(statement, (arguments.limit,))
-    except SiteError:
+    except (SiteError, TransientError):
         raise
     except GovernanceError as error:
         raise InputError(

@@ -14,14 +14,16 @@ from governance import patience
 from governance.database import translated
 from governance.detectors import findings
 from governance.embedded.site import Site
-from governance.errors import SiteError, WarehouseUnavailableError
+from governance.errors import WarehouseUnavailableError
 from governance.sources import named_query
+
+AWAY = "the databases of this checkout do not answer; `make up` starts them"
 
 
 def rows(
     dsn: str, query: str | sql.Composable, values: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[tuple[Any, ...]]:
-    """The rows of a query. Raises SiteError when there is no server."""
+    """The rows of a query. Raises WarehouseUnavailableError when there is no server."""
     try:
         with (
             translated(),
@@ -31,7 +33,7 @@ def rows(
             cursor.execute(query, values if isinstance(values, Mapping) else tuple(values))
             return list(cursor.fetchall())
     except WarehouseUnavailableError:
-        raise SiteError("the databases of this checkout do not answer; `make up` starts them") from None
+        raise WarehouseUnavailableError(AWAY) from None
 
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -62,7 +64,7 @@ def lent(
 
             yield query
     except WarehouseUnavailableError:
-        raise SiteError("the databases of this checkout do not answer; `make up` starts them") from None
+        raise WarehouseUnavailableError(AWAY) from None
 
 
 FINDINGS = {
