@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from governance.run_log import BY_HAND, Outcome
+from governance.run_log import BY_HAND, Outcome, Run
 
 EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
 KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "checkpoint"})
@@ -102,6 +102,12 @@ class Balance:
     interrupted: tuple[Told, ...]
     quiet: tuple[Try, ...]  # ended as they should, in tasks that keep no entries
     with_entries: int
+
+
+def is_of_run(entry: Mapping[str, Any], run: Run) -> bool:
+    """Whether an entry was written by a try of the same task of the same run."""
+    names = ("dag_id", "run_id", "task_id")
+    return all(entry["run"][name] == getattr(run, name) for name in names)
 
 
 def balance(ended: Iterable[Try], unfinished: Collection[Key], told: Sequence[Told], *, now: datetime) -> Balance:

@@ -242,8 +242,11 @@ class KeyStore:
             present = self.fetch([key.id for key in keys])
             new = [key for key in keys if key.id not in present]
             mended = [(k, present[k.id]) for k in keys if k.id in present and mends(k, present[k.id])]
+            # Those alone that destroyed something here: a backup that is put back a second time destroys nothing more.
+            by = {key.destroyed_by for key in new}
             for act in acts:
-                self._note(transaction, act)
+                if act.attempt_id in by:
+                    self._note(transaction, act)
             transaction.many("add", [_row(key) for key in new])
             transaction.many("rewrap", [(key.version, key.wrapped, key.id, old.version) for key, old in mended])
         return sum(1 for key in new if not key.is_destroyed) + len(mended)

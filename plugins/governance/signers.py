@@ -164,8 +164,11 @@ class CheckpointFolder:
         draft = self.path / ".draft"  # of whichever checkpoint: none is written again, but what a kill left is replaced
         try:
             if not self.path.is_dir():
-                self.path.mkdir(parents=True)
-                self.path.chmod(0o755)  # whatever the process's umask takes away: the auditor is somebody else
+                # Under its name only when the auditor, who is somebody else, may enter, whatever the umask takes away.
+                made = private_files.draft_of(self.path)
+                made.mkdir(parents=True, exist_ok=True)
+                made.chmod(0o755)
+                made.rename(self.path)
             private_files.write(self.path / name, text, replace=True, mode=0o644, draft=draft)
         except OSError as error:
             raise CheckpointsUnavailableError(

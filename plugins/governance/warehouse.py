@@ -158,10 +158,11 @@ class Warehouse:
             for (digest,) in missing:
                 cursor.execute("SELECT audit.keep_text(%s, %s)", texts[digest])
 
-    def append(self, entry: Entry) -> None:
-        """Append an entry that has no effect of its own: an intent, a failure, a replay."""
+    def append(self, *entries: Entry) -> None:
+        """Append entries that have no effect of their own, all or none: an intent, a failure, a replay."""
         with self._transaction() as cursor:
-            self._append(cursor, entry)
+            for entry in entries:
+                self._append(cursor, entry)
 
     def open_landing(self, shard: Shard) -> int:
         """The number of the landing that a shard belongs to."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from governance import airflow_records, log_entries, warehouse
-from governance.accounting import Action, Balance, Missing, Told, balance
+from governance.accounting import Action, Balance, Missing, Told, balance, is_of_run
 from governance.errors import AlarmError
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Reading, Run
 from governance.steps.workspace import Workspace
-from governance.warehouse import Warehouse
 
 ROLE = "sequencer"
 EVENT = "reconcile"
@@ -41,8 +40,9 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
         known = _known(told)
         actions = [action for action in records.actions if str(action.number) not in known]
         quiet = {tried.key.text: tried.state for tried in found.quiet if tried.key.text not in known}
-        _append_all(workspace, log, found, actions)
         alarms = [f"R1 {missing.tried.key.text}: {missing.why}" for missing in found.missing if missing.is_alarm]
+        # What an earlier try of this very run has found and written, before it was killed, nobody was told of yet.
+        alarms = [*_untold(told, run), *alarms]
         counts = {
             "tries with entries": found.with_entries,
             "tries without": len(found.missing),
@@ -50,7 +50,9 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
             "interrupted": len(found.interrupted),
             "actions": len(actions),
         }
-        log.append(recorded.outcome(Outcome.PASSED, counts=counts, details=quiet, alarms=alarms))
+        # All of it or nothing: what is written once is not looked at again, and its alarm would never be raised.
+        outcome = recorded.outcome(Outcome.PASSED, counts=counts, details=quiet, alarms=alarms)
+        log.append(*_entries(workspace, found, actions), outcome)
     if alarms:
         raise AlarmError(alarms)
     return counts
@@ -68,13 +70,18 @@ def _known(told: Sequence[Told]) -> set[str]:
     return known
 
 
-def _append_all(workspace: Workspace, log: Warehouse, found: Balance, actions: Iterable[Action]) -> None:
+def _untold(told: Sequence[Told], run: Run) -> list[str]:
+    found = [a.entry["alarms"] for a in told if a.entry["event"] == EVENT and is_of_run(a.entry, run)]
+    return sorted({alarm for alarms in found for alarm in alarms})
+
+
+def _entries(workspace: Workspace, found: Balance, actions: Iterable[Action]) -> Iterator[Entry]:
     for action in actions:
-        log.append(_of_action(workspace, action))
+        yield _of_action(workspace, action)
     for missing in found.missing:
-        log.append(_of_missing(workspace, missing))
+        yield _of_missing(workspace, missing)
     for attempt in found.interrupted:
-        log.append(_of_interrupted(workspace, attempt.entry))
+        yield _of_interrupted(workspace, attempt.entry)
 
 
 def _of_action(workspace: Workspace, action: Action) -> Entry:

@@ -6,7 +6,7 @@ that was changed, cut, or put back from an old backup is said to be so, and wait
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -78,15 +78,18 @@ def rotate_signing_key(workspace: Workspace, run: Run) -> Checkpoint:
 def acknowledge_restore(workspace: Workspace, reason: str, run: Run) -> Checkpoint:
     """Let the log go on, under a new origin and key, after its database was put back to before the last checkpoint.
 
-    The log says from what on it is lost; checkpoints of the earlier origin stay as they are, and stay unmet. Raises
-    InputError when the log holds all that it held.
+    The log says from what on it is lost; checkpoints of the earlier origin stay as they are, and stay unmet. Can be
+    killed anywhere and done again. Raises InputError when the log holds all that it held.
     """
     if not reason.strip():
         raise InputError("say what happened: the reason stands in the log for ever")
     with _alone(workspace, run):
         signers = workspace.signers()
         with LogTree.connected(workspace.warehouse_dsn(ROLE)) as tree:
-            held = _held(workspace, tree, signers.origin)
+            heads = _heads(workspace, tree)
+            held = _largest(heads, signers.origin)
+            if heads and workspace.checkpoints().latest(signers.origin) is None:
+                return checkpoint(workspace, run)  # announced before, and broken off before anything was published
             if held is None or _missing_of(tree, held) is None:
                 raise InputError("the log holds all that its last checkpoint says; there is nothing to acknowledge")
             size = tree.size()
@@ -140,7 +143,16 @@ def _recorded(workspace: Workspace, event: str, run: Run) -> Iterator[tuple[Reco
 
 
 def _held(workspace: Workspace, tree: LogTree, origin: str) -> Checkpoint | None:
-    """The largest checkpoint that was published, or signed here and perhaps not published."""
+    """The largest checkpoint of an origin that was published, or signed here and perhaps not published."""
+    return _largest(_heads(workspace, tree), origin)
+
+
+def _largest(heads: Iterable[Checkpoint], origin: str) -> Checkpoint | None:
+    return max((head for head in heads if head.origin == origin), key=lambda head: head.size, default=None)
+
+
+def _heads(workspace: Workspace, tree: LogTree) -> list[Checkpoint]:
+    """Every checkpoint, of earlier origins too."""
     folder, signed = workspace.checkpoints(), tree.checkpoints()
     if signed:
         folder.require_keys()
@@ -150,7 +162,7 @@ def _held(workspace: Workspace, tree: LogTree, origin: str) -> Checkpoint | None
             f"{unsound[0]}: it was changed, in {folder.path} or in audit.checkpoints, or a line of keys.txt there is "
             "missing; compare both with what the auditor holds; nothing was signed"
         )
-    return max((head for head in heads if head.origin == origin), key=lambda head: head.size, default=None)
+    return heads
 
 
 def _require_grown_from(tree: LogTree, held: Checkpoint | None) -> None:

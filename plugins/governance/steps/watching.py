@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from governance import log_entries, patience, sources, warehouse, watches
+from governance.accounting import is_of_run
 from governance.database import translated
 from governance.errors import AlarmError, GapError
 from governance.log_tree import LogTree
@@ -46,7 +47,9 @@ def watch(workspace: Workspace, name: str, run: Run) -> None:
                 attempt.outcome(Outcome.PASSED, entry_id=new_id(), at=now, alarms=alarms, details=details)
             )
     if alarms:
-        raise AlarmError(alarms, is_new=is_new)
+        # Written by an earlier try of this very run, which was killed before anybody was told.
+        is_untold = was_on and last is not None and is_of_run(last, run)
+        raise AlarmError(alarms, is_new=is_new or is_untold)
 
 
 def _is_other(last: Mapping[str, Any], alarms: list[str], now: datetime) -> bool:
@@ -92,7 +95,7 @@ def _merge_delay(workspace: Workspace) -> Iterator[str]:
         late = tree.waiting(workspace.clock() - timedelta(minutes=minutes))
     if late:
         yield (
-            f"R1 {late} entries of the run log wait longer than {minutes:g} minutes for their place; see DAG "
+            f"R1 the run log: {late} entries wait longer than {minutes:g} minutes for their place; see DAG "
             "run_log_sequencer"
         )
 

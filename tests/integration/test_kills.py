@@ -1,0 +1,408 @@
+"""SIGKILL in the middle of every step, at every boundary: the next try finishes it, once, and all is accounted for.
+
+A step is done once undisturbed, and its boundaries are counted (tests/boundaries.py). Then it is killed at its first,
+tried again and killed at its second, and so on, as a scheduler does that has bad luck; wherever a kill has left more
+than an intent, the next try is left alone, must come to the undisturbed end, and everything is put back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+import boundaries
+import builders
+from aftermath import entries, governance, through
+from boundaries import Killed
+from builders import DAY, NOW, World
+from first_version import Earlier
+from governance import airflow_records, history, key_audit, key_backups, steps
+from governance.accounting import Action, Key, Try
+from governance.airflow_records import Records
+from governance.embedded import backup, control, workspaces
+from governance.embedded.site import Site
+from governance.errors import AlarmError, InputError
+from governance.key_store import KeyStore
+from governance.log_tree import LogTree
+from governance.log_verification import opened_notes, verify
+from governance.run_log import Batch, Conservation, Run
+from governance.steps import Workspace
+from kept import Kept
+from run_logs import Auditor, append
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
+
+KEY, NEXT = DAY.isoformat(), (DAY + timedelta(days=1)).isoformat()
+LATER = datetime.now(UTC) - NOW + timedelta(days=1)
+"""After every instant of the database's own clock."""
+AIRFLOW = builders.run(task_id="before")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a case happens; `folder` is for what it writes."""
+
+    site: Site
+    world: World
+    space: Workspace
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step, what there is before it, and what is to be the same after it whenever it was killed."""
+
+    prepare: Callable[[Place], object]
+    work: Callable[[Place, Run], object]
+    after: timedelta = timedelta()  # from the clock of what was before to that of the step
+    left: Callable[[Place], object] = lambda place: None
+    """What else is to be the same."""
+    is_by_hand: bool = False  # nothing of Airflow's knows of it
+    stride: int = 1
+    """Of so many boundaries one is fatal, where there are hundreds."""
+
+
+# -- what there is before ----------------------------------------------------------------------------------------------
+
+
+def one_day(place: Place) -> None:
+    """A day with rows that pass, one that does not, cards, one of them too old, and visitors."""
+    world = place.world
+    world.crowd(card={})
+    world.booking(with_terms=False)
+    world.booking(card={"captured_at": NOW - timedelta(days=20)})
+    world.visitors()
+    world.view(ip=None)
+
+
+HOPS: Mapping[str, Callable[[Place, str, Run], object]] = {
+    "pull": lambda place, dataset, run: steps.pull(place.space, dataset, KEY, run),
+    "validate": lambda place, dataset, run: steps.validate(place.space, Batch(dataset, KEY, "test"), run),
+    "publish": lambda place, dataset, run: steps.publish(place.space, Batch(dataset, KEY, "test"), run),
+}
+
+
+def before(event: str, dataset: str) -> Callable[[Place], None]:
+    """That day, with every hop before this one done."""
+
+    def prepare(place: Place) -> None:
+        one_day(place)
+        for name, hop in HOPS.items():
+            if name == event:
+                return
+            hop(place, dataset, AIRFLOW)
+
+    return prepare
+
+
+def day_done(place: Place) -> None:
+    """That day, published."""
+    one_day(place)
+    for dataset in ("bookings", "visits"):
+        through(place.space, dataset, KEY)
+
+
+def next_day(place: Place) -> None:
+    """The day after that one, with rows that came late on the first day, as far as validation."""
+    day_done(place)
+    place.world.crowd()
+    again = steps.pull(place.space, "bookings", KEY, builders.run("again", "before"))
+    steps.validate(place.space, again, builders.run("again", "before"))
+    place.world.day = DAY + timedelta(days=1)
+    place.world.crowd()
+    steps.validate(place.space, steps.pull(place.space, "bookings", NEXT, AIRFLOW), AIRFLOW)
+
+
+def signed(place: Place) -> None:
+    """A log of that day that was signed, and has grown since."""
+    one_day(place)
+    steps.pull(place.space, "visits", KEY, AIRFLOW)
+    steps.checkpoint(place.space, AIRFLOW)
+    append(place.site, 3)
+
+
+def put_back(place: Place) -> None:
+    """A log whose database was put back to before its last checkpoint."""
+    signed(place)
+    with closing(Kept(place.site, place.folder)) as kept:
+        steps.checkpoint(place.space, AIRFLOW)
+        kept.put_back_rows()
+
+
+def told_by_airflow(place: Place) -> None:
+    """Tries that never reached a step, one that never came out of it, a success without an effect, and an action."""
+    one_day(place)
+    boundaries.run(
+        lambda: steps.pull(place.space, "bookings", KEY, Run("bookings", "r0", "pull", 1, "scheduled")), fatal=60
+    )
+    ended = (
+        Try(Key("bookings", "r0", "pull", -1, 1), "failed", NOW, False, "scheduled", None, KEY),
+        Try(Key("bookings", "r1", "pull", -1, 2), "failed", NOW, True, "scheduled", None, KEY),
+        Try(Key("bookings", "r1", "publish", -1, 1), "upstream_failed", NOW, True, "scheduled", None, KEY),
+        Try(Key("bookings", "r2", "pull", -1, 1), "success", NOW, True, "manual", "anna", KEY),
+    )
+    done = (Action(1, NOW, "clear", "anna", "bookings", "r2", "pull", -1, None),)
+    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), done))
+
+
+def rates_of_days(place: Place) -> None:
+    """Days of which hardly a row was held back, and one of which most were."""
+    for number, (accepted, held_back) in enumerate([(99, 1)] * 5 + [(10, 90)]):
+        builders.read(
+            place.site,
+            "INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, "
+            "landed_counts, accepted, quarantined) VALUES ('visits', %s, 'settled', 'r', 'a', %s, %s, %s, %s)",
+            DAY + timedelta(days=number), '{"page_views": 100}', '{"page_views": 100}', accepted, held_back,
+        )  # fmt: skip
+
+
+def unknown_column(place: Place) -> None:
+    """A source with a column that policy does not know."""
+    place.world.execute("ALTER TABLE wellbe.bookings ADD COLUMN loyalty_tier text")
+
+
+def alarm_over(place: Place) -> None:
+    """An alarm that was raised, and is over now."""
+    unknown_column(place)
+    with pytest.raises(AlarmError):
+        steps.watch(place.space, "source_schema", builders.run("before"))
+    place.world.execute("ALTER TABLE wellbe.bookings DROP COLUMN loyalty_tier")
+
+
+def store_lost(place: Place) -> None:
+    """A backup of the key store, a person erased since, and then no key store any more."""
+    day_done(place)
+    backed_up(place)
+    steps.destroy_key(place.space, "subject", "client 50002", "request 7", AIRFLOW)
+    place.site.key_store_path.unlink()
+    place.patch.setattr(workspaces, "workspace", lambda site, policy=None: builders.workspace(site))
+
+
+# -- the steps ---------------------------------------------------------------------------------------------------------
+
+
+def hop(event: str, dataset: str, stride: int = 1) -> Case:
+    """One of the three hops of that day."""
+    return Case(before(event, dataset), lambda place, run: HOPS[event](place, dataset, run), stride=stride)
+
+
+def alarmed(work: Callable[[], object]) -> None:
+    """Work that has to raise an alarm of which somebody is told: nobody was, of a try that was killed."""
+    with pytest.raises(AlarmError) as raised:
+        work()
+    assert raised.value.is_new
+
+
+def watch(name: str) -> Callable[[Place, Run], None]:
+    """A look that finds something."""
+    return lambda place, run: alarmed(lambda: steps.watch(place.space, name, run))
+
+
+def acknowledged(place: Place, run: Run) -> None:
+    """The log goes on; a second time, when all is done, it is said that there is nothing to do."""
+    with suppress(InputError):
+        steps.acknowledge_restore(place.space, "request 7", run)
+    origin = place.space.signers().origin
+    assert origin.endswith("/2")
+    assert place.space.checkpoints().latest(origin) is not None
+
+
+def backed_up(place: Place) -> None:
+    """A backup of the key store, where there is none yet."""
+    if not (place.folder / "backup").exists():
+        with closing(place.space.keys()) as service:
+            key_backups.back_up(service, place.folder / "backup")
+
+
+def made_anew(place: Place) -> None:
+    """A keyring and a store for a new installation."""
+    if not (place.folder / "new.sqlite").exists():
+        governance("keys", "create", "--store", f"{place.folder}/new.sqlite", "--keyring", f"{place.folder}/ring.json")
+
+
+def keys_in(path: Path) -> int:
+    """How many keys a store has."""
+    with closing(KeyStore.open(str(path))) as store:
+        return store.count()
+
+
+CASES: Mapping[str, Case] = {
+    "pull bookings": hop("pull", "bookings", stride=2),
+    "pull visits": hop("pull", "visits"),
+    "validate bookings": hop("validate", "bookings", stride=2),
+    "validate visits": hop("validate", "visits"),
+    "publish bookings": hop("publish", "bookings"),
+    "publish visits": hop("publish", "visits"),
+    "pull of a day that is settled": Case(
+        day_done, lambda p, run: steps.pull(p.space, "bookings", KEY, run), stride=3
+    ),
+    "publish that carries rows in": Case(
+        next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run)
+    ),
+    "keep_keys with nothing due": Case(day_done, lambda p, run: steps.keep_keys(p.space, run)),
+    "keep_keys": Case(day_done, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=2),
+    "keys destroy": Case(
+        day_done, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
+    ),
+    "keys rotate": Case(day_done, lambda p, run: steps.rotate_key(p.space, run), stride=2),
+    "keys backup": Case(
+        day_done, lambda p, run: backed_up(p), left=lambda p: keys_in(p.folder / "backup"), is_by_hand=True
+    ),
+    "keys create": Case(
+        lambda p: None, lambda p, run: made_anew(p), left=lambda p: keys_in(p.folder / "new.sqlite"), is_by_hand=True
+    ),
+    "keys restore": Case(
+        store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
+    ),
+    "sequence": Case(day_done, lambda p, run: steps.sequence(p.space)),
+    "checkpoint, the first": Case(day_done, lambda p, run: steps.checkpoint(p.space, run)),
+    "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=2),
+    "log rotate-key": Case(signed, lambda p, run: steps.rotate_signing_key(p.space, run), stride=3),
+    "log acknowledge-restore": Case(
+        put_back, acknowledged, stride=2
+    ),
+    "log export": Case(
+        signed, lambda p, run: governance("log", "export", f"{p.folder}/log"),
+        left=lambda p: (p.folder / "log").read_bytes().count(b"\n"), is_by_hand=True,
+    ),
+    "reconcile": Case(
+        told_by_airflow, lambda p, run: alarmed(lambda: steps.reconcile(p.space, run)), after=timedelta(minutes=10)
+    ),
+    "watch partitions": Case(before("validate", "visits"), watch("partitions"), after=timedelta(days=2)),
+    "watch quarantine_rate": Case(rates_of_days, watch("quarantine_rate"), after=timedelta(days=2)),
+    "watch oldest_row": Case(before("validate", "visits"), watch("oldest_row"), after=timedelta(days=2), stride=3),
+    "watch merge_delay": Case(lambda p: append(p.site, 1), watch("merge_delay"), after=LATER),
+    "watch source_schema": Case(unknown_column, watch("source_schema")),
+    "watch that clears": Case(alarm_over, lambda p, run: steps.watch(p.space, "source_schema", run)),
+    "read": Case(
+        day_done,
+        lambda p, run: governance("read", "--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"),
+        is_by_hand=True,
+    ),
+    "re-encryption": Case(
+        lambda p: Earlier(p.site, p.world),
+        lambda p, run: control._bring_keys(p.site, builders.POLICY, lambda _: None),
+        after=LATER, is_by_hand=True, stride=19,
+    ),
+    "up": Case(day_done, lambda p, run: control.clusters_up(p.site.data_dir), is_by_hand=True, stride=79),
+}  # fmt: skip
+
+
+@pytest.fixture
+def kept_private(world: World) -> Iterator[None]:
+    """What is written is for nobody else, as in Airflow's processes; afterwards the source's tables are as before."""
+    umask = os.umask(0o077)
+    yield
+    os.umask(umask)
+    world.execute("ALTER TABLE wellbe.bookings DROP COLUMN IF EXISTS loyalty_tier")
+
+
+@pytest.mark.usefixtures("here", "kept_private")
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "_"))
+def test_a_step_that_is_killed_anywhere_is_finished_by_the_next_try(
+    site: Site, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case = CASES[name]
+    place = Place(site, world, builders.workspace(site), tmp_path, monkeypatch)
+    case.prepare(place)
+    place = replace(place, space=builders.workspace(site, now=NOW + case.after))
+    with closing(Kept(site, tmp_path)) as kept:
+        killed_everywhere(case, place, kept)
+
+
+def killed_everywhere(case: Case, place: Place, kept: Kept) -> None:
+    """The test's own words."""
+
+    def outcome() -> dict[str, Any]:
+        return kept.facts(place.space.clock()) | {"left": case.left(place)}
+
+    def tried(number: int, fatal: int = 0) -> Killed | list[str]:
+        return boundaries.run(lambda: case.work(place, replace(builders.run(), try_number=number)), fatal)
+
+    case.work(place, AIRFLOW)  # here, so that what it imports is there for every child
+    expected = outcome()
+    is_sound(place)
+    kept.put_back()
+    crossed = tried(0)
+    is_as(outcome(), expected, "not killed at all")
+    kept.put_back()
+    untouched, tries = kept.effects(), 0
+    for fatal in list(boundaries.matter(list(crossed)))[:: case.stride]:
+        tries += 1
+        ended = tried(tries, fatal)
+        if not isinstance(ended, Killed):  # keys that were made by a try before shorten the way
+            is_as(outcome(), expected, "reached the end")
+            kept.put_back()
+            tries, ended = 1, tried(1, fatal)
+        assert isinstance(ended, Killed), f"boundary {fatal} of {len(crossed)} is not reached any more: {ended}"
+        if kept.effects() != untouched:
+            tried(tries + 1)
+            is_as(outcome(), expected, f"killed before {ended}")
+            if fatal % 15 == 0:
+                is_sound(place)
+            kept.put_back()
+            tries = 0
+    tried(tries + 1)
+    is_as(outcome(), expected, "killed over and over")
+    if not case.is_by_hand:
+        is_accounted_for(place, tries + 1)
+    is_sound(place)
+
+
+def is_as(found: dict[str, Any], expected: dict[str, Any], when: str) -> None:
+    """The facts are those that are expected."""
+    for name, value in expected.items():
+        assert found[name] == value, f"{when}, {name}: {found[name]}; expected {value}"
+
+
+def is_sound(place: Place) -> None:
+    """Rows are conserved, keys and files are whole, the log is what its checkpoints say, also for the auditor."""
+    site, space = place.site, place.space
+    for entry in entries(site, "publish", "outcome"):
+        assert entry["outcome"] != "passed" or Conservation(**entry["conservation"]).imbalances() == []
+    steps.keep_keys(space, builders.run("sound"))
+    known = key_audit.known_store(space.warehouse_dsn("custodian"))
+    with closing(space.keys()) as service:
+        assert key_audit.audit(service, steps.logged_destructions(space), known).problems == []
+    head, folder = steps.checkpoint(space, builders.run("sound")), space.checkpoints()
+    notes = [note for note in folder.notes() if note.startswith(f"{head.origin}\n")]
+    with LogTree.connected(site.dsn("auditor")) as tree:
+        heads, unsound = opened_notes(notes, folder.verifiers())
+        assert not unsound
+        assert not verify(tree, heads, now=NOW + LATER, merge_delay=timedelta(days=2)).problems
+    with TemporaryDirectory() as own:
+        auditor = Auditor(site, Path(own))
+        auditor.held.mkdir()
+        auditor.keys.write_bytes((folder.path / "keys.txt").read_bytes())
+        for number, note in enumerate(notes):
+            (auditor.held / f"{number}.checkpoint").write_text(note)
+        newest = auditor.held / f"{len(notes) - 1}.checkpoint"
+        assert auditor.kit("log", auditor.export(), newest, auditor.held) == 0, auditor.said
+    assert not list(folder.path.glob(".*"))
+    assert folder.path.stat().st_mode & 0o777 == 0o755
+
+
+def is_accounted_for(place: Place, tries: int) -> None:
+    """Every try, as Airflow has them on its tables, has an end in the log once reconciliation has looked."""
+    site, later = place.site, replace(place.space, clock=lambda: place.space.clock() + timedelta(minutes=10))
+    ended = tuple(
+        Try(Key("tests", "test", "test", -1, number), "up_for_retry", NOW, False, "manual", None, KEY)
+        for number in range(1, tries + 1)
+    )
+    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), ()))
+    steps.reconcile(later, builders.run("reconciling", "reconcile"))
+    attempts = history.attempts(entries(site))
+    assert [attempt for attempt in attempts if attempt.outcome == history.INTERRUPTED] == []
+    told = {attempt.run["try_number"] for attempt in attempts if attempt.run["task_id"] == "test"}
+    assert set(range(1, tries + 1)) <= told
+    again = steps.reconcile(later, builders.run("reconciling again", "reconcile"))
+    assert again["interrupted"] == again["tries without"] == 0
