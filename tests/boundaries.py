@@ -7,6 +7,7 @@ renamed, linked or removed, programs that are started, and the end of the work.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -96,6 +97,7 @@ def run(work: Callable[[], object], fatal: int | str = 0) -> Killed | list[str]:
 
 def _work(work: Callable[[], object], boundaries: Boundaries, writing: int) -> NoReturn:
     """The child's life."""
+    gc.disable()  # it would touch, and so copy, every page of the parent's
     code, said = 0, ""
     try:
         watch(boundaries)

@@ -104,6 +104,13 @@ def before(event: str, dataset: str) -> Callable[[Place], None]:
     return prepare
 
 
+def landed(place: Place) -> None:
+    """That day, pulled: rows, keys and a log."""
+    one_day(place)
+    for dataset in ("bookings", "visits"):
+        steps.pull(place.space, dataset, KEY, AIRFLOW)
+
+
 def day_done(place: Place) -> None:
     """That day, published."""
     one_day(place)
@@ -180,7 +187,7 @@ def alarm_over(place: Place) -> None:
 
 def store_lost(place: Place) -> None:
     """A backup of the key store, a person erased since, and then no key store any more."""
-    day_done(place)
+    landed(place)
     backed_up(place)
     steps.destroy_key(place.space, "subject", "client 50002", "request 7", AIRFLOW)
     place.site.key_store_path.unlink()
@@ -248,14 +255,14 @@ CASES: Mapping[str, Case] = {
     "publish that carries rows in": Case(
         next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run)
     ),
-    "keep_keys with nothing due": Case(day_done, lambda p, run: steps.keep_keys(p.space, run)),
-    "keep_keys": Case(day_done, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=2),
+    "keep_keys with nothing due": Case(landed, lambda p, run: steps.keep_keys(p.space, run)),
+    "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=2),
     "keys destroy": Case(
-        day_done, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
+        landed, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
     ),
-    "keys rotate": Case(day_done, lambda p, run: steps.rotate_key(p.space, run), stride=2),
+    "keys rotate": Case(landed, lambda p, run: steps.rotate_key(p.space, run), stride=2),
     "keys backup": Case(
-        day_done, lambda p, run: backed_up(p), left=lambda p: keys_in(p.folder / "backup"), is_by_hand=True
+        landed, lambda p, run: backed_up(p), left=lambda p: keys_in(p.folder / "backup"), is_by_hand=True
     ),
     "keys create": Case(
         lambda p: None, lambda p, run: made_anew(p), left=lambda p: keys_in(p.folder / "new.sqlite"), is_by_hand=True
@@ -263,8 +270,8 @@ CASES: Mapping[str, Case] = {
     "keys restore": Case(
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
-    "sequence": Case(day_done, lambda p, run: steps.sequence(p.space)),
-    "checkpoint, the first": Case(day_done, lambda p, run: steps.checkpoint(p.space, run)),
+    "sequence": Case(landed, lambda p, run: steps.sequence(p.space)),
+    "checkpoint, the first": Case(landed, lambda p, run: steps.checkpoint(p.space, run)),
     "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=2),
     "log rotate-key": Case(signed, lambda p, run: steps.rotate_signing_key(p.space, run), stride=3),
     "log acknowledge-restore": Case(
@@ -284,7 +291,7 @@ CASES: Mapping[str, Case] = {
     "watch source_schema": Case(unknown_column, watch("source_schema")),
     "watch that clears": Case(alarm_over, lambda p, run: steps.watch(p.space, "source_schema", run)),
     "read": Case(
-        day_done,
+        landed,
         lambda p, run: governance("read", "--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"),
         is_by_hand=True,
     ),
@@ -293,7 +300,7 @@ CASES: Mapping[str, Case] = {
         lambda p, run: control._bring_keys(p.site, builders.POLICY, lambda _: None),
         after=LATER, is_by_hand=True, stride=19,
     ),
-    "up": Case(day_done, lambda p, run: control.clusters_up(p.site.data_dir), is_by_hand=True, stride=79),
+    "up": Case(landed, lambda p, run: control.clusters_up(p.site.data_dir), is_by_hand=True, stride=79),
 }  # fmt: skip
 
 
