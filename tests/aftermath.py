@@ -32,19 +32,20 @@ def content(site: Site, zone: str, table: str, now: datetime = builders.NOW) -> 
     A value whose key is destroyed reads `destroyed`.
     """
     rows = [row for (row,) in builders.read(site, f"SELECT to_jsonb(t) - 'row_id' FROM {zone}.{table} t")]
-    for name in [name for name in (rows[0] if rows else ()) if name.endswith("_encrypted")]:
-        sealed = [bytes.fromhex(row[name][2:]) if row[name] else None for row in rows]
-        ids = key_ids(pa.array(sealed, pa.binary())).to_pylist()
-        with closing(builders.key_service(site, now)) as service:
-            # Past the check of purposes: a test may see everything.
-            found, gone = service.unwrapped({id for id in ids if id})
+    encrypted = [name for name in (rows[0] if rows else ()) if name.endswith("_encrypted")]
+    sealed = {name: [bytes.fromhex(row[name][2:]) if row[name] else None for row in rows] for name in encrypted}
+    ids = {name: key_ids(pa.array(values, pa.binary())).to_pylist() for name, values in sealed.items()}
+    with closing(builders.key_service(site, now)) as service:
+        # Past the check of purposes: a test may see everything.
+        found, gone = service.unwrapped({id for named in ids.values() for id in named if id})
+    for name, values in sealed.items():
         opened = decrypt(
-            pa.array([None if id in gone else value for id, value in zip(ids, sealed, strict=True)], pa.binary()),
+            pa.array([None if id in gone else value for id, value in zip(ids[name], values, strict=True)], pa.binary()),
             pa.array([row["row_key"] for row in rows]),
             key_of=found.__getitem__,
             column=Column(table, name),
         ).to_pylist()
-        for row, id, value in zip(rows, ids, opened, strict=True):
+        for row, id, value in zip(rows, ids[name], opened, strict=True):
             row[name] = "destroyed" if id in gone else value
     return sorted(rows, key=lambda row: str(row["row_key"]))
 

@@ -21,8 +21,12 @@ from governance import history
 from governance.embedded.site import Site
 from governance.keyring import KEY_ENCRYPTION
 
-ZONES = ("control", "landing", "quarantine", "vault", "analytics", "audit")
+ZONES = ("control", "records", "quarantine", "vault", "analytics", "audit")
 LOG = ("audit.run_log", "audit.pending", "audit.sessions", "audit.texts")
+BEGUN = "control.landings"
+"""A landing that was begun is none yet."""
+SHOWN = [f"{zone}.{table}" for zone in ("landing", "vault") for table in (*LANDED, "page_views")]
+"""The rows of `records` as the zones show them."""
 FILES = ("keyring.json", "keys.sqlite", "run_log_signers.txt")
 KEY_EFFECTS = (
     "count(destroyed_at) FROM data_keys",
@@ -33,9 +37,10 @@ KEY_EFFECTS = (
 )
 """What changes in the key store when more than a key was made."""
 OURS = {
-    "control.batches": ("run_id", "pull_attempt", "changed_at"),
+    "control.batches": ("run_id", "pull_attempt", "changed_at", "settled_no"),
+    "control.shards": ("landed_at",),
     "quarantine.rows": ("run_id", "quarantined_at"),
-    "quarantine.refusals": ("refused_at",),
+    "records.refusals": ("refused_at",),
     "analytics.releases": ("release_id", "released_at"),
 }
 """Columns that say which try it was, and when: no two runs agree about them."""
@@ -86,7 +91,7 @@ class Kept:
 
     def effects(self) -> list[Any]:
         """What more than an intent changes. A key that was made for nothing yet is no effect: the next try uses it."""
-        rows = {name: hashlib.sha256(self._copied(name)).digest() for name in self.rows if name not in LOG}
+        rows = {name: hashlib.sha256(self._copied(name)).digest() for name in self.rows if name not in (*LOG, BEGUN)}
         ended = self._read("SELECT count(*) FROM audit.run_log WHERE phase = 'outcome'")
         keys = []
         if self.site.key_store_path.exists():
@@ -97,7 +102,9 @@ class Kept:
 
     def facts(self, now: datetime) -> dict[str, Any]:
         """What must be the same however often a step was killed: rows (opened), keys, and what the log calls done."""
-        found: dict[str, Any] = {name: self._rows(name, now) for name in self.rows if not name.startswith("audit.")}
+        behind = {f"records.{table}" for table in (*LANDED, "page_views")} | {BEGUN}
+        names = [name for name in self.rows if name not in behind and not name.startswith("audit.")]
+        found: dict[str, Any] = {name: self._rows(name, now) for name in (*names, *SHOWN)}
         with closing(builders.key_service(self.site, now)) as service:
             found["keys"] = [(c.kind, c.alive, c.destroyed) for c in service.store.census(now.timestamp())]
             found["versions"] = (len(service.store.head().check_values), len(service.keyring.versions(KEY_ENCRYPTION)))
@@ -120,11 +127,10 @@ class Kept:
 
     def _rows(self, name: str, now: datetime) -> list[dict[str, Any]]:
         """The rows of a table, each token by its rank alone: the key that makes it may be made anew."""
-        zone, _, table = name.partition(".")
         rows = [row for (row,) in self._read(f"SELECT to_jsonb(t) FROM {name} t")]
-        if rows and zone in ("landing", "vault") and table in (*LANDED, "page_views"):
-            rows = content(self.site, zone, table, now)
-        ours, ranks = (*OURS.get(name, ()), "row_id"), dict[str, int]()
+        if rows and name in SHOWN:
+            rows = content(self.site, *name.split("."), now)
+        ours, ranks = (*OURS.get(name, ()), "row_id", "landing_no"), dict[str, int]()
 
         def value(column: str, held: Any) -> Any:
             return ranks.setdefault(held, len(ranks)) if held and column.endswith("_token") else held
