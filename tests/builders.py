@@ -309,6 +309,7 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "warehouse_dsn": site.dsn,
         "keys": lambda: key_service(site, now),
         "clock": lambda: now,
+        "database_clock": changes.get("clock", lambda: now),
         "signers": lambda: Signers.load(site.signers_path),
         "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
         "airflow_dsn": lambda: site.dsn("observer"),

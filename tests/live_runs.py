@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -14,7 +17,7 @@ import psycopg2
 from governance import history
 from governance.commands.reading import log_entries, rows
 from governance.embedded import airflow, airflow_config, demo, demo_input
-from governance.embedded.site import Site
+from governance.embedded.site import UI_USER, Site
 from governance.sample.generator import generate
 
 
@@ -78,3 +81,41 @@ def wait_published(site: Site, wanted: set[tuple[str, str]], deadline_seconds: f
 
 def attempts(site: Site) -> list[history.Tried]:
     return history.attempts(log_entries(site.dsn("auditor")))
+
+
+def call(site: Site, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Airflow's API, as the UI calls it for its user."""
+
+    def ask(verb: str, address: str, sent: dict[str, Any] | None, **headers: str) -> Any:
+        data = None if sent is None else json.dumps(sent).encode()
+        request = urllib.request.Request(
+            site.api_url + address, data, {"Content-Type": "application/json", **headers}, method=verb
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    token = ask("POST", "/auth/token", {"username": UI_USER, "password": site.ui_password})["access_token"]
+    return ask(method, path, body, Authorization=f"Bearer {token}")
+
+
+def until(found: Callable[[], Any], seconds: float = 90) -> Any:
+    """What is found, once it is."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.3)
+    return value
+
+
+def trigger(site: Site, dag: str, run_id: str, partition_key: str | None = None) -> str:
+    """Start a run by hand, as the UI's user; returns its address."""
+    asked = {"dag_run_id": run_id, "logical_date": None, "partition_key": partition_key}
+    call(site, "POST", f"/api/v2/dags/{dag}/dagRuns", asked)
+    return f"/api/v2/dags/{dag}/dagRuns/{run_id}"
+
+
+def ended(site: Site, run_id: str) -> Callable[[], bool]:
+    """Whether a run is over, however."""
+    query = "SELECT state IN ('success', 'failed') FROM dag_run WHERE run_id = %s"
+    return lambda: rows(site.dsn("airflow"), query, (run_id,)) == [(True,)]

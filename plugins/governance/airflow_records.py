@@ -44,6 +44,8 @@ class Records:
     ended: tuple[Try, ...]
     unfinished: frozenset[Key]
     actions: tuple[Action, ...]
+    events: tuple[int, int] | None
+    """Numbers of the oldest and the newest event in Airflow's event log; None when it is empty."""
 
 
 def read(dsn: str, since: datetime) -> Records:
@@ -59,10 +61,12 @@ def read(dsn: str, since: datetime) -> Records:
                 cursor.execute(named_query(f"airflow/{name}"), {"since": since})
                 return list(cursor.fetchall())
 
+            ((oldest, newest),) = rows("kept_events")
             return Records(
                 tuple(Try(Key(*row[:5]), *row[5:]) for row in rows("ended_tries")),
                 frozenset(Key(*row) for row in rows("unfinished_tries")),
                 tuple(Action(*row) for row in rows("actions")),
+                None if newest is None else (oldest, newest),
             )
 
 

@@ -123,6 +123,10 @@ class CheckpointsUnavailableError(TransientError):
     """The folder of published checkpoints cannot be read or written."""
 
 
+class ClockError(TransientError):
+    """This machine's clock and the database's disagree about what time it is; nothing was done."""
+
+
 class ContendedError(TransientError):
     """Another run is working on the same partition."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +15,27 @@ from governance.sources import named_query
 LABEL = "the run log"
 
 
+@dataclass(frozen=True)
+class Last:
+    """When an event was last done, and its entry; `at` is None when the database's clock was put back behind it."""
+
+    at: datetime | None
+    entry: Mapping[str, Any]
+
+
+def last(dsn: str, event: str) -> Last | None:
+    """The last time that an event was done: what failed has looked at nothing, and the next has to look again.
+
+    The last in the order of connections, whatever the clock said: one that was put back lets an instant come twice.
+    """
+    found = _rows(dsn, named_query("log/last_done"), {"event": event})
+    return Last(*found[0]) if found else None
+
+
 def last_at(dsn: str, event: str) -> datetime | None:
-    """When an event was last done, or None: what failed has looked at nothing, and the next has to look again."""
-    query = "SELECT max(written_at) FROM audit.run_log WHERE event = %(event)s AND outcome = 'passed'"
-    return _rows(dsn, query, {"event": event})[0][0]  # type: ignore[no-any-return]
+    """Where the next look begins; None, at the beginning of all, when there was none or nobody can say when it was."""
+    done = last(dsn, event)
+    return done.at if done else None
 
 
 def began(dsn: str) -> datetime | None:

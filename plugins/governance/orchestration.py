@@ -103,7 +103,8 @@ def validate(pulled: Iterable[dict[str, Any]]) -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        return asdict(steps.validate(_workspace(), Batch.joined(Batch(**shard) for shard in pulled), _run()))
+        shards = [_handed(shard) for shard in list(pulled) or [None]]
+        return asdict(steps.validate(_workspace(), Batch.joined(shards), _run()))
 
 
 @task.sensor(task_id="predecessor_published", mode="reschedule", poke_interval=5, timeout=7 * 24 * 3600)
@@ -112,9 +113,10 @@ def predecessor_published(batch: dict[str, Any]) -> PokeReturnValue:
     from governance import steps
 
     with _translated():
-        missing = steps.missing_predecessor(_workspace(), Batch(**batch))
+        waiting = _handed(batch)
+        missing = steps.missing_predecessor(_workspace(), waiting)
     if missing:
-        _say(f"{Batch(**batch).label} waits: partition {missing} has to be published first; run or backfill that one")
+        _say(f"{waiting.label} waits: partition {missing} has to be published first; run or backfill that one")
     return PokeReturnValue(is_done=missing is None)
 
 
@@ -124,7 +126,7 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        return asdict(steps.publish(_workspace(), Batch(**batch), _run()))
+        return asdict(steps.publish(_workspace(), _handed(batch), _run()))
 
 
 @task(task_id="keep_keys")
@@ -199,6 +201,17 @@ def _translated() -> Iterator[None]:
         raise FailedError(error) from None
 
 
+def _handed(batch: dict[str, Any] | None) -> Batch:
+    """What the task before handed on. Raises GovernanceError when that was nothing."""
+    if batch is None:
+        context = get_current_context()
+        raise GovernanceError(
+            f"dataset {context['ti'].dag_id}, partition {context.get('partition_key')}: the task before handed "
+            "nothing on; it was marked a success by hand and has not run: clear it with what follows it"
+        )
+    return Batch(**batch)
+
+
 def _run() -> Run:
     """Who and what is behind this task."""
     context = get_current_context()
@@ -215,7 +228,7 @@ def _run() -> Run:
 
 
 def _workspace() -> Any:
-    from governance import keys, policy, steps
+    from governance import keys, policy, steps, warehouse
     from governance.signers import CheckpointFolder
 
     site = Path(_extra("wellbe_policy", "path"))
@@ -226,6 +239,7 @@ def _workspace() -> Any:
         warehouse_dsn=lambda role: _warehouse(loaded, role),
         keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
         clock=_now,
+        database_clock=lambda: warehouse.clock(_warehouse(loaded, "coordinator")),
         signers=_signers,
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
         airflow_dsn=lambda: _uri("wellbe_airflow"),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg2
@@ -354,6 +354,13 @@ class Warehouse:
             if source.broken_by is not None:
                 raise source.broken_by from None
             raise
+
+
+def clock(dsn: str) -> datetime:
+    """What time it is by our database's clock. Raises WarehouseUnavailableError."""
+    with connect(dsn, "our database's clock") as connection:
+        ((now,),) = connection._rows("SELECT clock_timestamp()", ())
+    return now  # type: ignore[no-any-return]
 
 
 @contextmanager

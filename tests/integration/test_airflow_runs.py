@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +20,7 @@ from governance.embedded.site import UI_USER, Site
 from governance.errors import AlarmError, GovernanceError
 from governance.steps import reconcile
 from listeners import Arrived, mail, webhook
-from live_runs import held, run_airflow
+from live_runs import call, ended, held, run_airflow, trigger, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow, pytest.mark.clause("R1")]
 
@@ -41,41 +39,6 @@ class Scenario:
     def of_run(self, run_id: str) -> list[dict[str, Any]]:
         """Entries about a run, oldest first."""
         return [entry for entry in self.entries if entry["run"]["run_id"] == run_id]
-
-
-def call(site: Site, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Airflow's API, as the UI calls it for its user."""
-
-    def ask(verb: str, address: str, sent: dict[str, Any] | None, **headers: str) -> Any:
-        data = None if sent is None else json.dumps(sent).encode()
-        request = urllib.request.Request(
-            site.api_url + address, data, {"Content-Type": "application/json", **headers}, method=verb
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
-
-    token = ask("POST", "/auth/token", {"username": UI_USER, "password": site.ui_password})["access_token"]
-    return ask(method, path, body, Authorization=f"Bearer {token}")
-
-
-def until(found: Callable[[], Any], seconds: float = 90) -> Any:
-    """What is found, once it is."""
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.3)
-    return value
-
-
-def trigger(site: Site, dag: str, run_id: str) -> str:
-    call(site, "POST", f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None})
-    return f"/api/v2/dags/{dag}/dagRuns/{run_id}"
-
-
-def ended(site: Site, run_id: str) -> Callable[[], bool]:
-    query = "SELECT state IN ('success', 'failed') FROM dag_run WHERE run_id = %s"
-    return lambda: rows(site.dsn("airflow"), query, (run_id,)) == [(True,)]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import getpass
 import uuid
 from datetime import UTC, datetime
 
-from governance import keys
+from governance import keys, warehouse
 from governance import policy as policies
 from governance.embedded.site import Site
 from governance.keyring import Keyring
@@ -28,6 +28,7 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
             str(site.key_store_path), lambda: Keyring.load(site.keyring_path), loaded, lambda: datetime.now(UTC)
         ),
         clock=lambda: datetime.now(UTC),
+        database_clock=lambda: warehouse.clock(site.dsn("coordinator")),
         signers=lambda: Signers.load(site.signers_path),
         checkpoints=lambda: CheckpointFolder(site.checkpoints_path),
         airflow_dsn=lambda: site.dsn("observer"),

@@ -3,4 +3,4 @@ SELECT entry::jsonb -> 'details' ->> 'store_id', (entry::jsonb -> 'measures' ->>
 FROM audit.run_log
 WHERE coalesce(database_login, database_role) = 'custodian' AND dataset = 'keys' AND partition_key = 'all' AND event IN ('keep_keys', 'destroy_keys', 'rotate_key')
   AND phase = 'outcome' AND entry::jsonb -> 'details' ->> 'store_id' IS NOT NULL
-ORDER BY written_at DESC LIMIT 1
+ORDER BY database_session DESC NULLS LAST, written_at DESC LIMIT 1

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from governance import key_audit, warehouse
-from governance.errors import ContendedError, InputError, KeyringError
+from governance.errors import ContendedError, InputError, KeyringError, WarehouseUnavailableError
 from governance.key_backups import made_at
 from governance.key_store import Destruction
 from governance.key_wrapping import StoredKey, check_value
@@ -42,7 +42,8 @@ def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> d
     which the next run then records.
     """
     with closing(workspace.keys()) as service:
-        due = service.store.due(workspace.clock().timestamp())
+        now, apart = _by_both_clocks(workspace)
+        due = service.store.due(now.timestamp())
         _destroy(service, due, DEADLINE)
         again = "what was due is destroyed, and the next run records it"
         with _recorded(workspace, "keep_keys", run, again) as (recorded, connection):
@@ -53,11 +54,28 @@ def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> d
             for act in service.store.unrecorded():
                 _record(service, connection, recorded, act)
             alarms = [f"J1 {len(returned)} destroyed keys had come back with an old key store"] if returned else []
-            rewrapped = _rotate_in_time(service, lost, alarms)
+            alarms += (
+                [f"J1 {apart}; a key is destroyed only when it is due by both, and none is replaced"] if apart else []
+            )
+            rewrapped = 0 if apart else _rotate_in_time(service, lost, alarms)
             counts = {"destroyed": len(due) + len(returned), "rewrapped": rewrapped}
             outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
             connection.append(recorded.outcome(outcome, counts=counts, alarms=alarms, **_identity(service, lost)))
     return counts
+
+
+def _by_both_clocks(workspace: Workspace) -> tuple[datetime, str | None]:
+    """The instant that has come by this machine's clock and by the database's, and what to say when they disagree.
+
+    What is destroyed never comes back, so one clock that jumped ahead must not be enough. A database that is away
+    delays nothing: then this machine's clock alone counts.
+    """
+    now = workspace.clock()
+    try:
+        apart = workspace.apart()
+        return (min(now, workspace.database_clock()), apart) if apart else (now, None)
+    except WarehouseUnavailableError:
+        return now, None
 
 
 def destroy_key(workspace: Workspace, kind: str, scope: str, reason: str, run: Run) -> StoredKey:

@@ -19,6 +19,8 @@ OVERLAP = timedelta(hours=1)
 """Looked at again: a transaction of Airflow's may come to be seen later than its instants say."""
 LONGEST_TRY = timedelta(days=8)
 """The sensor before publication waits a week."""
+SEEN = "airflow_events_until"
+"""The detail of an entry that says up to which event of Airflow's log it has looked."""
 _EVER = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -32,8 +34,8 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
     attempt = _attempt(workspace, EVENT, Batch("airflow", "all", run.run_id), run)
     recorded = Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False)
     with recorded, warehouse.connect(dsn, attempt.batch.label) as log, log.exclusive(attempt.batch):
-        last = log_entries.last_at(dsn, EVENT)
-        since = last - OVERLAP if last else _EVER
+        last = log_entries.last(dsn, EVENT)
+        since = last.at - OVERLAP if last and last.at else _EVER
         records = airflow_records.read(workspace.airflow_dsn(), since)
         told = [Told(*tried) for tried in log_entries.tries(dsn, since - LONGEST_TRY)]
         found = balance(records.ended, records.unfinished, told, now=workspace.clock())
@@ -41,8 +43,10 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
         actions = [action for action in records.actions if str(action.number) not in known]
         quiet = {tried.key.text: tried.state for tried in found.quiet if tried.key.text not in known}
         alarms = [f"R1 {missing.tried.key.text}: {missing.why}" for missing in found.missing if missing.is_alarm]
+        alarms += _unseen(records.events, last.entry if last else {})
         # What an earlier try of this very run has found and written, before it was killed, nobody was told of yet.
         alarms = [*_untold(told, run), *alarms]
+        seen = {SEEN: str(records.events[1])} if records.events else {}
         counts = {
             "tries with entries": found.with_entries,
             "tries without": len(found.missing),
@@ -51,11 +55,22 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
             "actions": len(actions),
         }
         # All of it or nothing: what is written once is not looked at again, and its alarm would never be raised.
-        outcome = recorded.outcome(Outcome.PASSED, counts=counts, details=quiet, alarms=alarms)
+        outcome = recorded.outcome(Outcome.PASSED, counts=counts, details=quiet | seen, alarms=alarms)
         log.append(*_entries(workspace, found, actions), outcome)
     if alarms:
         raise AlarmError(alarms)
     return counts
+
+
+def _unseen(events: tuple[int, int] | None, last: Mapping[str, Any]) -> Iterator[str]:
+    """An alarm when what came after the last look is gone from Airflow's event log: nobody can tell of it any more."""
+    seen = (last.get("details") or {}).get(SEEN)
+    if seen and events and events[0] > int(seen) + 1:
+        yield (
+            f"R1 events {int(seen) + 1} to {events[0] - 1} of Airflow's event log were removed before anybody looked "
+            "at them, so tries and actions of that time may be missing; look for them in the tables that `airflow db "
+            "clean` has archived, and let it take only what is older than two days"
+        )
 
 
 def _known(told: Sequence[Told]) -> set[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
 from governance import door, partitions, validation, warehouse
 from governance.datasets import Dataset
-from governance.errors import PartitionError
+from governance.errors import ClockError, PartitionError
 from governance.keys import Keys, KeyService
 from governance.partitions import Partition
 from governance.policy import Policy
@@ -31,6 +31,7 @@ class Workspace:
     warehouse_dsn: Callable[[str], str]  # by role
     keys: Callable[[], KeyService]
     clock: Callable[[], datetime]
+    database_clock: Callable[[], datetime]  # our database's, which is another machine's in production
     signers: Callable[[], Signers]
     checkpoints: Callable[[], CheckpointFolder]
     airflow_dsn: Callable[[], str]  # of the observer, who reads Airflow's tables
@@ -46,20 +47,39 @@ class Workspace:
             now=self.clock(),
         )
 
+    def apart(self) -> str | None:
+        """How far this machine's clock is from the database's, in words; None while policy tolerates it.
+
+        Raises WarehouseUnavailableError.
+        """
+        apart = self.clock() - self.database_clock()
+        if abs(apart) <= timedelta(minutes=float(self.policy.value("clock_tolerance_minutes"))):
+            return None
+        minutes = f"{abs(apart) / timedelta(minutes=1):,.0f} minutes"
+        side = "ahead of" if apart > timedelta(0) else "behind"
+        return f"this machine's clock is {minutes} {side} our database's; set right the one that is wrong"
+
+    def _require_one_time(self, batch: Batch) -> None:
+        if apart := self.apart():
+            raise ClockError(
+                f"{batch.label}: {apart}; nothing was done, because ages, days and deadlines would be wrong; the task "
+                "retries"
+            )
+
     @contextmanager
     def hop(self, event: str, role: str, batch: Batch, run: Run, shard: Shard | None = None) -> Iterator[Hop]:
         """A recorded try of one hop, with a connection as its role that holds the partition, or a shard of it.
 
-        Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server.
+        Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server, ClockError
+        when this machine and the database disagree about the time.
         """
         spec = self.policy.dataset(batch.dataset)
-        recorded = self.recorded(event, batch, run)
-        with (
-            recorded,
-            door.lent(self, recorded.attempt, role, self._read_by(role, spec)) as lent,
-            warehouse.connect(lent.dsn, batch.label) as connection,
-            connection.exclusive(batch, shard),
-        ):
+        with ExitStack() as stack:
+            recorded = stack.enter_context(self.recorded(event, batch, run))
+            self._require_one_time(batch)
+            lent = stack.enter_context(door.lent(self, recorded.attempt, role, self._read_by(role, spec)))
+            connection = stack.enter_context(warehouse.connect(lent.dsn, batch.label))
+            stack.enter_context(connection.exclusive(batch, shard))
             hop = Hop(self, spec, batch, recorded, connection, role, lent)
             try:
                 yield hop

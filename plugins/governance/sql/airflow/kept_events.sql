@@ -1,0 +1,2 @@
+-- What Airflow still has of its event log.
+SELECT min(id), max(id) FROM log
