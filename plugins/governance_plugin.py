@@ -1,5 +1,5 @@
-"""What Airflow itself loads: a listener that imports the heavy libraries once, in the scheduler, before it forks its
-workers.
+"""What Airflow itself loads: from when the deadline of a run counts, and a listener that imports the heavy libraries
+once, in the scheduler, before it forks its workers.
 
 With LocalExecutor a task runs in a fork of a fork of the scheduler. Without this each validation spends some ten
 seconds importing Great Expectations, Arrow and pandas anew; with it they are there already, in memory that all share.
@@ -17,6 +17,7 @@ from airflow.configuration import conf
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
+from governance.notification import RunBegan
 from governance.preloading import HEAVY
 
 
@@ -40,3 +41,4 @@ class GovernancePlugin(AirflowPlugin):
 
     name = "governance"
     listeners = [ImportOnce()]
+    deadline_references = [RunBegan]

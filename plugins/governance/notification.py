@@ -11,11 +11,13 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from airflow.sdk import Connection
 from airflow.sdk.bases.notifier import BaseNotifier
+from airflow.sdk.definitions.deadline import BaseDeadlineReference
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from governance.errors import AlarmError, GovernanceError
@@ -46,6 +48,17 @@ class Notifier(BaseNotifier):
         said = str(error) if ours else f"{type(error).__name__}; see the task's log"
         where = {"dag_id": instance.dag_id, "run_id": instance.run_id, "task_id": instance.task_id}
         tell(f"{instance.dag_id}.{instance.task_id} failed: {said}", where)
+
+
+class RunBegan(BaseDeadlineReference):
+    """The instant at which a run was made: what its deadline counts from.
+
+    Airflow's own DAGRUN_QUEUED_AT would do, but of a run that has it, and did not end as a success, Airflow 3.3.2 lets
+    nobody clear a task: it takes the interval for a number there, and the API answers 500.
+    """
+
+    def _evaluate_with(self, **_: Any) -> datetime:
+        return datetime.now(UTC)
 
 
 def tell_of_deadline(context: Any = None, **_: Any) -> None:

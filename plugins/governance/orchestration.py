@@ -18,11 +18,11 @@ import pendulum
 from airflow.sdk import Asset, Connection, CronPartitionTimetable, get_current_context, task
 from airflow.sdk.bases.sensor import PokeReturnValue
 from airflow.sdk.definitions.callback import SyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from governance.errors import GovernanceError, TransientError
-from governance.notification import FailedError, Notifier
+from governance.notification import FailedError, Notifier, RunBegan
 from governance.run_log import Batch, Run, Shard
 
 TIME_ZONE = "Europe/Stockholm"
@@ -49,7 +49,7 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 DEADLINE = DeadlineAlert(
-    reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    reference=RunBegan(),
     interval=timedelta(hours=6),  # as policy's partition_due_hours
     callback=SyncCallback("governance.notification.tell_of_deadline"),
     name="a partition is out six hours after it was to begin",
