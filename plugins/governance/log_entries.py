@@ -44,12 +44,6 @@ def began(dsn: str) -> datetime | None:
     return found[0][0] if found else None
 
 
-def began(dsn: str) -> datetime | None:
-    """When the log began, and with it the site: the instant of its first entry, or None."""
-    found = _rows(dsn, named_query("log/first_entry"), {})
-    return found[0][0] if found else None
-
-
 def tries(dsn: str, since: datetime) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
     """Per attempt since an instant: its first entry, and the outcomes that it has."""
     found = _rows(dsn, named_query("log/told_tries"), {"since": since})

@@ -103,8 +103,8 @@ def validate(pulled: Iterable[dict[str, Any]]) -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        shards = [_handed(shard) for shard in pulled] or [_handed(None)]
-        return asdict(steps.validate(_workspace(), Batch.joined(shards), _run()))
+        shards: list[dict[str, Any] | None] = [*pulled] or [None]
+        return asdict(steps.validate(_workspace(), Batch.joined(map(_handed, shards)), _run()))
 
 
 @task.sensor(task_id="predecessor_published", mode="reschedule", poke_interval=5, timeout=7 * 24 * 3600)

@@ -43,8 +43,9 @@ def reconcile(workspace: Workspace, run: Run) -> dict[str, int]:
         actions = [action for action in records.actions if str(action.number) not in known]
         quiet = {tried.key.text: tried.state for tried in found.quiet if tried.key.text not in known}
         alarms = [f"R1 {missing.tried.key.text}: {missing.why}" for missing in found.missing if missing.is_alarm]
+        alarms += _unseen(records.events, last.entry if last else {})
         # What an earlier try of this very run has found and written, before it was killed, nobody was told of yet.
-        alarms = [*_untold(told, run), *alarms, *_unseen(records.events, last.entry if last else {})]
+        alarms = [*_untold(told, run), *alarms]
         seen = {SEEN: str(records.events[1])} if records.events else {}
         counts = {
             "tries with entries": found.with_entries,

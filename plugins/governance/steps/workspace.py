@@ -74,9 +74,8 @@ class Workspace:
         when this machine and the database disagree about the time.
         """
         spec = self.policy.dataset(batch.dataset)
-        recorded = self.recorded(event, batch, run)
         with ExitStack() as stack:
-            stack.enter_context(recorded)
+            recorded = stack.enter_context(self.recorded(event, batch, run))
             self._require_one_time(batch)
             lent = stack.enter_context(door.lent(self, recorded.attempt, role, self._read_by(role, spec)))
             connection = stack.enter_context(warehouse.connect(lent.dsn, batch.label))
