@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
 
 import psycopg2
@@ -147,11 +148,14 @@ def _writes(path: object, mode: str | None, flags: int) -> bool:
 
 def _watch_postgres(boundaries: Boundaries) -> None:
     connect, read = psycopg2.connect, BinaryCopy.read
-    classes = {"connection_factory": _connection(boundaries, _cursor(boundaries))}
+    cursors, connections = _cursors(boundaries), _connections(boundaries)
 
     def connected(*arguments: Any, **named: Any) -> Any:
         boundaries.cross("connect")
-        return connect(*arguments, **classes | named)
+        named["connection_factory"] = connections(named.get("connection_factory") or psycopg2.extensions.connection)
+        opened = connect(*arguments, **named)
+        opened.cursor_factory = cursors(opened.cursor_factory or psycopg2.extensions.cursor)
+        return opened
 
     def read_on(self: BinaryCopy, size: int = -1) -> bytes:
         boundaries.cross("COPY reads")
@@ -161,33 +165,27 @@ def _watch_postgres(boundaries: Boundaries) -> None:
     BinaryCopy.read = read_on  # type: ignore[method-assign]
 
 
-def _cursor(boundaries: Boundaries) -> type[psycopg2.extensions.cursor]:
-    class Cursor(psycopg2.extensions.cursor):
-        def execute(self, query: Any, values: Any = None) -> None:
+def _cursors(boundaries: Boundaries) -> Callable[[type], type]:
+    class Crossing:
+        def execute(self, query: Any, vars: Any = None) -> None:
             text = query.as_string(self) if hasattr(query, "as_string") else query
             boundaries.cross(_said(text.decode() if isinstance(text, bytes) else text))
-            super().execute(query, values)
+            super().execute(query, vars)
 
-        def copy_expert(self, statement: Any, file: Any, size: int = 8192) -> None:
+        def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
             boundaries.cross("COPY")
-            super().copy_expert(statement, file, size)
+            super().copy_expert(sql, file, size)
 
         def fetchmany(self, *size: int) -> Any:
             if self.name:
                 boundaries.cross(f"FETCH {self.name}")
             return super().fetchmany(*size)
 
-    return Cursor
+    return cache(lambda base: type("Cursor", (Crossing, base), {}))
 
 
-def _said(statement: str) -> str:
-    """A statement on one line, without the comment before it."""
-    lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--"))
-    return " ".join(" ".join(lines).split())[:120]
-
-
-def _connection(boundaries: Boundaries, cursor: type[psycopg2.extensions.cursor]) -> Any:
-    class Connection(psycopg2.extensions.connection):
+def _connections(boundaries: Boundaries) -> Callable[[type], type]:
+    class Crossing:
         def commit(self) -> None:
             boundaries.cross("COMMIT")
             super().commit()
@@ -196,10 +194,13 @@ def _connection(boundaries: Boundaries, cursor: type[psycopg2.extensions.cursor]
             boundaries.cross("close")
             super().close()
 
-        def cursor(self, *arguments: Any, **named: Any) -> Any:
-            return super().cursor(*arguments, **named | {"cursor_factory": named.get("cursor_factory") or cursor})
+    return cache(lambda base: type("Connection", (Crossing, base), {}))
 
-    return Connection
+
+def _said(statement: str) -> str:
+    """A statement on one line, without the comment before it."""
+    lines = (line for line in statement.splitlines() if not line.lstrip().startswith("--"))
+    return " ".join(" ".join(lines).split())[:120]
 
 
 def _watch_sqlite(boundaries: Boundaries) -> None:

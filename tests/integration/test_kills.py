@@ -255,14 +255,14 @@ def keys_in(path: Path) -> int:
 CASES: Mapping[str, Case] = {
     "pull bookings": hop("pull", "bookings", stride=3),
     "pull visits": hop("pull", "visits", stride=2),
-    "pull in shards": Case(one_day, in_shards, stride=5),
+    "pull in shards": Case(one_day, in_shards, stride=9),
     "plan": Case(one_day, lambda p, run: steps.plan(p.space, "bookings", KEY, run)),
-    "keep_keys with nothing due": Case(landed, lambda p, run: steps.keep_keys(p.space, run)),
+    "keep_keys with nothing due": Case(landed, lambda p, run: steps.keep_keys(p.space, run), stride=3),
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
     "keys destroy": Case(
         landed, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
     ),
-    "keys rotate": Case(landed, lambda p, run: steps.rotate_key(p.space, run), stride=2),
+    "keys rotate": Case(landed, lambda p, run: steps.rotate_key(p.space, run), stride=3),
     "keys backup": Case(
         landed, lambda p, run: backed_up(p), left=lambda p: keys_in(p.folder / "backup"), is_by_hand=True
     ),
@@ -274,7 +274,7 @@ CASES: Mapping[str, Case] = {
     ),
     "sequence": Case(landed, lambda p, run: steps.sequence(p.space)),
     "checkpoint, the first": Case(landed, lambda p, run: steps.checkpoint(p.space, run)),
-    "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=2),
+    "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=3),
     "log rotate-key": Case(signed, lambda p, run: steps.rotate_signing_key(p.space, run), stride=4),
     "log acknowledge-restore": Case(
         put_back, acknowledged, stride=3
@@ -299,14 +299,14 @@ CASES: Mapping[str, Case] = {
     ),
     # From here on the parent has Great Expectations in it, which makes every fork dearer.
     "validate bookings": hop("validate", "bookings", stride=2),
-    "validate visits": hop("validate", "visits"),
-    "publish bookings": hop("publish", "bookings"),
+    "validate visits": hop("validate", "visits", stride=2),
+    "publish bookings": hop("publish", "bookings", stride=2),
     "publish visits": hop("publish", "visits"),
     "pull of a day that is settled": Case(
         day_done, lambda p, run: steps.pull(p.space, "bookings", KEY, run), stride=3
     ),
     "publish that carries rows in": Case(
-        next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run)
+        next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run), stride=3
     ),
     "re-encryption": Case(
         lambda p: Earlier(p.site, p.world),
@@ -337,6 +337,22 @@ def test_a_step_that_is_killed_anywhere_is_finished_by_the_next_try(
     place = replace(place, space=builders.workspace(site, now=NOW + case.after))
     with closing(Kept(site, tmp_path)) as kept:
         killed_everywhere(case, place, kept)
+
+
+def test_every_kind_of_boundary_is_seen(
+    site: Site, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(site, world, builders.workspace(site), tmp_path, monkeypatch)
+    one_day(place)
+    crossed = {
+        *boundaries.run(lambda: steps.pull(place.space, "bookings", KEY, AIRFLOW)),
+        *boundaries.run(lambda: steps.rotate_key(place.space, AIRFLOW)),
+    }
+    kinds = {"connect", "SELECT audit.append(%s)", "COPY", "COPY reads", "COMMIT", "close", "ADBC execute",
+             "ADBC fetch_record_batch", "SQLite: BEGIN IMMEDIATE", "SQLite: COMMIT", "half of a file is written",
+             "a file is written", "the end"}  # fmt: skip
+    assert kinds - crossed == set()
+    assert {"open", "os.rename", "os.remove", "os.chmod"} - {what.split()[0] for what in crossed} == set()
 
 
 def killed_everywhere(case: Case, place: Place, kept: Kept) -> None:
