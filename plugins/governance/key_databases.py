@@ -27,13 +27,9 @@ from governance.sources import named_query
 POSTGRES = ("postgresql://", "postgres://")
 PATIENCE_SECONDS = 30
 IDS_AT_ONCE = 10_000
-_PASSING = {
-    "SQLITE_BUSY": "somebody else keeps it busy",
-    "SQLITE_LOCKED": "somebody else keeps it busy",
-    "SQLITE_FULL": "the disk is full: free some, nothing needs to be repaired",
-    "SQLITE_IOERR": "the disk fails, or is full",
-}
-"""What the next try may find mended, by how SQLite calls it."""
+_BUSY, _FULL = "somebody else keeps it busy", "the disk is full: free some, nothing needs to be repaired"
+_FAILS = "the disk fails, or is full"
+_PASSING = {"SQLITE_BUSY": _BUSY, "SQLITE_LOCKED": _BUSY, "SQLITE_FULL": _FULL, "SQLITE_IOERR": _FAILS}
 AGAIN = "nothing of the step was kept; a task retries by itself, a command is to be repeated"
 
 Rows = list[tuple[Any, ...]]
