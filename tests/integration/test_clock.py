@@ -12,9 +12,6 @@ from zoneinfo import ZoneInfo
 import pendulum
 import psycopg2
 import pytest
-from airflow.serialization.decoders import decode_timetable
-from airflow.serialization.encoders import encode_timetable
-from airflow.timetables.base import TimeRestriction
 
 import builders
 from aftermath import entries, outcomes, state, terms, through
@@ -22,7 +19,6 @@ from builders import DAY, NOON, NOW, World
 from governance import log_entries, steps
 from governance.embedded.site import Site
 from governance.errors import ClockError, WarehouseUnavailableError
-from governance.orchestration import DAILY
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
@@ -150,6 +146,11 @@ def test_every_row_around_a_change_of_the_clock_is_in_one_partition(site: Site, 
 
 @pytest.mark.parametrize("day", CHANGES)
 def test_the_schedule_names_every_day_once_across_a_change_of_the_clock(day: date) -> None:
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    from governance.orchestration import DAILY
 
     timetable = decode_timetable(encode_timetable(DAILY))
     first = pendulum.datetime(day.year, day.month, day.day, tz="Europe/Stockholm").subtract(days=3)
