@@ -158,7 +158,7 @@ def told_by_airflow(place: Place) -> None:
         Try(Key("bookings", "r2", "pull", -1, 1), "success", NOW, True, "manual", "anna", KEY),
     )
     done = (Action(1, NOW, "clear", "anna", "bookings", "r2", "pull", -1, None),)
-    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), done))
+    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), done, (1, 1)))
 
 
 def rates_of_days(place: Place) -> None:
@@ -434,7 +434,7 @@ def is_accounted_for(place: Place, tries: int) -> None:
         Try(Key("tests", "test", "test", -1, number), "up_for_retry", NOW, False, "manual", None, KEY)
         for number in range(1, tries + 1)
     )
-    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), ()))
+    place.patch.setattr(airflow_records, "read", lambda dsn, since: Records(ended, frozenset(), (), None))
     steps.reconcile(later, builders.run("reconciling", "reconcile"))
     attempts = history.attempts(entries(site))
     assert [attempt for attempt in attempts if attempt.outcome == history.INTERRUPTED] == []
