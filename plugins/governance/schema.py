@@ -9,11 +9,12 @@ import re
 from importlib import resources
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
 from governance.database import translated
-from governance.errors import GovernanceError
+from governance.errors import ContendedError, GovernanceError
 from governance.policy import Policy
 from governance.run_log import Entry
 
@@ -97,6 +98,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
 }
 
+PATIENCE_SECONDS = 30
+"""While a change of the schema waits for a hop, whatever comes after it waits too."""
 STRUCTURE = ("partition_key", "row_key", "root_key")
 """Columns that every purpose needs to find and join rows: keys, no content."""
 
@@ -105,12 +108,14 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
     """Bring our database to the newest version, then regenerate views, grants and comments from policy.
 
     `entry` says so in the run log, in the same transaction. Returns the names of the migrations applied. Raises
-    GovernanceError when the database is newer than this code.
+    GovernanceError when the database is newer than this code, ContendedError when a run is at work on what has to be
+    changed; nothing is changed then.
     """
     with translated():
         connection = psycopg2.connect(owner_dsn)
         try:
             with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{PATIENCE_SECONDS}s",))
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('governance migrations', 0))")
                 applied = _apply_migrations(cursor)
                 _generate_views(cursor, policy)
@@ -118,6 +123,11 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
                 _generate_comments(cursor, policy)
                 if entry:
                     cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            raise ContendedError(
+                "the schema of our database: a run is at work on what has to be changed; nothing was changed; wait for "
+                "its end, or pause the DAGs, and repeat the command"
+            ) from None
         finally:
             connection.close()
     return applied
@@ -223,8 +233,24 @@ def _generate_views(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
 
 
 def _replace_view(cursor: psycopg2.extensions.cursor, view: sql.Identifier, query: sql.Composable) -> None:
-    cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-    cursor.execute(sql.SQL("CREATE VIEW {} WITH (security_barrier) AS {}").format(view, query))
+    """Make a view, or make it anew where it is another one.
+
+    The same one is left alone: whoever replaces a view waits for every hop that reads it, and every hop waits for him.
+    """
+    create = sql.SQL("CREATE {}VIEW {} WITH (security_barrier) AS {}")
+    wanted = sql.Identifier("pg_temp", "wanted")
+    cursor.execute(create.format(sql.SQL("TEMPORARY "), sql.Identifier("wanted"), query))
+    cursor.execute(
+        sql.SQL(
+            "SELECT pg_get_viewdef(there.oid) = pg_get_viewdef(wanted.oid) AND there.reloptions = wanted.reloptions "
+            "FROM pg_class there, pg_class wanted WHERE there.oid = to_regclass({}) AND wanted.oid = {}::regclass"
+        ).format(sql.Literal(view.as_string(cursor)), sql.Literal(wanted.as_string(cursor)))
+    )
+    is_same = cursor.fetchone() == (True,)
+    cursor.execute(sql.SQL("DROP VIEW {}").format(wanted))
+    if not is_same:
+        cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
+        cursor.execute(create.format(sql.SQL(""), view, query))
 
 
 def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
