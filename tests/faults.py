@@ -162,7 +162,7 @@ set -e
 while [ $# -gt 0 ]; do
     mount -t tmpfs -o "size=$2k,mode=0700" none "$stage"
     cp -a "$1/." "$stage/"
-    mount --move "$stage" "$1"
+    mount --bind "$stage" "$1"
     shift 2
 done
 echo ready
