@@ -52,9 +52,14 @@ class Schedule:
 
     def due_days(self, now: datetime, at_most: int) -> list[date]:
         """The newest days that are due by now, oldest first."""
-        last = (now - self.due_after).astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
+        days = self.ended_days(now, at_most + 1 + self.due_after.days)
+        return [day for day in days if self.due_at(day) <= now][-at_most:]
+
+    def ended_days(self, now: datetime, at_most: int) -> list[date]:
+        """The newest days that are over by now, oldest first."""
+        last = now.astimezone(ZoneInfo(self.time_zone)).date() - timedelta(days=1)
         days = [last - timedelta(days=back) for back in range(at_most)]
-        return [day for day in reversed(days) if day >= self.first and self.due_at(day) <= now]
+        return [day for day in reversed(days) if day >= self.first]
 
 
 def missing_partitions(schedule: Schedule, states: Mapping[date, PartitionState], now: datetime) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _oldest_row(workspace: Workspace) -> Iterator[str]:
     limit = timedelta(hours=float(workspace.policy.value("unprocessed_hours")))
     for schedule in _schedules(workspace):
         states = _states(workspace, schedule)
-        days = [day for day in schedule.due_days(now, RECENT.days) if now > schedule.ended_at(day)]
+        days = schedule.ended_days(now, RECENT.days)
         root = workspace.policy.dataset(schedule.dataset).root
         at_source, unreached = _at_source(workspace, schedule, days)
         waiting = {day: counts[root] for day, counts in at_source.items()}
