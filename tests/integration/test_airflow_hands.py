@@ -313,7 +313,9 @@ def test_a_clean_of_airflows_database_hides_nothing_that_was_told_and_nothing_is
 def test_what_a_clean_took_before_anybody_looked_is_an_alarm_once(scenario: Scenario) -> None:
     (alarm,) = scenario.looks["after a clean under a run"][1]
     assert "of Airflow's event log were removed before anybody looked at them" in alarm
-    assert scenario.looks["at the end"][1] == ()
+    # The schedule makes yesterday's run anew after a clean, and Airflow may lose a task of it that was just starting.
+    later = [alarm for name in ("and again after that", "at the end") for alarm in scenario.looks[name][1]]
+    assert not [alarm for alarm in later if "removed before anybody looked" in alarm]
 
 
 def test_no_try_is_left_without_its_end_and_the_log_verifies(scenario: Scenario) -> None:
