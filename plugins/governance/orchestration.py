@@ -207,8 +207,8 @@ def _handed(batch: dict[str, Any] | None) -> Batch:
         context = get_current_context()
         raise GovernanceError(
             f"dataset {context['ti'].dag_id}, partition {context.get('partition_key')}: the task before handed "
-            "nothing on; it was marked a success by hand, or Airflow's database was cleaned under it: clear it with what "
-            "follows it"
+            "nothing on; it was marked a success by hand, or Airflow's database was cleaned under it: clear it with "
+            "what follows it"
         )
     return Batch(**batch)
 
