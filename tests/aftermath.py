@@ -12,7 +12,7 @@ import pyarrow as pa
 import builders
 from governance import steps
 from governance.__main__ import main
-from governance.embedded.site import Site
+from governance.embedded.site import LOGINS, Site
 from governance.encryption import Column, decrypt, key_ids
 from governance.run_log import Batch
 from governance.steps import Workspace
@@ -86,3 +86,10 @@ def terms(site: Site, event: str = "publish") -> list[dict[str, int]]:
 def governance(*arguments: str) -> int:
     """A command, as a person gives it."""
     return main(arguments)
+
+
+def sessions(site: Site, role: str) -> list[int]:
+    """Process ids of the sessions of a role's login."""
+    admin = "source_postgres" if role == "puller" else "postgres"
+    query, login = "SELECT pid FROM pg_stat_activity WHERE usename = %s", LOGINS[role].taken_by or role
+    return [pid for (pid,) in builders.read(site, query, login, role=admin)]

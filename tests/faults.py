@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from governance.errors import ContendedError
+
 
 @dataclass
 class Proxy:
@@ -236,3 +238,50 @@ def small_disks(stage: Path, sizes: dict[Path, int]) -> Iterator[SmallDisks]:
             yield SmallDisks(holder.pid)
         finally:
             holder.kill()
+
+
+Put = Callable[[Any, str, Any], None]
+"""`setattr`, or that of a MonkeyPatch, which is undone."""
+Point = Callable[..., None]
+"""Takes what is to happen there, and how the function is replaced by one that does it."""
+
+
+def before(target: Any, name: str, nth: int = 1) -> Point:
+    """Just before the nth call of a function."""
+    return _at(target, name, nth, is_after=False)
+
+
+def after(target: Any, name: str, nth: int = 1) -> Point:
+    """When the nth call of a function has returned."""
+    return _at(target, name, nth, is_after=True)
+
+
+def _at(target: Any, name: str, nth: int, *, is_after: bool) -> Point:
+    def point(happen: Stop, put: Put = setattr) -> None:
+        original, calls = getattr(target, name), [0]
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            calls[0] += 1
+            is_now = calls[0] == nth
+            if is_now and not is_after:
+                happen()
+            result = original(*args, **kwargs)
+            if is_now and is_after:
+                happen()
+            return result
+
+        is_static = isinstance(vars(target).get(name), staticmethod)
+        put(target, name, staticmethod(wrapper) if is_static else wrapper)
+
+    return point
+
+
+def again(work: Callable[[], T], patience_seconds: float = 15) -> T:
+    """What a scheduler does: try again while the partition is held, here by a session not yet noticed to be dead."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return work()
+        except ContendedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

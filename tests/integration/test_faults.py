@@ -14,13 +14,12 @@ import pytest
 
 import builders
 import faults
-from aftermath import entries, outcomes, state, through
-from builders import DAY, NOON, World
-from faults import Stop
+from aftermath import entries, outcomes, sessions, state, through
+from builders import DAY, World
+from faults import after, again, before
 from governance import database, history, publications, steps, validation, warehouse
 from governance.embedded.site import LOGINS, Site
 from governance.errors import (
-    ContendedError,
     GovernanceError,
     SourceUnavailableError,
     TransientError,
@@ -36,16 +35,6 @@ pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
 
 KEY = DAY.isoformat()
 VIEWS = 8000
-
-
-def many_views(world: World, count: int = VIEWS) -> None:
-    """Views that take more than one batch, in one statement."""
-    world.execute(
-        "INSERT INTO wellbe.page_views (view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, language, url, "
-        "session_id) SELECT n, %s, %s, 1000, '192.0.2.17', 'Mozilla/5.0 (X11; Linux x86_64; rv:144.0)', 'sv-SE', "
-        "'/clinics/stockholm', 'session-' || n FROM generate_series(1, %s) n",
-        NOON, NOON, count,
-    )  # fmt: skip
 
 
 def terminate(site: Site, role: str) -> int:
@@ -96,7 +85,7 @@ def test_a_source_that_is_cut_anywhere_is_named_nothing_lands_and_the_next_try_s
 ) -> None:
     import adbc_driver_postgresql.dbapi as adbc
 
-    many_views(world)
+    world.views(VIEWS)
     with faults.proxy(site.source_port) as opened, closing(adbc.connect(opened.dsn(site.dsn("puller")))):
         connected = opened.passed
     with faults.proxy(site.source_port) as whole:
@@ -198,7 +187,7 @@ def test_a_session_of_ours_that_is_ended_in_the_middle_leaves_nothing_and_the_ne
 def test_a_copy_whose_session_is_ended_is_our_database_away_and_not_the_source(
     site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many_views(world)
+    world.views(VIEWS)
     original, ended = database.BinaryCopy.read, []
 
     def read(self: Any, size: int = -1) -> bytes:
@@ -330,14 +319,7 @@ def test_a_hop_that_has_ended_leaves_no_session_behind(site: Site, world: World,
     patience = time.monotonic() + 5
     while any(sessions(site, role) for role in roles) and time.monotonic() < patience:
         time.sleep(0.05)  # a server ends a session a moment after its client has left
-    assert {role: sessions(site, role) for role in roles} == dict.fromkeys(roles, 0)
-
-
-def sessions(site: Site, role: str) -> int:
-    """How many sessions of a role's login there are."""
-    admin = "source_postgres" if role == "puller" else "postgres"
-    query, login = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", LOGINS[role].taken_by or role
-    return int(builders.read(site, query, login, role=admin)[0][0])
+    assert {role: sessions(site, role) for role in roles} == {role: [] for role in roles}
 
 
 def test_without_our_database_nothing_starts(site: Site, world: World, space: Workspace) -> None:
@@ -351,69 +333,21 @@ def test_without_our_database_nothing_starts(site: Site, world: World, space: Wo
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-def before(target: Any, name: str, nth: int = 1) -> Callable[[Stop], None]:
-    """Stop at the nth call of a function."""
-
-    def point(stop: Stop) -> None:
-        original, calls = getattr(target, name), [0]
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            calls[0] += 1
-            if calls[0] == nth:
-                stop()
-            return original(*args, **kwargs)
-
-        is_static = isinstance(vars(target).get(name), staticmethod)
-        setattr(target, name, staticmethod(wrapper) if is_static else wrapper)
-
-    return point
-
-
-def after(target: Any, name: str, nth: int = 1) -> Callable[[Stop], None]:
-    """Stop when the nth call of a function has returned."""
-
-    def point(stop: Stop) -> None:
-        original, calls = getattr(target, name), [0]
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            result = original(*args, **kwargs)
-            calls[0] += 1
-            if calls[0] == nth:
-                stop()
-            return result
-
-        is_static = isinstance(vars(target).get(name), staticmethod)
-        setattr(target, name, staticmethod(wrapper) if is_static else wrapper)
-
-    return point
-
-
 POINTS = {
-    # The entry of the intent is the first to be appended, that of the outcome the second.
+    # The entry of the intent is the first to be appended, that of the outcome the last; before it, that of a read.
     ("pull", "before the copy"): before(Warehouse, "_copy"),
     ("pull", "in the middle of the copy"): after(database.BinaryCopy, "read", 2),
     ("pull", "before the commit"): after(Warehouse, "_append", 2),
     ("pull", "after the commit"): after(Warehouse, "land"),
     ("validate", "in the suite"): before(validation, "_results", 2),
     ("validate", "in the middle of settling"): after(Warehouse, "_record"),
-    ("validate", "before the commit"): after(Warehouse, "_append", 2),
+    ("validate", "before the commit"): after(Warehouse, "_append", 3),
     ("validate", "after the commit"): after(Warehouse, "settle"),
     ("publish", "before it writes"): before(Publication, "append"),
     ("publish", "in the middle of writing"): before(Publication, "_copy", 2),
-    ("publish", "before the commit"): after(Warehouse, "_append", 2),
+    ("publish", "before the commit"): after(Warehouse, "_append", 3),
     ("publish", "after the commit"): before(to_analytics, "_counted"),
 }
-
-
-def again(work: Callable[[], Batch], patience_seconds: float = 15) -> Batch:
-    """What a scheduler does: try again while the partition is held, here by a session not yet noticed to be dead."""
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            return work()
-        except ContendedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("event", "where"), POINTS, ids=lambda part: part.replace(" ", "_"))

@@ -20,11 +20,12 @@ import pytest
 
 import builders
 import faults
-from aftermath import entries, outcomes, state
-from builders import DAY, NOON, World
+from aftermath import entries, outcomes, sessions, state
+from builders import DAY, World
+from faults import Point, Put, Stop, again, before
 from governance import database, history, patience, sources, steps, validation
-from governance.embedded.site import LOGINS, Site
-from governance.errors import ContendedError, SourceUnavailableError, WarehouseUnavailableError
+from governance.embedded.site import Site
+from governance.errors import SourceUnavailableError, WarehouseUnavailableError
 from governance.publications import Publication
 from governance.run_log import Batch
 from governance.steps import Workspace
@@ -46,23 +47,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(patience.LINK, "connect_timeout", 2)  # libpq knows no less
 
 
-def many_views(world: World, count: int = VIEWS) -> None:
-    """Views that take more than one batch, in one statement."""
-    world.execute(
-        "INSERT INTO wellbe.page_views (view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, language, url, "
-        "session_id) SELECT n, %s, %s, 1000, '192.0.2.17', 'Mozilla/5.0 (X11; Linux x86_64; rv:144.0)', 'sv-SE', "
-        "'/clinics/stockholm', 'session-' || n FROM generate_series(1, %s) n",
-        NOON, NOON, count,
-    )  # fmt: skip
-
-
-def sessions(site: Site, role: str) -> list[int]:
-    """Sessions of a role's login."""
-    admin = "source_postgres" if role == "puller" else "postgres"
-    query, login = "SELECT pid FROM pg_stat_activity WHERE usename = %s", LOGINS[role].taken_by or role
-    return [pid for (pid,) in builders.read(site, query, login, role=admin)]
-
-
 def until(condition: Callable[[], object], seconds: float = 15) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
@@ -82,17 +66,6 @@ def nothing_is_left(site: Site) -> None:
     until(lambda: not [pid for role in ("puller", "loader", "recorder") for pid in sessions(site, role)])
 
 
-def again(work: Callable[[], Batch]) -> Batch:
-    """What a scheduler does: try again while the session that was lost still holds the partition."""
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            return work()
-        except ContendedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-
 # -- the source --------------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +74,7 @@ def whole(site: Site, world: World, space: Workspace) -> tuple[int, int]:
     """Bytes that the source sends until it has let somebody in, and for a whole pull of many views."""
     import adbc_driver_postgresql.dbapi as adbc
 
-    many_views(world)
+    world.views(VIEWS)
     with faults.proxy(site.source_port) as login, closing(psycopg2.connect(login.dsn(site.dsn("puller")))):
         pass
     with faults.proxy(site.source_port) as opened, closing(adbc.connect(opened.dsn(site.dsn("puller")))):
@@ -202,46 +175,25 @@ def test_a_source_that_is_reset_anywhere_is_named_and_the_next_try_succeeds(
 
 # -- our database ------------------------------------------------------------------------------------------------------
 
-Fail = Callable[[], None]
-Patch = pytest.MonkeyPatch
 
-
-def at_call(target: Any, name: str, nth: int = 1) -> Callable[[Fail, Patch], None]:
-    """Fail just before the nth call of a function."""
-
-    def arm(fail: Fail, patch: Patch) -> None:
-        original, calls = getattr(target, name), [0]
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            calls[0] += 1
-            if calls[0] == nth:
-                fail()
-            return original(*args, **kwargs)
-
-        is_static = isinstance(vars(target).get(name), staticmethod)
-        patch.setattr(target, name, staticmethod(wrapper) if is_static else wrapper)
-
-    return arm
-
-
-def in_the_suite(fail: Fail, patch: Patch) -> None:
+def in_the_suite(fail: Stop, put: Put) -> None:
     """Fail when Great Expectations asks its first question."""
     from great_expectations.execution_engine import SqlAlchemyExecutionEngine
 
-    at_call(SqlAlchemyExecutionEngine, "execute_query")(fail, patch)
+    before(SqlAlchemyExecutionEngine, "execute_query")(fail, put)
 
 
-POINTS: dict[tuple[str, str], Callable[[Fail, Patch], None]] = {
+POINTS: dict[tuple[str, str], Point] = {
     # The entry of the intent is the first to be appended, that of the outcome the second.
-    ("pull", "before the copy"): at_call(Warehouse, "_copy"),
-    ("pull", "in the middle of the copy"): at_call(database.BinaryCopy, "read", 20),
-    ("pull", "before the outcome"): at_call(Warehouse, "_append", 2),
+    ("pull", "before the copy"): before(Warehouse, "_copy"),
+    ("pull", "in the middle of the copy"): before(database.BinaryCopy, "read", 20),
+    ("pull", "before the outcome"): before(Warehouse, "_append", 2),
     ("validate", "in the suite"): in_the_suite,
-    ("validate", "before the outcome"): at_call(Warehouse, "_append", 3),  # the second is that of a read
-    ("publish", "reading accepted rows"): at_call(Warehouse, "undecided"),
-    ("publish", "deciding views"): at_call(Publication, "decide_visits"),
-    ("publish", "in the middle of writing"): at_call(Publication, "_copy"),
-    ("publish", "before the outcome"): at_call(Warehouse, "_append", 3),
+    ("validate", "before the outcome"): before(Warehouse, "_append", 3),  # the second is that of a read
+    ("publish", "reading accepted rows"): before(Warehouse, "undecided"),
+    ("publish", "deciding views"): before(Publication, "decide_visits"),
+    ("publish", "in the middle of writing"): before(Publication, "_copy"),
+    ("publish", "before the outcome"): before(Warehouse, "_append", 3),
 }
 
 
@@ -255,11 +207,11 @@ STALLS = ("in the middle of the copy", "in the suite", "reading accepted rows", 
     ids=lambda part: part.replace(" ", "_"),
 )
 def test_our_database_reset_or_silent_in_the_middle_of_a_hop_is_named_and_the_next_try_succeeds(
-    site: Site, world: World, space: Workspace, monkeypatch: Patch, event: str, where: str, then: str
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, event: str, where: str, then: str
 ) -> None:
     # Bookings are read to be decided, views are decided where they are.
     dataset = "bookings" if where == "reading accepted rows" else "visits"
-    many_views(world, 2000)
+    world.views(2000)
     world.crowd()
     batch = Batch(dataset, KEY, "test")
     hops: dict[str, Callable[[Workspace], Batch]] = {
@@ -273,16 +225,16 @@ def test_our_database_reset_or_silent_in_the_middle_of_a_hop_is_named_and_the_ne
         with monkeypatch.context() as patient:
             patient.setattr(patience, "ANSWER_SECONDS", 600)
             hop(space)
-    before, started = state(site), time.monotonic()
+    unchanged, started = state(site), time.monotonic()
     with faults.proxy(site.warehouse_port, then=then) as relay, monkeypatch.context() as patch:
         if then == "reset":
             patch.setattr(patience, "ANSWER_SECONDS", 600)
-        POINTS[event, where](relay.fail, patch)
+        POINTS[event, where](relay.fail, patch.setattr)
         with pytest.raises(WarehouseUnavailableError, match="the task retries"):
             hops[event](replace(space, warehouse_dsn=lambda role: relay.dsn(site.dsn(role))))
         assert time.monotonic() - started < 45
     until(lambda: not threads())
-    assert state(site) == before
+    assert state(site) == unchanged
     # A database that takes nothing cannot be told how it ended either; then the intent says that it was interrupted.
     how = history.INTERRUPTED if then == "stall" else "failed"
     monkeypatch.undo()
@@ -401,7 +353,7 @@ def test_a_server_that_takes_no_more_connections_says_so_and_the_next_try_succee
 
 
 def test_validation_that_gets_no_connection_of_its_own_is_transient(
-    site: Site, world: World, space: Workspace, monkeypatch: Patch
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.view()
     batch = steps.pull(space, "visits", KEY, builders.run())

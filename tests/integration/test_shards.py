@@ -12,7 +12,7 @@ import pytest
 import builders
 from aftermath import LANDED, content, entries, outcomes, state, terms
 from builders import DAY, World
-from faults import killed
+from faults import again, killed
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import ContendedError, GapError, SourceUnavailableError
@@ -155,12 +155,7 @@ def test_a_shard_that_was_killed_is_tried_again_and_the_others_stay(site: Site, 
 
     killed(lambda: pulled(space, planned[2:]), before_its_end)
     assert builders.read(site, "SELECT count(*) FROM control.batches") == [(0,)]
-    while True:
-        try:
-            pulled(space, planned[2:])
-            break
-        except ContendedError:  # the session of the dead is not noticed yet
-            continue
+    again(lambda: pulled(space, planned[2:]))
     assert len(landed(site, "landing", "visits")["page_views"]) == 9
 
 

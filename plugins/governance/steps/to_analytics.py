@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from governance import warehouse
 from governance.errors import ConservationError, ContendedError, DisclosureError
-from governance.publications import Publication, Published
+from governance.publications import Decisions, Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
 from governance.steps.workspace import Hop, Workspace
 from governance.warehouse import LandedBatch
@@ -57,8 +57,7 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
 
 def _publish(hop: Hop, state: LandedBatch) -> Conservation:
     with hop.warehouse.publication(hop.batch, hop.partition.day) as publication:
-        release = _DECIDE[hop.batch.dataset](hop, publication)
-        decided = publication.decisions()
+        release, decided = _DECIDE[hop.batch.dataset](hop, publication)
         conservation = replace(
             hop.conservation(state),
             carried_in=decided.total - decided.own,
@@ -85,7 +84,7 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
     return conservation
 
 
-def _decide_bookings(hop: Hop, publication: Publication) -> Release:
+def _decide_bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
     from governance.anonymisation import releases
 
     policy = hop.workspace.policy
@@ -97,10 +96,10 @@ def _decide_bookings(hop: Hop, publication: Publication) -> Release:
     for decisions in (release.decisions, erased):
         if decisions is not None and len(decisions):
             publication.decide(decisions)
-    return release
+    return release, publication.decisions()
 
 
-def _decide_visits(hop: Hop, publication: Publication) -> Release:
+def _decide_visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
     from governance.anonymisation import releases
 
     policy = hop.workspace.policy
@@ -114,10 +113,10 @@ def _decide_visits(hop: Hop, publication: Publication) -> Release:
             f"{hop.batch.label}: the published counts do not add up to the views that were to be published; "
             f"nothing was published"
         )
-    return release
+    return release, decided
 
 
-_DECIDE: Mapping[str, Callable[[Hop, Publication], Release]] = MappingProxyType(
+_DECIDE: Mapping[str, Callable[[Hop, Publication], tuple[Release, Decisions]]] = MappingProxyType(
     {"bookings": _decide_bookings, "visits": _decide_visits}
 )
 
