@@ -26,7 +26,7 @@ from governance.embedded import airflow, airflow_config, broker, control, demo_i
 from governance.embedded.site import Site
 from governance.log_tree import LogTree
 from governance.run_log import Conservation
-from live_runs import attempts, backfill, fill, held, run_airflow, wait_published
+from live_runs import attempts, backfill, fill, held, run_airflow, until, wait_published
 
 OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 """Of what was killed, before and after the reconciliation has told of it."""
@@ -239,7 +239,8 @@ def test_up_brings_back_the_worker_and_the_broker_that_were_killed(scenario: Sce
         "postgres source", "postgres warehouse", "redis", *airflow.COMPONENTS, *airflow.WORKERS,
     ]  # fmt: skip
     assert all(part.is_running and part.memory.pss_bytes > 1_000_000 for part in parts)
-    assert airflow.health(site) == set(airflow.components(site))
+    # Workers that have just found their new broker may take longer than a second to answer it.
+    until(lambda: airflow.health(site) == set(airflow.components(site)))
 
 
 def test_down_leaves_no_process(scenario: Scenario) -> None:
