@@ -319,6 +319,7 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "keys": lambda: key_service(site, now),
         "clock": lambda: now,
         "database_clock": changes.get("clock", lambda: now),
+        "source_clock": lambda _: now,
         "signers": lambda: Signers.load(site.signers_path),
         "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
         "airflow_dsn": lambda: site.dsn("observer"),
@@ -357,7 +358,8 @@ def empty_warehouse(site: Site) -> None:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
-            "WHERE schemaname IN ('control', 'records', 'quarantine', 'vault', 'analytics', 'sharing', 'audit')"
+            "WHERE schemaname IN ('control', 'records', 'quarantine', 'vault', 'analytics', 'sharing', 'audit') "
+            "AND tablename <> 'in_force'"
         )
         tables = [name for (name,) in cursor.fetchall()]
         cursor.execute("TRUNCATE " + ", ".join(tables))

@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "edges": (
         "airflow_records", "database", "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys",
         "log_entries", "log_tree", "log_verification", "nonces", "patience", "private_files", "publications", "schema",
-        "signers", "sources", "stored_values", "validation", "warehouse", "zone_views",
+        "settlements", "signers", "sources", "stored_values", "validation", "warehouse", "zone_views",
     ),
     "steps": ("door", "recording", "steps"),
     "telling": ("notification",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -109,6 +109,14 @@ class Dataset(Strict):
     def children(self) -> tuple[str, ...]:
         """The landed tables whose rows belong to a row of the root table, or come along with it."""
         return tuple(name for name, table in self.landed.items() if not table.root)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How landed values are made, and which rows may land."""
+        made = {"type", "origin", "treatment", "measure", "key", "domain"}
+        table = {"term": True, "erased_with": True, "columns": {"__all__": made}}
+        parts: Any = {"holders": True, "parameters": True, "landed": {"__all__": table}}
+        return self.model_dump(mode="json", include=parts)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

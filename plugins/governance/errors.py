@@ -127,6 +127,10 @@ class ClockError(TransientError):
     """This machine's clock and the database's disagree about what time it is; nothing was done."""
 
 
+class OutdatedError(TransientError):
+    """Our database was made for another version of this code, or for another policy."""
+
+
 class ContendedError(TransientError):
     """Another run is working on the same partition."""
 

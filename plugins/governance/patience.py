@@ -41,6 +41,15 @@ ANSWER_SECONDS = 1800
 """How long our database may work on one statement, or take nothing of a COPY: a quarter of what a task may take, and
 many times what the settlement of the largest partition takes."""
 
+SERVER: dict[str, str] = {
+    # A task that stands still in a transaction, or whose machine is gone, holds its locks for so long and no longer.
+    "idle_in_transaction_session_timeout": "30min",
+    "tcp_keepalives_idle": "30s",
+    "tcp_keepalives_interval": "10s",
+    "tcp_keepalives_count": "3",
+}
+"""What our server is told of such a connection, unless its address says otherwise."""
+
 SILENT = "the server was waited for too long"
 """Text of the error of a connection that was cut for that reason."""
 
@@ -208,8 +217,11 @@ def _watch(watched: weakref.ref[Connection], left: threading.Event, seconds: flo
 
 
 def connect(dsn: str, **named: Any) -> Connection:
-    """A connection of psycopg2 that waits for no server for ever. Raises psycopg2.OperationalError."""
-    opened: Connection = psycopg2.connect(
-        connection_factory=Connection, **(LINK | psycopg2.extensions.parse_dsn(dsn) | named)
-    )
+    """A connection of psycopg2 that waits for no server for ever, and no server for it.
+
+    Raises psycopg2.OperationalError.
+    """
+    asked = LINK | psycopg2.extensions.parse_dsn(dsn) | named
+    asked["options"] = " ".join([*(f"-c {name}={value}" for name, value in SERVER.items()), asked.get("options", "")])
+    opened: Connection = psycopg2.connect(connection_factory=Connection, **asked)
     return opened

@@ -21,11 +21,13 @@ from governance.datasets import Dataset, SourceColumn
 from governance.errors import PolicyError
 from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
-from governance.strict import Strict
+from governance.strict import Strict, digest
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 UNCONFIRMED = "project default, unconfirmed"
 SOURCE_SCHEMA = "wellbe"
+MEASURED_WITH = ("coordinate_grid_degrees",)
+"""Open values by which facts are measured."""
 
 
 class OpenValue(Strict):
@@ -208,6 +210,16 @@ class Policy(Strict):
         if name not in self.datasets:
             raise PolicyError(f"no dataset {name!r} in policies/; there are {', '.join(sorted(self.datasets))}")
         return self.datasets[name]
+
+    def form(self, name: str) -> str:
+        """Digest of how a dataset's rows are made when they land: rows of two forms must not be taken for one."""
+        values = {value: self.open_values[value].value for value in MEASURED_WITH if value in self.open_values}
+        return digest({"recipe": self.dataset(name).recipe, "values": values})
+
+    @cached_property
+    def access(self) -> str:
+        """Digest of what a database's views, rights and comments are made from."""
+        return digest(self.model_dump(mode="json", include={"roles", "purposes", "zones", "datasets"}))
 
     def first_partition(self, dataset: str) -> date:
         """The first partition of a dataset; publication runs in order from it.

@@ -5,6 +5,7 @@ Run by `make up` and `make demo` as the owner; idempotent. A migration never cha
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib import resources
 
@@ -15,9 +16,10 @@ from psycopg2 import sql
 
 from governance import zone_views
 from governance.database import translated
-from governance.errors import ContendedError, GovernanceError
+from governance.errors import ContendedError, GovernanceError, OutdatedError
 from governance.policy import Policy
 from governance.run_log import Entry
+from governance.warehouse import Warehouse
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -26,6 +28,7 @@ MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
         "control.landings": "SELECT, INSERT",
+        "control.in_force": "SELECT",
         "control.shards": "SELECT, INSERT",
         "records.*": "INSERT",
         "records.refusals": "INSERT",
@@ -34,12 +37,16 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "validator": {
         "control.batches": "SELECT, UPDATE",
+        "control.landings": "SELECT",
+        "control.in_force": "SELECT",
         "landing.settle(text, date, text)": "EXECUTE",
         "quarantine.findings": "INSERT, DELETE, SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "publisher": {
         "control.batches": "SELECT",
+        "control.landings": "SELECT",
+        "control.in_force": "SELECT",
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
         "analytics.bookings": "SELECT, INSERT",
@@ -120,6 +127,12 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
                 zone_views.generate(cursor, policy)
                 _generate_grants(cursor, policy)
                 _generate_comments(cursor, policy)
+                cursor.execute(
+                    "INSERT INTO control.in_force (shape) VALUES (%s) ON CONFLICT (only_row) DO UPDATE "
+                    "SET shape = EXCLUDED.shape, applied_at = clock_timestamp() "
+                    "WHERE in_force.shape <> EXCLUDED.shape",
+                    (shape(policy),),
+                )
                 if entry:
                     cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
         except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
@@ -130,6 +143,22 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
         finally:
             connection.close()
     return applied
+
+
+def shape(policy: Policy) -> str:
+    """Digest of what a migrated database is made from: the migrations' names, and the policy's part of it."""
+    names = "".join(f"{name}\n" for name, _ in migrations())
+    return hashlib.sha256(f"{names}{policy.access}".encode()).hexdigest()
+
+
+def require(connection: Warehouse, policy: Policy, label: str) -> None:
+    """Raise OutdatedError unless the database was last migrated by this version, with this policy."""
+    if connection.shape() != shape(policy):
+        raise OutdatedError(
+            f"{label}: our database was made for another version of this code, or for other datasets, purposes or "
+            f"roles of its policy; nothing was done; run `make up` (in production the compose file's airflow-init), "
+            f"the task retries"
+        )
 
 
 def is_empty(dsn: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,6 +83,11 @@ class Snapshot:
             # One that hangs in a statement, or waits for a lock, ends it; one that is not there is not waited for.
             Aside().end(self._connection.adbc_cancel, PARTING_SECONDS)
         self._aside.end(self._close, PARTING_SECONDS)
+
+    def clock(self) -> datetime:
+        """What time it is by the source's clock."""
+        ((now,),) = self._table("SELECT clock_timestamp() AS now").to_pydict().values()
+        return now  # type: ignore[no-any-return]
 
     def columns(self) -> Columns:
         """Every column of schema `wellbe`, read from pg_catalog, so that missing grants hide nothing."""
@@ -227,7 +233,8 @@ def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -
         raise GapError(
             f"{label}: the source and the policy disagree about {len(problems)} columns: {'; '.join(problems[:10])}"
             f"{' ...' if len(problems) > 10 else ''}; nothing was pulled; "
-            f"declare category, purpose and treatment in policies/, or mend the source, and run the partition again"
+            f"declare category, purpose and treatment in policies/ and run `make up`, or mend the source; then run the "
+            f"partition again"
         )
 
 

@@ -20,7 +20,7 @@ from governance import patience
 from governance.database import taking
 from governance.errors import GovernanceError, PolicyError, WarehouseUnavailableError
 from governance.run_log import RuleOutcome
-from governance.warehouse import Finding
+from governance.settlements import Finding
 
 SUITE_FOLDER = Path(__file__).parents[2] / "expectations"
 SEVERITIES = ("critical", "warning", "info")

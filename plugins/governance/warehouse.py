@@ -7,7 +7,7 @@ after commit. Errors of the driver may quote rows, so only their SQLSTATE leaves
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -18,11 +18,19 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from governance import patience
+from governance import patience, settlements
 from governance.database import BinaryCopy, translated
-from governance.errors import ContendedError, GovernanceError, WarehouseUnavailableError, is_lasting, trouble
+from governance.errors import (
+    ContendedError,
+    GovernanceError,
+    PolicyError,
+    WarehouseUnavailableError,
+    is_lasting,
+    trouble,
+)
 from governance.publications import Publication, Published
 from governance.run_log import Batch, Entry, Shard
+from governance.settlements import Finding, Settled, SettlementEntry
 from governance.sources import named_query
 
 if TYPE_CHECKING:
@@ -41,26 +49,7 @@ class LandedBatch:
     dropped: dict[str, int]
     accepted: int | None
     quarantined: int | None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Rows of one landed table that failed one rule, as the query of Great Expectations that names them."""
-
-    table: str
-    rule: str
-    clause: str
-    severity: str
-    failed: int
-    rows_query: str
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Rows per landed table that went to the vault, and that did not."""
-
-    accepted: dict[str, int]
-    quarantined: dict[str, int]
+    form: str | None  # see `Policy.form`; None: landed before it was noted
 
 
 @dataclass(frozen=True)
@@ -86,10 +75,6 @@ class LandingSummary(Protocol):
         """The outcome entry. `landing`: the whole of it, for the shard that completes it."""
 
 
-SettlementEntry = Callable[[Settled], Entry]
-"""Makes the outcome entry from what was settled; raising undoes the settlement."""
-
-
 class Warehouse:
     """A connection to our database as one role, for one hop of one batch."""
 
@@ -100,11 +85,19 @@ class Warehouse:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
+    def shape(self) -> str | None:
+        """See `schema.shape`; None when the database was never migrated by a version that notes it."""
+        if self._rows("SELECT to_regclass('control.in_force') IS NULL", ()) == [(True,)]:
+            return None
+        rows = self._rows("SELECT shape FROM control.in_force", ())
+        return str(rows[0][0]) if rows else None
+
     def landed_batch(self, dataset: str, day: date) -> LandedBatch | None:
         """State of the partition's batch, or None when it was never pulled."""
         rows = self._rows(
-            "SELECT state, run_id, source_counts, landed_counts, refused, dropped, accepted, quarantined "
-            "FROM control.batches WHERE dataset = %s AND partition_key = %s",
+            "SELECT state, run_id, source_counts, landed_counts, refused, dropped, accepted, quarantined, form "
+            "FROM control.batches b JOIN control.landings USING (landing_no) "
+            "WHERE b.dataset = %s AND b.partition_key = %s",
             (dataset, day),
         )
         return LandedBatch(*rows[0]) if rows else None
@@ -164,16 +157,26 @@ class Warehouse:
             for entry in entries:
                 self._append(cursor, entry)
 
-    def open_landing(self, shard: Shard) -> int:
-        """The number of the landing that a shard belongs to."""
+    def open_landing(self, shard: Shard, form: str) -> int:
+        """The number of the landing that a shard belongs to. Raises PolicyError when it has rows of another form."""
         with self._transaction() as cursor:
             cursor.execute(
-                "INSERT INTO control.landings (landing_id, dataset, partition_key, shards_count) "
-                "VALUES (%s, %s, %s, %s) ON CONFLICT (landing_id) DO NOTHING",
-                (shard.landing_id, shard.dataset, shard.partition_key, shard.of),
+                "INSERT INTO control.landings (landing_id, dataset, partition_key, shards_count, form) "
+                "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (landing_id) DO NOTHING",
+                (shard.landing_id, shard.dataset, shard.partition_key, shard.of, form),
             )
-        ((number,),) = self._rows("SELECT landing_no FROM control.landings WHERE landing_id = %s", (shard.landing_id,))
+        query = "SELECT landing_no, form FROM control.landings WHERE landing_id = %s"
+        ((number, there),) = self._rows(query, (shard.landing_id,))
+        self.require_form(there, form)
         return int(number)
+
+    def require_form(self, there: str | None, form: str) -> None:
+        """Raise PolicyError when rows were landed in another form than policy asks for."""
+        if there not in (None, form):
+            raise PolicyError(
+                f"{self._label}: its rows were landed before policy declared otherwise how they are made; nothing was "
+                f"done; clear this partition's run from its task `plan` on, or put the policy back"
+            )
 
     def landed_shard(self, landing: int, number: int) -> Landed | None:
         """What a shard has brought, or None."""
@@ -235,7 +238,7 @@ class Warehouse:
                 "DELETE FROM quarantine.findings WHERE dataset = %s AND partition_key = %s", (batch.dataset, day)
             )
             for table in dict.fromkeys(finding.table for finding in findings):
-                self._record(cursor, batch, day, [finding for finding in findings if finding.table == table])
+                settlements.record(cursor, batch, day, [finding for finding in findings if finding.table == table])
             cursor.execute("SELECT * FROM landing.settle(%s, %s, %s)", (batch.dataset, day, batch.run_id))
             counts = cursor.fetchall()
             settled = Settled({t: a for t, a, _ in counts}, {t: q for t, _, q in counts})
@@ -300,42 +303,6 @@ class Warehouse:
     @staticmethod
     def _append(cursor: psycopg2.extensions.cursor, entry: Entry) -> None:
         cursor.execute("SELECT audit.append(%s)", (entry.canonical(),))
-
-    @staticmethod
-    def _record(cursor: psycopg2.extensions.cursor, batch: Batch, day: date, findings: Sequence[Finding]) -> None:
-        """Note the failing rows of the findings of one table, whose facts are read once for all of them."""
-        # The queries come from Great Expectations, built from a suite of ours. They name the validator's view without
-        # its schema, and so read the facts that the statement gives that name.
-        facts = sql.SQL("WITH {name} AS MATERIALIZED (SELECT * FROM {view})").format(
-            name=sql.Identifier(f"current_{findings[0].table}"),
-            view=sql.Identifier("landing", f"current_{findings[0].table}"),
-        )
-        failing = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {}, row_id, row_key, root_key FROM ({}) AS rows_of_rule").format(
-                sql.Literal(number), sql.SQL(finding.rows_query.rstrip().rstrip(";").replace("%", "%%"))
-            )
-            for number, finding in enumerate(findings)
-        )
-        rules = [(number, f.rule, f.clause, f.severity) for number, f in enumerate(findings)]
-        cursor.execute(
-            sql.SQL(
-                "{facts}, failing (number, row_id, row_key, root_key) AS MATERIALIZED ({failing}), noted AS ("
-                "INSERT INTO quarantine.findings "
-                "(dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, severity) "
-                "SELECT DISTINCT %s, %s::date, %s, row_id, row_key, root_key, rule, clause, severity "
-                "FROM failing JOIN (VALUES {rules}) AS named (number, rule, clause, severity) USING (number) "
-                "ON CONFLICT DO NOTHING) "
-                "SELECT number, count(DISTINCT row_id) FROM failing GROUP BY number"
-            ).format(facts=facts, failing=failing, rules=sql.SQL(", ").join(map(sql.Literal, rules))),
-            (batch.dataset, day, findings[0].table),
-        )
-        named = dict(cursor.fetchall())
-        for number, finding in enumerate(findings):
-            if named.get(number, 0) != finding.failed:
-                raise GovernanceError(
-                    f"{batch.label}, rule {finding.rule}: the suite counted {finding.failed} failing rows, its query "
-                    f"names {named.get(number, 0)}; nothing was settled; check the expectation's conditions"
-                )
 
     @staticmethod
     def _copy(cursor: psycopg2.extensions.cursor, table: str, batches: Iterator[pa.RecordBatch]) -> None:

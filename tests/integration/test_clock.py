@@ -16,7 +16,7 @@ import pytest
 import builders
 from aftermath import entries, outcomes, state, terms, through
 from builders import DAY, NOON, NOW, World
-from governance import log_entries, steps
+from governance import log_entries, sources, steps
 from governance.embedded.site import Site
 from governance.errors import ClockError, WarehouseUnavailableError
 from governance.steps import Workspace
@@ -60,6 +60,26 @@ def test_a_hop_on_a_machine_whose_clock_has_jumped_does_nothing_and_is_tried_aga
     assert [entry["error"]["type"] for entry in entries(site, hop, "outcome")] == ["ClockError"]
     through(space, "visits", KEY)  # the clock is right again
     assert [t["published"] for t in terms(site)] == [10]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=1), timedelta(hours=-2)])
+@pytest.mark.parametrize("whose", ["our database's", "the source's"])
+def test_nothing_is_planned_while_clocks_disagree_about_which_days_are_over(
+    site: Site, world: World, space: Workspace, jump: timedelta, whose: str
+) -> None:
+    source = NOW if whose == "our database's" else NOW + jump
+    wrong = replace(at(space, site, NOW, NOW + jump if source == NOW else NOW), source_clock=lambda _: source)
+    with pytest.raises(ClockError, match=f"minutes (ahead of|behind) {whose}.*the task retries"):
+        steps.plan(wrong, "visits", KEY, builders.run())
+    assert [entry["error"]["type"] for entry in entries(site, "plan", "outcome")] == ["ClockError"]
+    assert len(steps.plan(space, "visits", KEY, builders.run())) == 1
+
+
+def test_the_clock_of_a_source_is_the_one_of_its_server(site: Site) -> None:
+    before = datetime.now(UTC)
+    with sources.snapshot(site.dsn("puller"), "a test") as snapshot:
+        now = snapshot.clock()
+    assert before - timedelta(seconds=1) < now < datetime.now(UTC) + timedelta(seconds=1)
 
 
 def test_a_clock_that_is_five_minutes_ahead_is_tolerated(site: Site, world: World, space: Workspace) -> None:

@@ -52,26 +52,49 @@ def apply_up_to(dsn: str, count: int, monkeypatch: pytest.MonkeyPatch) -> list[s
             return schema._apply_migrations(cursor)
 
 
-def filled(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Put a row into each table of the first version; returns what is there."""
+IN_ZONES = """
+    INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts)
+        VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}'),
+               ('bookings', '2026-03-11', 'landed', 'r', 'b', '{"bookings": 1}', '{"bookings": 1}'),
+               ('visits', '2026-03-10', 'landed', 'r', 'c', '{"page_views": 1}', '{"page_views": 1}');
+    INSERT INTO landing.bookings (partition_key, row_key, notes_encrypted) VALUES ('2026-03-11', '2/1', 'x');
+    INSERT INTO vault.bookings (row_id, partition_key, row_key, status) VALUES (1, '2026-03-10', '1/1', 'booked');
+    INSERT INTO vault.page_views (row_id, partition_key, row_key) VALUES (1, '2026-03-10', '7');
+    INSERT INTO landing.page_views (partition_key, row_key) VALUES ('2026-03-10', '7');
+    INSERT INTO quarantine.refusals VALUES ('bookings', '2026-03-10', 'payment_cards', '9', 'K1.card_age.future');
+"""
+"""Rows of the versions that had a table of their own in each zone."""
+
+IN_RECORDS = """
+    INSERT INTO control.landings (landing_id, dataset, partition_key, shards_count)
+        VALUES ('a', 'bookings', '2026-03-10', 1), ('b', 'bookings', '2026-03-11', 1), ('c', 'visits', '2026-03-10', 2);
+    INSERT INTO control.shards VALUES (3, 0, '{"page_views": 1}', '{"page_views": 1}', '{}', '{}');
+    INSERT INTO control.batches
+        (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts, landing_no, settled_no)
+        VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}', 1, 1),
+               ('bookings', '2026-03-11', 'landed', 'r', 'b', '{"bookings": 1}', '{"bookings": 1}', 2, NULL),
+               ('visits', '2026-03-10', 'landed', 'r', 'c', '{"page_views": 1}', '{"page_views": 1}', 3, NULL);
+    INSERT INTO records.bookings (partition_key, landing_no, row_key, notes_encrypted) VALUES
+        ('2026-03-10', 1, '1/1', 'x'), ('2026-03-11', 2, '2/1', 'x');
+    INSERT INTO records.page_views (partition_key, landing_no, row_key) VALUES ('2026-03-10', 3, '7');
+    INSERT INTO records.refusals (dataset, partition_key, table_name, row_key, rule, landing_no)
+        VALUES ('bookings', '2026-03-10', 'payment_cards', '9', 'K1.card_age.future', 1);
+"""
+"""Rows since each stands once, in the records."""
+
+
+def filled(dsn: str, version: int) -> dict[str, list[tuple[Any, ...]]]:
+    """Put a row into each table of an early version; returns what is there."""
+    run(dsn, IN_ZONES if version < 7 else IN_RECORDS)
     run(
         dsn,
         """
-        INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts)
-            VALUES ('bookings', '2026-03-10', 'settled', 'r', 'a', '{"bookings": 1}', '{"bookings": 1}'),
-                   ('bookings', '2026-03-11', 'landed', 'r', 'b', '{"bookings": 1}', '{"bookings": 1}'),
-                   ('visits', '2026-03-10', 'landed', 'r', 'c', '{"page_views": 1}', '{"page_views": 1}');
-        INSERT INTO landing.bookings (partition_key, row_key, notes_encrypted) VALUES ('2026-03-11', '2/1', 'x');
-        INSERT INTO vault.bookings (row_id, partition_key, row_key, status) VALUES (1, '2026-03-10', '1/1', 'booked');
-        INSERT INTO vault.page_views (row_id, partition_key, row_key) VALUES (1, '2026-03-10', '7');
-        INSERT INTO landing.page_views (partition_key, row_key) VALUES ('2026-03-10', '7');
         INSERT INTO vault.release_ledger VALUES ('bookings', '1/1', '2026-03-10', '2026-03-10', 'published'),
             ('visits', '7', '2026-03-10', '2026-03-10', 'suppressed');
         INSERT INTO quarantine.findings VALUES
             ('bookings', '2026-03-10', 'bookings', 3, '3/1', '3/1', 'r', 'A1', 'warning');
         INSERT INTO quarantine.rows (dataset, partition_key, row_id, row_key, rules, clauses, run_id)
             VALUES ('bookings', '2026-03-10', 3, '3/1', '{r}', '{A1}', 'r');
-        INSERT INTO quarantine.refusals VALUES ('bookings', '2026-03-10', 'payment_cards', '9', 'K1.card_age.future');
         INSERT INTO analytics.releases (dataset, partition_key, rows, suppressed, policy_digest)
             VALUES ('bookings', '2026-03-10', 1, 0, 'p');
         INSERT INTO analytics.visits_daily VALUES ('2026-03-10', 'SE', 'mobile', 'search', 10, 10);
@@ -107,7 +130,7 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
 ) -> None:
     every = [name for name, _ in schema.migrations()]
     assert apply_up_to(database, version, monkeypatch) == every[:version]
-    before = filled(database)
+    before = filled(database, version)
     assert schema.migrate(database, POLICY) == every[version:]
     after = content(database)
     assert before.keys() <= after.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import builders
 from aftermath import entries, outcomes, state, terms
 from builders import DAY, World
 from governance import policy as policies
-from governance import steps
+from governance import schema, steps
 from governance.commands.log_evidence import text_of
 from governance.embedded.site import Site
-from governance.errors import GovernanceError, PartitionError, PolicyError
+from governance.errors import GovernanceError, OutdatedError, PartitionError, PolicyError
 from governance.policy import POLICY_FOLDER, Policy
+from governance.run_log import Batch, Shard
 from governance.steps import Workspace
 from run_logs import own_look
 
@@ -46,6 +47,33 @@ def edited(site: Site, tmp_path: Path) -> Edited:
         return builders.workspace(site, policy=policy)
 
     return make
+
+
+@pytest.fixture
+def declared(site: Site, tmp_path: Path) -> Edited:
+    """A workspace under policy files of which one was edited; `migrated`: and our database made for them."""
+
+    def make(file: str, before: str, after: str, *, migrated: bool) -> Workspace:
+        folder = tmp_path / f"policies {len(list(tmp_path.iterdir()))}"
+        shutil.copytree(POLICY_FOLDER, folder)
+        text = (folder / file).read_text()
+        assert before in text
+        (folder / file).write_text(text.replace(before, after, 1))
+        of_site = tmp_path / f"{folder.name}.site.yaml"
+        of_site.write_text(f"first_partition: {{bookings: {DAY}, visits: {DAY}}}\n")
+        policy: Policy = policies.load(folder, of_site)
+        if migrated:
+            schema.migrate(site.dsn("governance_owner"), policy)
+        return builders.workspace(site, policy=policy)
+
+    return make
+
+
+@pytest.fixture
+def as_before(site: Site) -> Iterator[None]:
+    """What a test's policy made of our database is made anew from the project's."""
+    yield
+    schema.migrate(site.dsn("governance_owner"), builders.POLICY)
 
 
 # Ten visitors of one country, in force: (at pull, at validation, at publication) -> rows published.
@@ -108,3 +136,94 @@ def test_a_batch_that_the_policy_no_longer_lets_on_stays_where_it_is_until_it_do
     if hop == "validate":
         steps.publish(before, batch, run)
     assert [term["published"] for term in terms(site)] == [10]
+
+
+# -- how rows are made, and who may read them, is declared otherwise ---------------------------------------------------
+
+OTHERWISE_MADE = [
+    ("visits.yaml", "key: visitors, domain: session,", "key: visitors, domain: device,"),
+    (
+        "visits.yaml",
+        "type: bytea, from: [page_views.device_settings]",
+        "type: text, from: [page_views.device_settings]",
+    ),
+    ("policy.yaml", "    value: 0.5\n    clause: B2", "    value: 1\n    clause: B2"),
+]
+NEW_READER = (
+    "visits.yaml",
+    "category: user.demographic.language, treatment: keep, purposes: []",
+    "category: user.demographic.language, treatment: keep, purposes: [validation]",
+)
+
+
+@pytest.mark.parametrize("hop", ["validate", "publish"])
+@pytest.mark.parametrize("edit", OTHERWISE_MADE)
+def test_rows_that_were_made_as_policy_no_longer_has_it_go_no_further(
+    site: Site, world: World, edited: Edited, declared: Edited, as_before: None, hop: str, edit: tuple[str, str, str]
+) -> None:
+    world.visitors()
+    before, run = edited(), builders.run()
+    batch = steps.pull(before, "visits", KEY, run)
+    if hop == "publish":
+        batch = steps.validate(before, batch, run)
+    after = declared(*edit, migrated=True)
+    kept = state(site)
+    go = {"validate": steps.validate, "publish": steps.publish}[hop]
+    with pytest.raises(PolicyError, match=r"2026-03-10: its rows were landed before .* from its task `plan` on"):
+        go(after, batch, run)
+    assert state(site) == kept
+    if edit[2].startswith("text,"):
+        return  # a type that no table has: nothing to go on with
+    again = builders.run()
+    batch = steps.validate(after, steps.pull(after, "visits", KEY, again), again)
+    steps.publish(after, batch, again)
+    assert [term["published"] for term in terms(site)] == [10]
+
+
+def test_shards_of_one_landing_are_made_in_one_way(site: Site, world: World, edited: Edited, declared: Edited) -> None:
+    world.visitors()
+    before = edited()
+    after, run = declared(*OTHERWISE_MADE[2], migrated=False), builders.run()
+    first, second = Shard("visits", KEY, "planned", 0, 2), Shard("visits", KEY, "planned", 1, 2)
+    steps.pull(before, "visits", KEY, run, first)
+    with pytest.raises(PolicyError, match="from its task `plan` on"):
+        steps.pull(after, "visits", KEY, run, second)
+    assert builders.read(site, "SELECT shard_no FROM control.shards") == [(0,)]
+    batch = steps.pull(before, "visits", KEY, run, second)  # put back
+    assert steps.validate(before, batch, run).counts["accepted"] == 10
+
+
+@pytest.mark.parametrize("hop", ["pull", "validate", "publish"])
+@pytest.mark.parametrize("there", ["another", "none", "of a version before"])
+def test_a_hop_waits_until_our_database_was_made_for_its_policy(
+    site: Site, world: World, edited: Edited, declared: Edited, as_before: None, hop: str, there: str
+) -> None:
+    world.visitors()
+    before, run, batch = edited(), builders.run(), Batch("visits", KEY, "none")
+    if hop != "pull":
+        batch = steps.pull(before, "visits", KEY, run)
+    if hop == "publish":
+        batch = steps.validate(before, batch, run)
+    kept = state(site)
+    after = declared(*NEW_READER, migrated=False) if there == "another" else before
+    go = {"pull": lambda s, _, r: steps.pull(s, "visits", KEY, r), "validate": steps.validate, "publish": steps.publish}
+    undo = {
+        "none": "INSERT INTO control.in_force SELECT * FROM kept; DROP TABLE kept",
+        "of a version before": "ALTER TABLE control.out_of_sight RENAME TO in_force",
+    }
+    change = {
+        "none": "CREATE TABLE kept AS SELECT * FROM control.in_force; DELETE FROM control.in_force",
+        "of a version before": "ALTER TABLE control.in_force RENAME TO out_of_sight",
+    }
+    if there in change:
+        builders.read(site, change[there])
+    try:
+        with pytest.raises(OutdatedError, match="partition 2026-03-10: our database was made for .*make up"):
+            go[hop](after, batch, run)
+    finally:
+        if there in undo:
+            builders.read(site, undo[there])
+    assert state(site) == kept
+    schema.migrate(site.dsn("governance_owner"), after.policy)
+    go[hop](after, batch, run)
+    assert outcomes(site, hop) == ["failed", "passed"]

@@ -39,7 +39,8 @@ LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in
 EXPECTED_OF_TAKEN = """
                                     loader  validator  publisher  sharer  profiler  screener  steward
 control.batches                     -       SU         S          -       -         -         -
-control.landings                    SI      -          -          -       -         -         -
+control.landings                    SI      S          S          -       -         -         -
+control.in_force                    S       S          S          -       -         -         -
 control.shards                      SI      -          -          -       -         -         -
 records.bookings                    I       -          -          -       -         -         -
 records.booking_travellers          I       -          -          -       -         -         -
@@ -83,6 +84,7 @@ EXPECTED_OF_LOGINS = """
                                     pipeline  recorder  coordinator  custodian  sequencer  analyst  auditor
 control.batches                     -         -         S            -          -          -        -
 control.landings                    -         -         -            -          -          -        -
+control.in_force                    -         -         -            -          -          -        -
 control.shards                      -         -         -            -          -          -        -
 records.bookings                    -         -         -            -          -          -        -
 records.booking_travellers          -         -         -            -          -          -        -

@@ -51,6 +51,7 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
             raise ContendedError(
                 f"{batch.label}: run {state.run_id} has landed it again and not settled it; the task retries"
             )
+        hop.require_form(state)
         conservation = _publish(hop, state)
     return _counted(batch, conservation.published, conservation.suppressed)
 

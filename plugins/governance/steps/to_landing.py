@@ -26,12 +26,14 @@ MOST_SHARDS = 16
 def plan(workspace: Workspace, dataset: str, key: str | None, run: Run) -> list[Shard]:
     """Cut a partition into shards, by the number of its rows and the site's `shard_rows`; most have one.
 
-    Nothing is changed. Raises PartitionError, GapError, SourceUnavailableError.
+    Nothing is changed. Raises PartitionError, GapError, SourceUnavailableError, ClockError.
     """
     batch = Batch(dataset, shown(key or "none"), run.run_id)
     with workspace.recorded("plan", batch, run) as recorded:
+        workspace.require_one_time(batch)
         partition = workspace.partition(dataset, key)
         with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
+            workspace.require_one_time_with(snapshot, batch)
             sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
             rows = snapshot.counts(dataset, partition)
         count = min(MOST_SHARDS, max(1, -(-max(rows.values()) // workspace.policy.site.shard_rows)))
@@ -51,7 +53,7 @@ def pull(workspace: Workspace, dataset: str, key: str | None, run: Run, shard: S
     batch = Batch(dataset, shown(key or "none"), run.run_id)
     with workspace.hop("pull", "loader", batch, run, shard or Shard(dataset, batch.partition_key, "whole")) as hop:
         part = shard or Shard(dataset, hop.partition.key, hop.recorded.attempt.attempt_id)
-        number = hop.warehouse.open_landing(part)
+        number = hop.warehouse.open_landing(part, workspace.policy.form(dataset))
         there = hop.warehouse.landed_shard(number, part.number)
         if there is None:
             with sources.snapshot(workspace.source_uri(), batch.label, part) as snapshot:

@@ -8,8 +8,9 @@ from governance import validation
 from governance.datasets import Dataset
 from governance.errors import ConservationError, ContendedError, ValidationStoppedError
 from governance.run_log import Batch, Entry, Outcome, Run
+from governance.settlements import Settled
 from governance.steps.workspace import Hop, Workspace
-from governance.warehouse import LandedBatch, Settled
+from governance.warehouse import LandedBatch
 
 
 def validate(workspace: Workspace, batch: Batch, run: Run) -> Batch:
@@ -28,6 +29,7 @@ def validate(workspace: Workspace, batch: Batch, run: Run) -> Batch:
             raise ContendedError(
                 f"{batch.label}: run {state.run_id} has landed this partition since; this run waits for it and retries"
             )
+        hop.require_form(state)
         settled = _settle(hop, state)
     return _counted(batch, settled.accepted[hop.spec.root], settled.quarantined[hop.spec.root])
 

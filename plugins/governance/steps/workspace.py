@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from governance import door, partitions, validation, warehouse
+from governance import door, partitions, schema, validation, warehouse
 from governance.datasets import Dataset
 from governance.errors import ClockError, PartitionError
 from governance.keys import Keys, KeyService
@@ -19,6 +19,7 @@ from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest, suite_text
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run, Shard
 from governance.signers import CheckpointFolder, Signers
+from governance.sources import Snapshot
 from governance.warehouse import LandedBatch, Warehouse
 
 
@@ -35,6 +36,7 @@ class Workspace:
     signers: Callable[[], Signers]
     checkpoints: Callable[[], CheckpointFolder]
     airflow_dsn: Callable[[], str]  # of the observer, who reads Airflow's tables
+    source_clock: Callable[[Snapshot], datetime] = Snapshot.clock
     suites: Path = validation.SUITE_FOLDER
 
     def partition(self, dataset: str, key: str | None) -> Partition:
@@ -52,33 +54,44 @@ class Workspace:
 
         Raises WarehouseUnavailableError.
         """
-        apart = self.clock() - self.database_clock()
+        return self._apart(self.database_clock(), "our database's")
+
+    def _apart(self, theirs: datetime, whose: str) -> str | None:
+        apart = self.clock() - theirs
         if abs(apart) <= timedelta(minutes=float(self.policy.value("clock_tolerance_minutes"))):
             return None
         minutes = f"{abs(apart) / timedelta(minutes=1):,.0f} minutes"
         side = "ahead of" if apart > timedelta(0) else "behind"
-        return f"this machine's clock is {minutes} {side} our database's; set right the one that is wrong"
+        return f"this machine's clock is {minutes} {side} {whose}; set right the one that is wrong"
 
-    def _require_one_time(self, batch: Batch) -> None:
-        if apart := self.apart():
-            raise ClockError(
-                f"{batch.label}: {apart}; nothing was done, because ages, days and deadlines would be wrong; the task "
-                "retries"
-            )
+    def require_one_time(self, batch: Batch) -> None:
+        """Raise ClockError when this machine's clock is far from the database's."""
+        self._refuse(self.apart(), batch, "ages, days and deadlines would be wrong")
+
+    def require_one_time_with(self, source: Snapshot, batch: Batch) -> None:
+        """Raise ClockError when this machine's clock is far from the source's, which says when a row was recorded."""
+        apart = self._apart(self.source_clock(source), "the source's")
+        self._refuse(apart, batch, "rows of a day that is over here might still be on their way")
+
+    def _refuse(self, apart: str | None, batch: Batch, why: str) -> None:
+        if apart:
+            raise ClockError(f"{batch.label}: {apart}; nothing was done, because {why}; the task retries")
 
     @contextmanager
     def hop(self, event: str, role: str, batch: Batch, run: Run, shard: Shard | None = None) -> Iterator[Hop]:
         """A recorded try of one hop, with a connection as its role that holds the partition, or a shard of it.
 
         Raises ContendedError when another run holds it, WarehouseUnavailableError when there is no server, ClockError
-        when this machine and the database disagree about the time.
+        when this machine and the database disagree about the time, OutdatedError when the database's views and rights
+        are those of another policy or version.
         """
         spec = self.policy.dataset(batch.dataset)
         with ExitStack() as stack:
             recorded = stack.enter_context(self.recorded(event, batch, run))
-            self._require_one_time(batch)
+            self.require_one_time(batch)
             lent = stack.enter_context(door.lent(self, recorded.attempt, role, self._read_by(role, spec)))
             connection = stack.enter_context(warehouse.connect(lent.dsn, batch.label))
+            schema.require(connection, self.policy, batch.label)
             stack.enter_context(connection.exclusive(batch, shard))
             hop = Hop(self, spec, batch, recorded, connection, role, lent)
             try:
@@ -152,6 +165,10 @@ class Hop:
         if state is None:
             raise PartitionError(f"{self.batch.label}: nothing was pulled; run the pull task of this partition first")
         return state
+
+    def require_form(self, state: LandedBatch) -> None:
+        """Raise PolicyError when the batch was landed while policy said otherwise how its rows are made."""
+        self.warehouse.require_form(state.form, self.workspace.policy.form(self.batch.dataset))
 
     def conservation(self, state: LandedBatch) -> Conservation:
         """The equation as far as landing and settlement have come."""
