@@ -16,7 +16,7 @@ privacy officer.
 
 from airflow.sdk import dag
 
-from governance.orchestration import UPKEEP, keep_keys
+from governance.orchestration import UPKEEP, upkeep
 
 
 @dag(
@@ -26,7 +26,7 @@ from governance.orchestration import UPKEEP, keep_keys
     **UPKEEP,
 )
 def key_upkeep() -> None:
-    keep_keys()
+    upkeep("keep_keys")
 
 
 key_upkeep()

@@ -315,6 +315,7 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
     values: dict[str, Any] = {
         "policy": policy,
         "source_uri": lambda: site.dsn("puller"),
+        "source_retention_dsn": lambda: site.dsn("source_retention"),
         "warehouse_dsn": site.dsn,
         "keys": lambda: key_service(site, now),
         "clock": lambda: now,

@@ -29,16 +29,17 @@ MODULES = {
 # Arrows point down this list: a module imports from its own row and from the rows above it, never from one below.
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "policy": ("datasets", "key_kinds", "policy", "policy_files", "strict"),
+    "policy": ("datasets", "key_kinds", "policy", "policy_files", "retention_rules", "strict"),
     "pure": (
         "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encryption",
-        "envelopes", "facts", "history", "key", "key_wrapping", "measures", "merkle", "notes", "partitions",
+        "envelopes", "facts", "history", "key", "key_wrapping", "live", "measures", "merkle", "notes", "partitions",
         "pseudonymisation", "pulling", "rules", "run_log", "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "database", "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys",
-        "log_entries", "log_tree", "log_verification", "nonces", "patience", "private_files", "publications", "schema",
-        "settlements", "signers", "sources", "stored_values", "validation", "warehouse", "zone_views",
+        "log_entries", "log_tree", "log_verification", "nonces", "patience", "private_files", "publications",
+        "retention", "schema", "settlements", "signers", "sources", "stored_values", "validation", "warehouse",
+        "zone_views",
     ),
     "steps": ("door", "recording", "steps"),
     "telling": ("notification",),

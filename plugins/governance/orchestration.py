@@ -129,13 +129,16 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
         return asdict(steps.publish(_workspace(), _handed(batch), _run()))
 
 
-@task(task_id="keep_keys")
-def keep_keys() -> dict[str, int]:
-    """Destroy the keys that are due, record it, and replace the key-encryption key when its time has come."""
+def upkeep(step: str) -> Any:
+    """Wire a step that concerns no partition, as a task of its name."""
+    return task(task_id=step)(_kept)(step)
+
+
+def _kept(step: str) -> Any:
     from governance import steps
 
     with _translated():
-        return steps.keep_keys(_workspace(), _run())
+        return getattr(steps, step)(_workspace(), _run())
 
 
 @task(task_id="sequence")
@@ -237,6 +240,7 @@ def _workspace() -> Any:
     return steps.Workspace(
         policy=loaded,
         source_uri=lambda: _uri("wellbe_source"),
+        source_retention_dsn=lambda: _uri("wellbe_source_retention"),
         warehouse_dsn=lambda role: _warehouse(loaded, role),
         keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
         clock=_now,

@@ -21,6 +21,7 @@ from governance.datasets import Dataset, SourceColumn
 from governance.errors import PolicyError
 from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
+from governance.retention_rules import Retention
 from governance.strict import Strict, digest
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
@@ -63,15 +64,6 @@ class Role(Strict):
     taken_by: str | None = None  # nobody logs in as this role: the login that may take it
 
 
-class Retention(Strict):
-    """How long a zone keeps its rows; executed by the retention pipeline, shown by reports."""
-
-    zone: str
-    days: int | None
-    clause: str
-    rationale: str
-
-
 class Clause(Strict):
     """A clause of the privacy policy and what proves it: code, expectation, evidence (tests name it by marker)."""
 
@@ -100,7 +92,7 @@ class Policy(Strict):
     purposes: dict[str, Purpose]
     roles: dict[str, Role]
     zones: dict[str, str]
-    retention: tuple[Retention, ...]
+    retention: Retention
     datasets: dict[str, Dataset]
     unpulled: dict[str, dict[str, SourceColumn]]
     keys: dict[str, KeyKind]
@@ -132,9 +124,7 @@ class Policy(Strict):
             zones = self.zones if role.cluster == "warehouse" else (SOURCE_SCHEMA,)
             yield from ((f"role {name}", zone, zones) for zone in role.can_use)
             yield from ((f"role {name}", login, self.roles) for login in (role.taken_by,) if login)
-        for retention in self.retention:
-            yield "retention", retention.zone, self.zones
-            yield f"retention of {retention.zone}", retention.clause, self.clauses
+        yield from self.retention.references(self.open_values, self.clauses, self.zones, self.source_tables)
         for name, kind in self.keys.items():
             yield f"kind of key {name}", kind.clause, self.clauses
             yield from ((f"kind of key {name}", value, self.open_values) for value in (kind.term, kind.margin) if value)
@@ -219,7 +209,7 @@ class Policy(Strict):
     @cached_property
     def access(self) -> str:
         """Digest of what a database's views, rights and comments are made from."""
-        return digest(self.model_dump(mode="json", include={"roles", "purposes", "zones", "datasets"}))
+        return digest(self.model_dump(mode="json", include={"roles", "purposes", "zones", "datasets", "retention"}))
 
     def first_partition(self, dataset: str) -> date:
         """The first partition of a dataset; publication runs in order from it.

@@ -18,6 +18,7 @@ from governance import zone_views
 from governance.database import translated
 from governance.errors import ContendedError, GovernanceError, OutdatedError
 from governance.policy import Policy
+from governance.retention import grant as grant_retention
 from governance.run_log import Entry
 from governance.warehouse import Warehouse
 
@@ -38,6 +39,7 @@ RIGHTS: dict[str, dict[str, str]] = {
     "validator": {
         "control.batches": "SELECT, UPDATE",
         "control.landings": "SELECT",
+        "control.purged": "SELECT",
         "control.in_force": "SELECT",
         "landing.settle(text, date, text)": "EXECUTE",
         "quarantine.findings": "INSERT, DELETE, SELECT (dataset, partition_key)",
@@ -46,11 +48,16 @@ RIGHTS: dict[str, dict[str, str]] = {
     "publisher": {
         "control.batches": "SELECT",
         "control.landings": "SELECT",
+        "control.purged": "SELECT",
         "control.in_force": "SELECT",
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
         "analytics.bookings": "SELECT, INSERT",
         "analytics.visits_daily": "SELECT, INSERT",
+        "audit.append(text)": "EXECUTE",
+    },
+    "retainer": {
+        "control.purged": "INSERT",
         "audit.append(text)": "EXECUTE",
     },
     "steward": {
@@ -210,6 +217,9 @@ def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
         if role.cluster == "warehouse":
             _revoke_everything(cursor, policy, name)
             _grant_role(cursor, policy, name, role.can_use)
+    for rule in policy.retention.of("warehouse").values():
+        if rule.act != "keep":
+            grant_retention(cursor, rule, "retainer")
     for dataset in policy.datasets.values():
         for table in dataset.landed:
             view = sql.Identifier("landing", f"current_{table}")

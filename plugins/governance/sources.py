@@ -249,11 +249,13 @@ def migrate(owner_dsn: str) -> None:
 
 
 def grant(owner_dsn: str, policy: Policy) -> None:
-    """Give `puller` SELECT on exactly the columns that policy lets land; idempotent.
+    """Give `puller` SELECT on exactly the columns that policy lets land, and `source_retention` what policy deletes and
+    blanks here; idempotent.
 
     Read is refused by the database itself for every column whose treatment is *refuse*.
     """
     with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
+        _grant_retention(cursor, policy)
         role = sql.Identifier("puller")
         cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
         cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
@@ -271,3 +273,14 @@ def grant(owner_dsn: str, policy: Policy) -> None:
                 listed = sql.SQL(", ").join(map(sql.Identifier, readable))
                 cursor.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, name, role))
     connection.close()
+
+
+def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    from governance import retention  # it reads named queries from here
+
+    role = sql.Identifier("source_retention")
+    cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
+    cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
+    for rule in policy.retention.of("source").values():
+        if rule.act != "keep":
+            retention.grant(cursor, rule, "source_retention")

@@ -7,7 +7,7 @@ after commit. Errors of the driver may quote rows, so only their SQLSTATE leaves
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -50,6 +50,8 @@ class LandedBatch:
     accepted: int | None
     quarantined: int | None
     form: str | None  # see `Policy.form`; None: landed before it was noted
+    purged: dict[str, int]
+    """Rows per table that retention has deleted since it landed."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Warehouse:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query without values brings: of the catalog, or of counts."""
+        return self._rows(query, ())
+
     def shape(self) -> str | None:
         """See `schema.shape`; None when the database was never migrated by a version that notes it."""
         if self._rows("SELECT to_regclass('control.in_force') IS NULL", ()) == [(True,)]:
@@ -95,7 +101,9 @@ class Warehouse:
     def landed_batch(self, dataset: str, day: date) -> LandedBatch | None:
         """State of the partition's batch, or None when it was never pulled."""
         rows = self._rows(
-            "SELECT state, run_id, source_counts, landed_counts, refused, dropped, accepted, quarantined, form "
+            "SELECT state, run_id, source_counts, landed_counts, refused, dropped, accepted, quarantined, form, "
+            "(SELECT coalesce(jsonb_object_agg(table_name, rows), '{}') FROM (SELECT table_name, sum(rows) AS rows "
+            "FROM control.purged p WHERE p.landing_no = b.landing_no GROUP BY 1) purged) "
             "FROM control.batches b JOIN control.landings USING (landing_no) "
             "WHERE b.dataset = %s AND b.partition_key = %s",
             (dataset, day),
@@ -255,6 +263,13 @@ class Warehouse:
         """A transaction in which a release is decided, counted and appended; kept when it is left without an error."""
         with self._transaction() as cursor:
             yield Publication(cursor, batch, day, lambda entry: self._append(cursor, entry))
+
+    @contextmanager
+    def ending(self) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
+        """A transaction in which rows end: its cursor, and how their entries are appended; kept when it is left without
+        an error."""
+        with self._transaction() as cursor:
+            yield cursor, lambda entry: self._append(cursor, entry)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

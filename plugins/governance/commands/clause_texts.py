@@ -11,6 +11,7 @@ from typing import Any
 
 from governance.coverage import KINDS, Answer, Coverage, MarkedTest, Reference, Standing
 from governance.policy import Policy
+from governance.retention_rules import RetentionRule
 from governance.rules import Rule
 
 ROWS_SHOWN = 15
@@ -161,10 +162,21 @@ def _open_values(policy: Policy, clause: str) -> Iterator[tuple[str, str]]:
         if value.clause == clause:
             at = f", {value.decided_at.isoformat()}" if value.decided_at else ""
             yield f"{name} = {_shown(value.value)}  (decided by: {value.decided_by}{at})", value.rationale
-    for term in policy.retention:
-        if term.clause == clause:
-            days = "without end" if term.days is None else f"{term.days} day{'' if term.days == 1 else 's'}"
-            yield f"zone {term.zone} keeps its rows {days}", term.rationale
+    for name, rule in policy.retention.rules.items():
+        if rule.clause == clause:
+            yield f"retention {name}: {_end_of(policy, rule)}", rule.rationale
+
+
+def _end_of(policy: Policy, rule: RetentionRule) -> str:
+    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    of = "".join(f", {column} {value}" for column, value in rule.only.items())
+    if rule.act == "keep":
+        return f"{where} keeps its rows"
+    does = "deletes rows" if rule.act == "delete" else f"blanks {', '.join(rule.columns)}"
+    if not rule.term:
+        return f"{does} of {where}{of} with the next run"
+    less = f" less {policy.open_values[rule.margin].value} hours" if rule.margin else ""
+    return f"{does} of {where}{of} {policy.open_values[rule.term].value} days after {rule.clock}{less}"
 
 
 def _shown(value: Any) -> str:

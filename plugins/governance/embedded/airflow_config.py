@@ -21,6 +21,7 @@ WORKER_CONCURRENCY = 2
 
 _CONNECTIONS = {
     "wellbe_source": "puller",
+    "wellbe_source_retention": "source_retention",
     "wellbe_warehouse": "pipeline",
     "wellbe_warehouse_recorder": "recorder",
     "wellbe_warehouse_coordinator": "coordinator",

@@ -37,7 +37,7 @@ class Login:
     taken_by: str | None = None
 
 
-TAKEN_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
+TAKEN_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "retainer", "steward")
 """Roles of our database that the login `pipeline` takes, once the run log says so."""
 WORKING_LOGINS = ("pipeline", "recorder", "custodian", "sequencer", "coordinator")
 """Logins of our database that steps work with."""
@@ -47,6 +47,7 @@ LOGINS: Mapping[str, Login] = MappingProxyType(
         "source_postgres": Login("source", "postgres", "postgres"),
         "wellbe_owner": Login("source", "wellbe", "wellbe_owner"),
         "puller": Login("source", "wellbe", "puller"),
+        "source_retention": Login("source", "wellbe", "source_retention"),
         "postgres": Login("warehouse", "postgres", "postgres"),
         "airflow": Login("warehouse", "airflow", "airflow"),
         "observer": Login("warehouse", "airflow", "observer"),

@@ -23,6 +23,7 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
     return Workspace(
         policy=loaded,
         source_uri=lambda: site.dsn("puller"),
+        source_retention_dsn=lambda: site.dsn("source_retention"),
         warehouse_dsn=site.dsn,
         keys=lambda: keys.open_service(
             str(site.key_store_path), lambda: Keyring.load(site.keyring_path), loaded, lambda: datetime.now(UTC)

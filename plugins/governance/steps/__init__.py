@@ -5,6 +5,7 @@ Airflow, the command line and the tests each bring a `Workspace`; nothing here k
 
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.reconciling import reconcile
+from governance.steps.retaining import Plan, crawl, plan_retention, retain
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import plan, pull
@@ -15,16 +16,20 @@ from governance.steps.workspace import Hop, Workspace
 __all__ = [
     "Hop",
     "Workspace",
+    "Plan",
     "acknowledge_restore",
     "checkpoint",
+    "crawl",
     "destroy_key",
     "keep_keys",
     "logged_destructions",
     "missing_predecessor",
     "plan",
+    "plan_retention",
     "publish",
     "pull",
     "reconcile",
+    "retain",
     "rotate_key",
     "rotate_signing_key",
     "sequence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from governance import validation
@@ -75,9 +76,11 @@ def _settle(hop: Hop, state: LandedBatch) -> Settled:
 
 
 def _expected_rows(state: LandedBatch, spec: Dataset) -> dict[str, int]:
-    """Rows that each landed table must have: what the source counted, less what pull refused or dropped."""
+    """Rows that each landed table must have: what the source counted, less what pull refused or dropped, and what was
+    due since."""
     refused = sum(state.refused.values())
-    expected = {table: rows - state.dropped.get(table, 0) for table, rows in state.source_counts.items()}
+    gone = Counter(state.dropped) + Counter(state.purged)
+    expected = {table: rows - gone[table] for table, rows in state.source_counts.items()}
     for table, landed in spec.landed.items():
         if landed.term:
             expected[table] -= refused

@@ -29,6 +29,7 @@ class Workspace:
 
     policy: Policy
     source_uri: Callable[[], str]
+    source_retention_dsn: Callable[[], str]
     warehouse_dsn: Callable[[str], str]  # by role
     keys: Callable[[], KeyService]
     clock: Callable[[], datetime]

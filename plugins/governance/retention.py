@@ -1,0 +1,211 @@
+"""What is due by a rule of retention, and its end: one table at a time, in our database or at the source. An edge.
+
+The clock of a row is compared with an instant that the caller names, the real now and never a logical date, in 24-hour
+days of UTC (E06). A row whose clock says nothing, or an instant to come, counts as over age (E07). Whoever runs this
+may read clocks and surrogate keys, and nothing else of a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg2.extensions
+from psycopg2 import sql
+
+from governance.policy import Policy
+from governance.retention_rules import RetentionRule
+from governance.sources import named_query
+
+PURGED = "control.purged"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a rule found in its table at an instant: rows that are due and on no ground protected, and what is left."""
+
+    rule: str
+    due: int
+    on_hold: dict[str, int] = field(default_factory=dict)
+    """Due rows that stay, by ground; one that two grounds protect counts for the first."""
+    kept: int = 0
+    """Rows of the rule that are not due."""
+    oldest_kept_at: datetime | None = None
+    """The clock of the oldest row that is not due and on no ground protected."""
+    digest: str = ""
+    """Of the keys of the due rows, in no order."""
+
+
+@dataclass(frozen=True)
+class Breach:
+    """Rows that outlived the term itself, of one hour of their clock; `hours`: by how much. No hour: nobody knows."""
+
+    of: datetime | None
+    rows: int
+    hours: float | None
+
+
+def threshold(policy: Policy, rule: RetentionRule, now: datetime, *, with_margin: bool = True) -> datetime | None:
+    """Rows whose clock is not after this are due; None when all are.
+
+    Raises PolicyError while the term is not decided.
+    """
+    if not rule.term:
+        return None
+    margin = float(policy.value(rule.margin)) if rule.margin and with_margin else 0.0
+    return now - timedelta(days=float(policy.value(rule.term))) + timedelta(hours=margin)
+
+
+class Table:
+    """The rows of one rule, seen at one instant through a cursor of a session in UTC."""
+
+    def __init__(
+        self, cursor: psycopg2.extensions.cursor, policy: Policy, name: str, rule: RetentionRule, now: datetime
+    ) -> None:
+        self._cursor, self._policy, self._name, self._rule, self._now = cursor, policy, name, rule, now
+        cursor.execute("SET LOCAL TimeZone = 'UTC'")  # a date begins in UTC
+        self._table = sql.Identifier(*rule.table.split("."))
+
+    def look(self) -> Looked:
+        """What is due, what is due and protected, and the oldest of what stays."""
+        held = [
+            sql.SQL("count(*) FILTER (WHERE due AND held = {})").format(sql.Literal(ground))
+            for ground in self._rule.grounds
+        ]
+        columns = sql.SQL(", ").join(
+            [
+                sql.SQL("count(*) FILTER (WHERE due AND held IS NULL)"),
+                sql.SQL("count(*) FILTER (WHERE NOT due)"),
+                sql.SQL("min(clock) FILTER (WHERE NOT due)"),
+                sql.SQL(
+                    "coalesce(sum(hashtextextended(named, 0)::numeric) FILTER (WHERE due AND held IS NULL), 0)::text"
+                ),
+                *held,
+            ]
+        )
+        self._cursor.execute(sql.SQL("SELECT {} FROM ({}) AS seen").format(columns, self._seen()))
+        ((due, kept, oldest, total, *counts),) = self._cursor.fetchall()
+        on_hold = {ground: n for ground, n in zip(self._rule.grounds, counts, strict=True) if n}
+        digest = hashlib.sha256(f"{self._name} {due} {total} {sorted(on_hold.items())}".encode()).hexdigest()
+        return Looked(self._name, due, on_hold, kept, oldest, digest)
+
+    def breaches(self) -> list[Breach]:
+        """The due rows that have outlived the term itself, by hour of their clock."""
+        end = threshold(self._policy, self._rule, self._now, with_margin=False)
+        if not self._rule.breach or end is None:
+            return []
+        self._cursor.execute(
+            sql.SQL(
+                "SELECT date_trunc('hour', known), count(*), extract(epoch FROM %s - min(known))::float8 / 3600 FROM ("
+                "SELECT CASE WHEN isfinite(clock) AND clock <= %s THEN clock END AS known FROM ({}) AS seen "
+                "WHERE due AND held IS NULL) AS ended WHERE known IS NULL OR known < %s GROUP BY 1 ORDER BY 1"
+            ).format(self._seen(exact=True)),
+            (end, self._now, end),
+        )
+        return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
+
+    def act(self) -> int:
+        """Delete what is due, or blank its columns; returns how many rows.
+
+        What goes before its batch is settled is noted, so that validation does not look for it.
+        """
+        due = sql.SQL("{} AND {} AND NOT ({})").format(self._about(), self._due(), self._held_at_all())
+        if self._rule.act == "blank":
+            blank = sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in self._rule.columns)
+            self._cursor.execute(sql.SQL("UPDATE {} AS t SET {} WHERE {}").format(self._table, blank, due))
+            return int(self._cursor.rowcount)
+        delete = sql.SQL("DELETE FROM {} AS t WHERE {}").format(self._table, due)
+        if self._rule.schema_name != "records" or self._rule.table == "records.refusals":
+            self._cursor.execute(delete)
+            return int(self._cursor.rowcount)
+        self._cursor.execute(
+            sql.SQL(
+                "WITH gone AS ({} RETURNING t.landing_no), noted AS ("
+                "INSERT INTO control.purged (landing_no, table_name, rows) "
+                "SELECT landing_no, {}, count(*) FROM gone WHERE landing_no IS NOT NULL GROUP BY landing_no) "
+                "SELECT count(*) FROM gone"
+            ).format(delete, sql.Literal(self._rule.table.partition(".")[2]))
+        )
+        ((count,),) = self._cursor.fetchall()
+        return int(count)
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+
+    def _seen(self, *, exact: bool = False) -> sql.Composable:
+        """Rows that the rule is about: clock, whether due, the first ground that protects it, and its name."""
+        held: sql.Composable = sql.SQL("NULL::text")
+        if self._rule.grounds:
+            cases = sql.SQL(" ").join(
+                sql.SQL("WHEN {} THEN {}").format(self._ground(ground), sql.Literal(ground))
+                for ground in self._rule.grounds
+            )
+            held = sql.SQL("CASE {} END").format(cases)
+        named = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._rule.key)
+        return sql.SQL(
+            "SELECT {} AS clock, {} AS due, {} AS held, concat_ws('/', {}) AS named FROM {} AS t WHERE {}"
+        ).format(self._clock(exact=exact), self._due(), held, named, self._table, self._about())
+
+    def _about(self) -> sql.Composable:
+        if not self._rule.only:
+            return sql.SQL("true")
+        return sql.SQL(" AND ").join(
+            sql.SQL("t.{} = {}").format(sql.Identifier(column), sql.Literal(value))
+            for column, value in self._rule.only.items()
+        )
+
+    def _clock(self, *, exact: bool = False) -> sql.Composable:
+        if not self._rule.clock:
+            return sql.SQL("NULL::timestamptz")
+        instant = sql.SQL("t.{}::timestamptz").format(sql.Identifier(self._rule.clock))
+        return (
+            sql.SQL("date_trunc('hour', {})").format(instant)
+            if self._rule.counted_from == "hour" and not exact
+            else instant
+        )
+
+    def _due(self) -> sql.Composable:
+        end = threshold(self._policy, self._rule, self._now)
+        if end is None:
+            there = (sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(name)) for name in self._rule.columns)
+            return sql.SQL("({})").format(sql.SQL(" OR ").join(there))
+        tolerance = timedelta(minutes=float(self._policy.value("clock_tolerance_minutes")))
+        return sql.SQL("coalesce({clock} <= {end} OR {clock} > {now}, true)").format(
+            clock=self._clock(), end=sql.Literal(end), now=sql.Literal(self._now + tolerance)
+        )
+
+    def _held_at_all(self) -> sql.Composable:
+        if not self._rule.grounds:
+            return sql.SQL("false")
+        return sql.SQL(" OR ").join(map(self._ground, self._rule.grounds))
+
+    def _ground(self, name: str) -> sql.Composable:
+        """The condition of `sql/grounds/<name>.sql`, which knows the row as t and the instant as {now}."""
+        return sql.SQL(named_query(f"grounds/{name}").rstrip()).format(now=sql.Literal(self._now))
+
+
+def plan_digest(policy: Policy, now: datetime, looked: Sequence[Looked]) -> str:
+    """Names a plan: its instant, and a digest of policy and of what each rule would do at that instant."""
+    told = "".join(f"{look.rule} {look.digest}\n" for look in looked)
+    digest = hashlib.sha256(f"{policy.digest}\n{now.isoformat()}\n{told}".encode()).hexdigest()
+    return f"{now:%Y%m%dT%H%M%SZ}-{digest[:32]}"
+
+
+def columns_read(rule: RetentionRule) -> list[str]:
+    """The columns of its table that a rule reads."""
+    extra: list[Any] = ["landing_no"] if rule.schema_name == "records" and rule.act == "delete" else []
+    return sorted({*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra})
+
+
+def grant(cursor: psycopg2.extensions.cursor, rule: RetentionRule, role: str) -> None:
+    """Let a role do what a rule asks for, and read the columns that it reads, and no more."""
+    table, to = sql.Identifier(*rule.table.split(".")), sql.Identifier(role)
+
+    def listed(names: Sequence[str]) -> sql.Composable:
+        return sql.SQL(", ").join(map(sql.Identifier, names))
+
+    rights: list[sql.Composable] = [sql.SQL("SELECT ({})").format(listed(columns_read(rule)))]
+    rights.append(sql.SQL("DELETE") if rule.act == "delete" else sql.SQL("UPDATE ({})").format(listed(rule.columns)))
+    cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(rights), table, to))

@@ -1,0 +1,103 @@
+"""What becomes of the rows of each table, when, on whose word, and on what ground some stay. Part of `policy.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from datetime import datetime, timedelta
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from governance.strict import Strict
+
+Store = Literal["warehouse", "source"]
+
+
+class Ground(Strict):
+    """Why a row that is due stays: `sql/grounds/<name>.sql` says which."""
+
+    clause: str
+    description: str
+
+
+class RetentionRule(Strict):
+    """A rule of one table. A table may have several, all of which are executed; the first that finds a row acts."""
+
+    store: Store = "warehouse"
+    table: str  # with its schema
+    act: Literal["delete", "blank", "keep"]
+    clause: str
+    rationale: str
+    clock: str = ""  # the column that age is counted from; without an instant, or with one to come, a row is over age
+    counted_from: Literal["instant", "hour"] = "instant"  # hour: the beginning of its UTC hour, as its key is
+    term: str = ""  # an open value, in days; without a term everything that the rule is about is due
+    margin: str = ""  # an open value, in hours: so much earlier
+    key: tuple[str, ...] = ()  # columns that tell rows apart, surrogates all: a plan is about these rows and no others
+    only: dict[str, str] = {}  # column -> value of the rows that the rule is about
+    columns: tuple[str, ...] = ()  # that `blank` sets to NULL
+    grounds: tuple[str, ...] = ()  # what protects a row that is due
+    breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
+    identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
+
+    @property
+    def schema_name(self) -> str:
+        """The table's schema."""
+        return self.table.partition(".")[0]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if "." not in self.table:
+            raise ValueError(f"a retention rule names its table with its schema, not {self.table!r}")
+        if (self.act == "keep") and (self.clock or self.term or self.columns or self.grounds):
+            raise ValueError(f"what {self.table} keeps has neither clock nor term")
+        if bool(self.clock) != bool(self.term):
+            raise ValueError(f"a clock of {self.table} needs a term, and a term a clock")
+        if (self.act == "blank") != bool(self.columns):
+            raise ValueError(f"a rule of {self.table} that blanks needs columns, and no other does")
+        if bool(self.key) == (self.act == "keep"):
+            raise ValueError(f"a rule of {self.table} that acts needs a key, and no other does")
+        if self.act == "delete" and not self.clock:
+            raise ValueError(f"a rule that deletes rows of {self.table} needs a clock and a term")
+        return self
+
+
+class ErasedPlace(Strict):
+    """Where something of a person stands: rows that belong to the person go, or lose columns, with the erasure."""
+
+    store: Store = "warehouse"
+    table: str
+    by: Literal["booking_id, traveller_no", "booking_id", "row_key", "root_key"]
+    act: Literal["delete", "blank"]
+    columns: tuple[str, ...] = ()
+    rationale: str
+
+
+class Retention(Strict):
+    """Everything that policy says about the end of data."""
+
+    rules: dict[str, RetentionRule]
+    grounds: dict[str, Ground]
+    erasure: dict[str, ErasedPlace] = {}
+
+    def of(self, store: Store) -> dict[str, RetentionRule]:
+        """The rules of one store, by name."""
+        return {name: rule for name, rule in self.rules.items() if rule.store == store}
+
+    def references(
+        self, values: Container[str], clauses: Container[str], zones: Container[str], sources: Container[str]
+    ) -> Iterator[tuple[str, str, Container[str]]]:
+        """(who, whom, among what) of every name that this part uses of the rest of the policy."""
+        for name, rule in self.rules.items():
+            who = f"retention rule {name}"
+            yield who, rule.clause, clauses
+            yield from ((who, value, values) for value in (rule.term, rule.margin) if value)
+            yield from ((who, ground, self.grounds) for ground in rule.grounds)
+            yield (who, rule.schema_name, zones) if rule.store == "warehouse" else (
+                who, rule.table.partition(".")[2], sources,
+            )  # fmt: skip
+        yield from ((f"ground {name}", ground.clause, clauses) for name, ground in self.grounds.items())
+
+
+def due_before(rule: RetentionRule, now: datetime, days: float, hours: float) -> datetime:
+    """Rows whose clock stands before this instant are due: 24 hours of UTC a day, whatever a wall clock did (E06)."""
+    return now - timedelta(days=days) + timedelta(hours=hours)

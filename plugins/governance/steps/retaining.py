@@ -1,0 +1,279 @@
+"""The end of data: every rule of retention, in our database and at the source, executed or told beforehand.
+
+Each rule is a try of its own, so that one which fails keeps no other from its work. In our database rows go in the
+transaction of their entry; at the source an entry with the number of rows is written before and another after. Policy
+clauses K1 K4 L3 B1 R1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+
+from governance import door, live, patience, retention, warehouse
+from governance.errors import (
+    AlarmError,
+    GovernanceError,
+    InputError,
+    PolicyError,
+    SourceUnavailableError,
+    TransientError,
+    WarehouseUnavailableError,
+    trouble,
+)
+from governance.policy import Policy
+from governance.recording import Recorded, code_digest, new_id
+from governance.retention import Breach, Looked, Table
+from governance.retention_rules import RetentionRule
+from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
+from governance.sources import named_query
+from governance.steps.workspace import Workspace
+
+ROLE = "retainer"
+EVENT = "retain"
+BREACH = "breach"
+CRAWL = "crawl"
+OF_ALL = "all"
+PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
+PLAN_LASTS = timedelta(hours=24)
+HOUR = timedelta(hours=1)
+
+Act = Callable[[psycopg2.extensions.cursor], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would end at an instant, rule by rule; `digest` names it."""
+
+    at: datetime
+    looked: tuple[Looked, ...]
+    digest: str
+
+
+def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -> Plan:
+    """What each rule would do now, or at an instant that has been; nothing is changed.
+
+    Raises SourceUnavailableError, WarehouseUnavailableError.
+    """
+    now = at or workspace.clock().replace(microsecond=0)
+    looked = []
+    with _recorded(workspace, "plan_retention", OF_ALL, run) as recorded:
+        for name, rule in _acting(workspace.policy).items():
+            with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
+                looked.append(Table(cursor, workspace.policy, name, rule, now).look())
+        digest = retention.plan_digest(workspace.policy, now, looked)
+        due = {f"due {look.rule}": look.due for look in looked if look.due}
+        recorded.append(recorded.outcome(Outcome.PASSED, counts=due, details={"plan": digest}))
+    return Plan(now, tuple(looked), digest)
+
+
+def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str, int]:
+    """Execute every rule; returns the rows that ended, by rule. `plan`: only if it is exactly what that plan told.
+
+    A rule that fails is recorded and keeps no other from its work; its error is raised at the end. Raises InputError
+    when a plan is no longer what would be done, AlarmError when rows had outlived their term.
+    """
+    now = _now(workspace)
+    if plan is not None:
+        now = _planned(workspace, plan, run)
+    done: dict[str, int] = {}
+    errors: list[GovernanceError] = []
+    alarms: list[str] = []
+    for name, rule in _acting(workspace.policy).items():
+        try:
+            done[name] = _Rule(workspace, name, rule, now).execute(run, alarms)
+        except GovernanceError as error:
+            errors.append(error)
+    lasting = [error for error in errors if not isinstance(error, TransientError)]
+    if errors:
+        raise (lasting or errors)[0]
+    if alarms:
+        raise AlarmError(alarms)
+    return done
+
+
+def crawl(workspace: Workspace, run: Run) -> None:
+    """Compare the live schemas with the rules. Raises PolicyError naming every table, and every column that names
+    somebody, which no rule covers.
+    """
+    with _recorded(workspace, CRAWL, OF_ALL, run) as recorded:
+        rules = workspace.policy.retention
+        with warehouse.connect(workspace.warehouse_dsn(ROLE), "the crawl of schemas") as connection:
+            ours = live.tables(connection.rows(named_query("live_columns")))
+        with _session_at_source(workspace, "the crawl of the source's schema", None) as cursor:
+            cursor.execute(named_query("live_columns"))
+            theirs = live.tables(cursor.fetchall())
+        gaps = [*live.gaps_of_warehouse(ours, workspace.policy), *live.gaps_of_source(theirs, workspace.policy)]
+        counts = {"tables": len(ours) + len(theirs), "rules": len(rules.rules), "gaps": len(gaps)}
+        if gaps:
+            recorded.facts["counts"] = counts
+            raise PolicyError(
+                f"retention: {len(gaps)} gaps: {'; '.join(gaps[:10])}{' ...' if len(gaps) > 10 else ''}; say in "
+                "policies/retention.yaml what becomes of them"
+            )
+        recorded.append(recorded.outcome(Outcome.PASSED, counts=counts))
+
+
+def _acting(policy: Policy) -> dict[str, RetentionRule]:
+    return {name: rule for name, rule in policy.retention.rules.items() if rule.act != "keep"}
+
+
+def _now(workspace: Workspace) -> datetime:
+    """The instant that has come by this machine's clock and by the database's: what is deleted does not come back.
+
+    A database that is away delays nothing at the source.
+    """
+    now = workspace.clock()
+    try:
+        return min(now, workspace.database_clock()) if workspace.apart() else now
+    except WarehouseUnavailableError:
+        return now
+
+
+def _planned(workspace: Workspace, plan: str, run: Run) -> datetime:
+    """The instant of a plan that still is what would be done. Raises InputError."""
+    told = PLAN.fullmatch(plan)
+    if told is None:
+        raise InputError("that is no digest of a plan; `governance retention plan` prints one")
+    at = datetime.strptime(told[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    now = workspace.clock()
+    if not now - PLAN_LASTS <= at <= now:
+        raise InputError("that plan is older than a day, or of an instant to come; nothing was done: make a new one")
+    if plan_retention(workspace, run, at).digest != plan:
+        raise InputError(
+            "what is due by that plan's instant is no longer what the plan told, or policy is another; nothing was "
+            "done: make a new one"
+        )
+    return at
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One rule at one instant, executed."""
+
+    workspace: Workspace
+    name: str
+    spec: RetentionRule
+    now: datetime
+
+    def execute(self, run: Run, alarms: list[str]) -> int:
+        """Returns how many rows ended; what they had outlived is added to the alarms."""
+        at_source = self.spec.store == "source"
+        recorded = _recorded(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
+        with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
+            table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
+            look, breaches = table.look(), table.breaches()
+            if at_source:  # said before, because what is done there is no part of our transaction
+                at = self.workspace.clock()
+                recorded.append(recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}))
+            ended = table.act() if look.due else 0
+            left = table.look() if look.due else look
+            if left.due:
+                raise GovernanceError(
+                    f"retention rule {self.name}: {left.due} rows of {self.spec.table} that are due were not found "
+                    "when they were to end; nothing was done; the task retries"
+                )
+            for breach in breaches:
+                append(self._breach(recorded, breach))
+            append(self._outcome(recorded, look, ended, breaches))
+        alarms += [_told(self.name, self.spec, breach) for breach in breaches]
+        return ended
+
+    def _breach(self, recorded: Recorded, breach: Breach) -> Entry:
+        error = {"type": "RetentionBreach", "message": _told(self.name, self.spec, breach)}
+        hours = {} if breach.hours is None else {"hours_beyond_term": round(breach.hours, 3)}
+        counts = {"rows": breach.rows}
+        return recorded.outcome_of(new_id(), BREACH, Outcome.FAILED, counts=counts, measures=hours, error=error)
+
+    def _outcome(self, recorded: Recorded, look: Looked, ended: int, breaches: Sequence[Breach]) -> Entry:
+        oldest = look.oldest_kept_at
+        counts = {"due": look.due + sum(look.on_hold.values()), "ended": ended, "kept": look.kept, "left_due": 0}
+        return recorded.outcome(
+            Outcome.PASSED if look.due or look.on_hold else Outcome.NO_DATA,
+            counts=counts | {f"on hold: {ground}": n for ground, n in look.on_hold.items()},
+            measures={} if oldest is None else {"oldest_kept_hours": round((self.now - oldest) / HOUR, 3)},
+            alarms=[_told(self.name, self.spec, breach) for breach in breaches],
+        )
+
+
+def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
+    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    if breach.hours is None or breach.of is None:
+        return f"{rule.clause} {breach.rows} rows of {where} had no instant to count from; they are gone (rule {name})"
+    return (
+        f"{rule.clause} {breach.rows} rows of {where} outlived their term by up to {breach.hours:.1f} hours (rule "
+        f"{name}, clock in the hour from {breach.of.astimezone(UTC):%Y-%m-%d %H:%M} UTC); they are gone"
+    )
+
+
+@contextmanager
+def _rows_of(
+    workspace: Workspace, attempt: Attempt, rule: RetentionRule
+) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
+    """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
+    if rule.store == "warehouse":
+        columns: Mapping[str, Sequence[str]] = {rule.table: retention.columns_read(rule)}
+        with (
+            door.lent(workspace, attempt, ROLE, columns) as lent,
+            warehouse.connect(lent.dsn, attempt.batch.label) as connection,
+            connection.ending() as (cursor, append),
+        ):
+            yield cursor, append
+        return
+    told: list[Entry] = []
+    with _session_at_source(workspace, attempt.batch.label, rule) as cursor:
+        yield cursor, told.append
+    with warehouse.connect(workspace.warehouse_dsn(door.RECORDER), attempt.batch.label) as log:
+        log.append(*told)
+
+
+@contextmanager
+def _session_at_source(
+    workspace: Workspace, label: str, rule: RetentionRule | None
+) -> Iterator[psycopg2.extensions.cursor]:
+    """A transaction there as source_retention; the driver's errors become ours, without their text."""
+    stands = f"what is due in {rule.table} stands there still" if rule else "nothing was compared"
+    try:
+        with closing(patience.connect(workspace.source_retention_dsn())) as opened, opened, opened.cursor() as cursor:
+            yield cursor
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise SourceUnavailableError(
+            f"{label}: the source {trouble(error.pgcode, str(error))} (SQLSTATE {error.pgcode or 'none'}); "
+            f"{stands}; check connection wellbe_source_retention; the task retries"
+        ) from None
+    except psycopg2.errors.InsufficientPrivilege:
+        raise GovernanceError(
+            f"{label}: the source does not let role source_retention do what policy asks for; {stands}; let its owner "
+            f"grant that (governance.sources.grant), then clear the task"
+        ) from None
+    except psycopg2.Error as error:
+        raise GovernanceError(
+            f"{label}: the source refused the step ({type(error).__name__}, SQLSTATE {error.pgcode or 'none'}); "
+            f"{stands}; report it with the entry of this run"
+        ) from None
+
+
+def _recorded(
+    workspace: Workspace,
+    event: str,
+    rule: str,
+    run: Run,
+    clauses: tuple[str, ...] = ("R1",),
+    **named: bool,
+) -> Recorded:
+    digests = Digests(workspace.policy.digest, None, code_digest())
+    attempt = Attempt(new_id(), event, Batch("retention", rule, run.run_id), run, digests, clauses)
+    return Recorded(
+        attempt,
+        dsn=workspace.warehouse_dsn(door.RECORDER),
+        clock=workspace.clock,
+        texts=workspace.policy.texts,
+        **named,
+    )

@@ -1,0 +1,232 @@
+"""Rows end when policy says so: by the real now, in our database and at the source, and the run log proves it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import builders
+from aftermath import entries, outcomes, through
+from builders import DAY, NOON, World
+from governance import steps
+from governance.embedded.site import Site
+from governance.errors import AlarmError, GovernanceError, InputError, PolicyError, SourceUnavailableError
+from governance.steps import Workspace
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
+
+KEY = DAY.isoformat()
+TERM, MARGIN = timedelta(hours=240), timedelta(hours=2)
+CARD = datetime(2026, 3, 10, 11, 40, tzinfo=UTC)
+CARD_GOES = CARD.replace(minute=0) + TERM - MARGIN
+"""Together with the key of its hour."""
+
+
+def at(site: Site, now: datetime) -> Workspace:
+    """A workspace at an instant."""
+    return builders.workspace(site, now=now)
+
+
+def ours(site: Site, table: str = "records.payment_cards") -> int:
+    """Rows of a table of ours."""
+    ((count,),) = builders.read(site, f"SELECT count(*) FROM {table}")
+    return int(count)
+
+
+def at_source(site: Site, where: str = "true") -> int:
+    """Cards that the source has."""
+    ((count,),) = builders.read(site, f"SELECT count(*) FROM wellbe.payment_cards WHERE {where}", role="wellbe_owner")
+    return int(count)
+
+
+def told(site: Site, rule: str, event: str = "retain") -> list[dict[str, Any]]:
+    """Outcomes of a rule, oldest first."""
+    return [entry for entry in entries(site, event, "outcome") if entry["partition_key"] == rule]
+
+
+def with_card(world: World, **card: Any) -> None:
+    """A booking with a card."""
+    world.booking(card={"captured_at": CARD, **card})
+
+
+@pytest.mark.parametrize(
+    ("before", "left"),
+    [(timedelta(seconds=1), 1), (timedelta(0), 0), (-timedelta(seconds=1), 0)],
+    ids=["a second before", "at the instant", "a second after"],
+)
+def test_a_card_goes_with_the_key_of_its_hour_here_and_at_the_source(
+    site: Site, world: World, space: Workspace, before: timedelta, left: int
+) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    assert (ours(site), at_source(site)) == (1, 1)
+    steps.retain(at(site, CARD_GOES - before), builders.run())
+    assert (ours(site), at_source(site)) == (left, left)
+    for rule in ("cards", "cards_at_source"):
+        (entry,) = told(site, rule)
+        assert entry["outcome"] == ("no_data" if left else "passed")
+        assert entry["counts"] == {"due": 1 - left, "ended": 1 - left, "kept": left, "left_due": 0}
+        assert entry["alarms"] == []
+
+
+@pytest.mark.parametrize("captured", [None, datetime(2027, 1, 1, tzinfo=UTC), "infinity", "-infinity"])
+def test_a_card_of_which_nobody_knows_when_it_was_captured_goes_at_once(
+    site: Site, world: World, space: Workspace, captured: object
+) -> None:
+    with_card(world, captured_at=captured)
+    with pytest.raises(AlarmError, match="1 rows of wellbe.payment_cards at the source had no instant to count from"):
+        steps.retain(space, builders.run())
+    assert at_source(site) == 0
+
+
+def test_a_code_at_the_source_goes_with_the_next_run_and_the_card_stays(
+    site: Site, world: World, space: Workspace
+) -> None:
+    with_card(world, cvv="123")
+    steps.retain(space, builders.run())
+    assert (at_source(site), at_source(site, "cvv IS NOT NULL")) == (1, 0)
+    (entry,) = told(site, "cvv_at_source")
+    assert entry["counts"] == {"due": 1, "ended": 1, "kept": 0, "left_due": 0}
+
+
+@pytest.mark.parametrize("days", [1, 3, 30])
+def test_after_missed_runs_the_next_one_ends_all_and_logs_each_breach(
+    site: Site, world: World, space: Workspace, days: int
+) -> None:
+    for hour in range(3):
+        with_card(world, captured_at=CARD - timedelta(hours=hour))
+    with_card(world, captured_at=CARD)
+    through(space, "bookings", KEY)
+    late = CARD + TERM + timedelta(days=days)
+    with pytest.raises(AlarmError, match=r"ALARM K1 2 rows of records.payment_cards outlived their term"):
+        steps.retain(at(site, late), builders.run())
+    assert (ours(site), at_source(site)) == (0, 0)
+    for rule in ("cards", "cards_at_source"):
+        breaches = told(site, rule, "breach")
+        assert [entry["counts"]["rows"] for entry in breaches] == [1, 1, 2]
+        assert [entry["measures"]["hours_beyond_term"] for entry in breaches] == [
+            pytest.approx(days * 24 + hour) for hour in (2, 1, 0)
+        ]
+        (entry,) = told(site, rule)
+        assert entry["counts"]["ended"] == 4
+    steps.retain(at(site, late), builders.run())
+    assert len(told(site, "cards", "breach")) == 3
+
+
+def test_what_is_due_before_its_batch_is_validated_is_not_missed_there(
+    site: Site, world: World, space: Workspace
+) -> None:
+    with_card(world)
+    world.booking(card={"captured_at": CARD + timedelta(hours=6)})
+    run = builders.run()
+    late = at(site, CARD_GOES)
+    batch = steps.pull(space, "bookings", KEY, run)
+    steps.retain(late, builders.run())
+    steps.validate(late, batch, run)
+    assert (ours(site), ours(site, "vault.payment_cards")) == (1, 1)
+    assert outcomes(site, "validate") == ["passed"]
+
+
+def test_the_source_that_does_not_let_us_is_told_of_and_keeps_nothing_else_waiting(
+    site: Site, world: World, space: Workspace
+) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    builders.read(site, "REVOKE DELETE ON wellbe.payment_cards FROM source_retention", role="wellbe_owner")
+    try:
+        with pytest.raises(GovernanceError, match=r"does not let role source_retention .*sources\.grant"):
+            steps.retain(at(site, CARD_GOES), builders.run())
+    finally:
+        builders.read(site, "GRANT DELETE ON wellbe.payment_cards TO source_retention", role="wellbe_owner")
+    assert (ours(site), at_source(site)) == (0, 1)
+    assert [entry["outcome"] for entry in told(site, "cards_at_source")] == ["failed"]
+    assert [entry["outcome"] for entry in told(site, "cards")] == ["passed"]
+    away = replace(at(site, CARD_GOES), source_retention_dsn=lambda: "postgresql://x:y@127.0.0.1:1/wellbe")
+    with pytest.raises(SourceUnavailableError, match=r"what is due in wellbe\.payment_cards stands there still"):
+        steps.retain(away, builders.run())
+
+
+def test_a_plan_tells_what_apply_does_and_apply_does_nothing_else(site: Site, world: World, space: Workspace) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    now = at(site, CARD_GOES)
+    plan = steps.plan_retention(now, builders.run())
+    due = {look.rule: look.due for look in plan.looked if look.due}
+    assert due == {"cards": 1, "cards_at_source": 1}
+    with_card(world)  # one more at the source
+    with pytest.raises(InputError, match="no longer what the plan told"):
+        steps.retain(now, builders.run(), plan.digest)
+    assert (ours(site), at_source(site)) == (1, 2)
+    again = steps.plan_retention(now, builders.run())
+    done = steps.retain(at(site, CARD_GOES + timedelta(hours=3)), builders.run(), again.digest)
+    assert {rule: count for rule, count in done.items() if count} == {"cards": 1, "cards_at_source": 2}
+    for wrong in ("", "x", again.digest[:-1] + "g", again.digest.replace("2026", "2025"), f"{again.digest} "):
+        with pytest.raises(InputError):
+            steps.retain(now, builders.run(), wrong)
+
+
+def test_views_quarantine_and_refusals_end_too(site: Site, world: World, space: Workspace) -> None:
+    world.visitors()
+    world.view(ip="nowhere")
+    through(space, "visits", KEY)
+    assert ours(site, "records.page_views") == 10
+    steps.retain(at(site, NOON + timedelta(days=29)), builders.run())
+    assert ours(site, "records.page_views") == 10
+    steps.retain(at(site, NOON + timedelta(days=31)), builders.run())
+    assert ours(site, "records.page_views") == 0
+    assert ours(site, "vault.release_ledger") == 10
+    assert ours(site, "quarantine.findings") == 1
+    steps.retain(at(site, datetime.now(UTC) + timedelta(days=91)), builders.run())
+    assert [ours(site, table) for table in ("quarantine.findings", "quarantine.rows", "vault.release_ledger")] == [
+        0
+    ] * 3
+
+
+# -- what no rule covers -----------------------------------------------------------------------------------------------
+
+OWNER, STORE = "governance_owner", "wellbe_owner"
+BATCHES, CLIENTS, CARDS = (
+    "ALTER TABLE control.batches",
+    "ALTER TABLE wellbe.clients",
+    "ALTER TABLE wellbe.payment_cards",
+)
+GAPS = {  # how it comes to be, and how it ends: whose it is, statements, what the crawl says
+    "a table of ours": (OWNER, "CREATE TABLE vault.copy (x text)", "DROP TABLE vault.copy", "vault.copy has no rule"),
+    "a materialised view": (
+        OWNER, "CREATE MATERIALIZED VIEW analytics.peek AS SELECT 1 AS one", "DROP MATERIALIZED VIEW analytics.peek",
+        "analytics.peek has no rule"),
+    "a table in public": (OWNER, "CREATE TABLE public.dump ()", "DROP TABLE public.dump", "public.dump has no rule"),
+    "a column of a landed table": (
+        OWNER, "ALTER TABLE records.bookings ADD COLUMN diet text", "ALTER TABLE records.bookings DROP COLUMN diet",
+        "records.bookings.diet is not declared"),
+    "a column that names somebody where rows are kept": (
+        OWNER, f"{BATCHES} ADD COLUMN client_id bigint", f"{BATCHES} DROP COLUMN client_id",
+        "control.batches.client_id may name somebody, and no rule says when it ends or why it stays"),
+    "bytes where rows are kept": (
+        OWNER, f"{BATCHES} ADD COLUMN blob bytea", f"{BATCHES} DROP COLUMN blob", "control.batches.blob may name"),
+    "a table at the source": (
+        STORE, "CREATE TABLE wellbe.loyalty (client_id bigint)", "DROP TABLE wellbe.loyalty",
+        "wellbe.loyalty at the source has no rule"),
+    "a column at the source": (
+        STORE, f"{CLIENTS} ADD COLUMN nickname text", f"{CLIENTS} DROP COLUMN nickname",
+        "wellbe.clients.nickname at the source is not declared"),
+    "a rule about a column that is gone": (
+        STORE, f"{CARDS} RENAME COLUMN cvv TO code", f"{CARDS} RENAME COLUMN code TO cvv",
+        "rule cvv_at_source is about wellbe.payment_cards.cvv, which is not there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_what_no_rule_covers_stops_the_crawl(site: Site, world: World, space: Workspace, gap: str) -> None:
+    role, make, undo, says = GAPS[gap]
+    builders.read(site, make, role=role)
+    try:
+        with pytest.raises(PolicyError, match=says):
+            steps.crawl(space, builders.run())
+    finally:
+        builders.read(site, undo, role=role)
+    steps.crawl(space, builders.run())
+    assert outcomes(site, "crawl") == ["failed", "passed"]
