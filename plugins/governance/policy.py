@@ -107,7 +107,7 @@ class Policy(Strict):
             f"{who} names {name!r}, which is not declared" for who, name, of in self._references() if name not in of
         )
         # One after the other: the later checks follow names that the first has found to lead somewhere.
-        for problem in chain(loose, self._declared_twice(), self._unsafe_keys()):
+        for problem in chain(loose, self._declared_twice(), self._unsafe_keys(), self._short_ledgers()):
             raise ValueError(problem)
         return self
 
@@ -153,6 +153,15 @@ class Policy(Strict):
             lasting = self.key_life(name)
             if lasting is not None and lasting <= self.key_encryption_key_life:
                 yield f"keys {name} die before a backup of the key store expires: shorten key_encryption_key_days"
+
+    def _short_ledgers(self) -> Iterator[str]:
+        """What tells rows apart that were published already must outlive them, or they would be published again."""
+        rules = self.retention.rules
+        for name, rule in rules.items():
+            for other in rule.outlives:
+                is_decided = not self._is_undecided(rule.term, rules[other].term)
+                if is_decided and float(self.value(rule.term)) <= float(self.value(rules[other].term)):
+                    yield f"retention rule {name} ends before the rows that it tells apart ({other})"
 
     def _is_undecided(self, *names: str) -> bool:
         return any(name in self.open_values and self.open_values[name].value is None for name in names)

@@ -36,6 +36,7 @@ class RetentionRule(Strict):
     only: dict[str, str] = {}  # column -> value of the rows that the rule is about
     columns: tuple[str, ...] = ()  # that `blank` sets to NULL
     grounds: tuple[str, ...] = ()  # what protects a row that is due
+    outlives: tuple[str, ...] = ()  # rules whose rows must have ended before
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
 
@@ -92,6 +93,7 @@ class Retention(Strict):
             yield who, rule.clause, clauses
             yield from ((who, value, values) for value in (rule.term, rule.margin) if value)
             yield from ((who, ground, self.grounds) for ground in rule.grounds)
+            yield from ((who, other, self.rules) for other in rule.outlives)
             yield (who, rule.schema_name, zones) if rule.store == "warehouse" else (
                 who, rule.table.partition(".")[2], sources,
             )  # fmt: skip

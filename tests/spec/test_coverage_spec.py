@@ -242,7 +242,7 @@ def clauses_named_by(policy: Policy) -> set[str]:
     """Every clause that anything in the policy files refers to."""
     named = {value.clause for value in policy.open_values.values()}
     named |= {purpose.clause for purpose in policy.purposes.values()}
-    named |= {term.clause for term in policy.retention}
+    named |= {rule.clause for rule in policy.retention.rules.values()}
     return named | {clause for dataset in policy.datasets.values() for clause in dataset.clauses}
 
 

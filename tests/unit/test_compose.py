@@ -190,7 +190,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
     told = re.findall(r"^ {20,}(wellbe_\w+) {2,}", HEAD, re.M)
     needed = set(re.findall(r'"(wellbe_\w+)":', Path(airflow_config.__file__).read_text()))
     assert set(told) == needed
-    assert len(told) == len(needed) == 12
+    assert len(told) == len(needed) == 13
     for login in WORKING_LOGINS:
         name = "wellbe_warehouse" if login == "pipeline" else f"wellbe_warehouse_{login}"
         assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)

@@ -43,6 +43,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "quarantine list": ((), AGAIN),
     "quarantine replay": (("--dataset", "visits", "--partition", "2026-03-10"), AGAIN),
     "read": (("--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"), AGAIN),
+    "retention apply": (("--plan", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{32 * '0'}"), AGAIN),
+    "retention plan": ((), AGAIN),
     "runs": ((), AGAIN),
     "sample": ((), AGAIN),
     "status": ((), 3),

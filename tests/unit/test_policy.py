@@ -45,6 +45,12 @@ def folder(tmp_path: Path) -> Path:
 Content = dict[str, Any]
 
 
+def rule(content: Content, name: str) -> Content:
+    """A rule of retention."""
+    found: Content = content["retention"]["rules"][name]
+    return found
+
+
 def changed(folder: Path, name: str, change: Callable[[Content], object]) -> Path:
     """The folder with one of its files changed."""
     path = folder / f"{name}.yaml"
@@ -151,10 +157,34 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
         "policy", lambda c: c["roles"]["puller"].update(can_use=["sample"]), "role puller names 'sample'"),
     "an unknown cluster": (
         "policy", lambda c: c["roles"]["puller"].update(cluster="moon"), "puller > cluster: Input should be"),
-    "an unknown zone of retention": (
-        "policy", lambda c: c["retention"][0].update(zone="attic"), "retention names 'attic'"),
-    "an unknown clause of retention": (
-        "policy", lambda c: c["retention"][0].update(clause="Z9"), "retention of control names 'Z9'"),
+    "a retention rule of an unknown zone": (
+        "retention", lambda c: rule(c, "cards").update(table="attic.cards"), "retention rule cards names 'attic'"),
+    "a retention rule of an unknown table of the source": (
+        "retention", lambda c: rule(c, "cards_at_source").update(table="wellbe.attic"),
+        "retention rule cards_at_source names 'attic'"),
+    "a retention rule of an unknown clause": (
+        "retention", lambda c: rule(c, "cards").update(clause="Z9"), "retention rule cards names 'Z9'"),
+    "a retention rule of an unknown term": (
+        "retention", lambda c: rule(c, "cards").update(term="weeks"), "retention rule cards names 'weeks'"),
+    "a retention rule of an unknown ground": (
+        "retention", lambda c: rule(c, "cards").update(grounds=["whim"]), "retention rule cards names 'whim'"),
+    "a retention rule of a table without its schema": (
+        "retention", lambda c: rule(c, "cards").update(table="cards"), "names its table with its schema, not 'cards'"),
+    "a rule that keeps rows for a while": (
+        "retention", lambda c: rule(c, "batches").update(clock="changed_at", term="card_days"),
+        "what control.batches keeps has neither clock nor term"),
+    "a clock without a term": (
+        "retention", lambda c: rule(c, "cards").pop("term"), "a clock of records.payment_cards needs a term"),
+    "a rule that deletes at once": (
+        "retention", lambda c: [rule(c, "cards").pop(name) for name in ("term", "clock")],
+        "a rule that deletes rows of records.payment_cards needs a clock and a term"),
+    "a rule that blanks nothing": (
+        "retention", lambda c: rule(c, "cvv_at_source").pop("columns"), "that blanks needs columns"),
+    "a rule whose rows have no name": (
+        "retention", lambda c: rule(c, "cards").pop("key"), "a rule of records.payment_cards that acts needs a key"),
+    "a ledger that ends before its rows": (
+        "policy", lambda c: c["open_values"]["visit_ledger_days"].update(value=30),
+         r"retention rule ledger_of_visits ends before the rows that it tells apart \(page_views\)"),
     "an encrypted column without a key": (
         "bookings", lambda c: column(c, "bookings", "notes_encrypted").pop("key"),
         "bookings.notes_encrypted names no key, its treatment is encrypt"),
