@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A file that cannot be opened or written; its name is what a person gave, or one of this checkout's.
         name = error.filename or "a file"
-        print(f"governance: {name}: {error.strerror}; free some space, or name another", file=sys.stderr)  # noqa: T201
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another"
+        print(f"governance: {name}: {error.strerror or 'failed'}; {advice}", file=sys.stderr)  # noqa: T201
         return 74  # EX_IOERR
 
 

@@ -33,6 +33,7 @@ def is_lasting(sqlstate: str | None) -> bool:
     return (sqlstate or "")[:2] in ("0A", "22", "42")
 
 
+UNREACHED = "cannot be reached or cut the connection"
 _REASONS = {
     # SQLSTATE, or what the server says when it refuses a login, of which the drivers keep no SQLSTATE.
     "has no room left on its disk: free some, nothing needs to be repaired": ("53100", "No space left on device"),
@@ -56,7 +57,7 @@ def trouble(sqlstate: str | None, text: str) -> str:
     for reason, signs in _REASONS.items():
         if any(sign == sqlstate or (" " in sign and sign in text) for sign in signs):
             return reason
-    return "cannot be reached or cut the connection"
+    return UNREACHED
 
 
 LONGEST_NAME = 80  # characters; a name in PostgreSQL has at most 63 bytes
@@ -76,6 +77,12 @@ class PolicyError(GovernanceError):
     """The policy files are not valid, or ask for what cannot be."""
 
     exit_code = 78  # EX_CONFIG
+
+
+class PolicyUnreadableError(TransientError):
+    """The policy files cannot be read or are not valid when a task begins; perhaps somebody is saving them."""
+
+    exit_code = 78
 
 
 class GapError(PolicyError):

@@ -301,7 +301,8 @@ def _create_file(path: Path, fill: Callable[[Transaction], None]) -> None:
             finally:
                 draft.unlink(missing_ok=True)
     except FileExistsError:
-        raise KeyringError(f"{place}: there is one already; it is left alone") from None
+        there = "there is a folder of that name" if path.is_dir() else "there is one already"
+        raise KeyringError(f"{place}: {there}; it is left alone") from None
     except BlockingIOError:
         raise KeyStoreUnavailableError(f"{place}: somebody else is making it just now; {AGAIN}") from None
     except OSError as error:

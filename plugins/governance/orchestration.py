@@ -7,6 +7,7 @@ alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from governance.errors import GovernanceError, TransientError
+from governance.errors import GovernanceError, PolicyError, PolicyUnreadableError, TransientError
 from governance.notification import FailedError, Notifier, RunBegan
 from governance.run_log import Batch, Run, Shard
 
@@ -232,11 +233,10 @@ def _run() -> Run:
 
 
 def _workspace() -> Any:
-    from governance import keys, policy, steps, warehouse
+    from governance import keys, steps, warehouse
     from governance.signers import CheckpointFolder
 
-    site = Path(_extra("wellbe_policy", "path"))
-    loaded = policy.load(site=site)
+    loaded = _policy()
     return steps.Workspace(
         policy=loaded,
         source_uri=lambda: _uri("wellbe_source"),
@@ -249,6 +249,17 @@ def _workspace() -> Any:
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
         airflow_dsn=lambda: _uri("wellbe_airflow"),
     )
+
+
+def _policy() -> Any:
+    from governance import policy
+
+    try:
+        return policy.load(site=Path(_extra("wellbe_policy", "path")))
+    except PolicyError as error:  # perhaps somebody is saving it just now
+        context = get_current_context()
+        label = Batch(context["ti"].dag_id, str(context.get("partition_key")), "").label
+        raise PolicyUnreadableError(f"{label}: {error}; nothing was done; mend it, the task retries") from None
 
 
 def _warehouse(policy: Any, role: str) -> str:
@@ -310,6 +321,4 @@ def _extra(connection: str, key: str) -> str:
 
 
 def _say(text: str) -> None:
-    import logging
-
     logging.getLogger(__name__).info("%s", text)

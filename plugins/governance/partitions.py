@@ -50,7 +50,7 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
     if not key:
         raise PartitionError(
             f"dataset {dataset}: this run has no partition; start it with its schedule, with "
-            f"`airflow backfill create`, or with `--partition-key YYYY-MM-DD`"
+            f"`governance airflow backfill create`, or in the UI with a partition key (YYYY-MM-DD)"
         )
     try:
         day = date.fromisoformat(key)
@@ -58,6 +58,8 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
         raise PartitionError(f"dataset {dataset}: partition key must be YYYY-MM-DD") from None
     if day.isoformat() != key:
         raise PartitionError(f"dataset {dataset}: partition key must be YYYY-MM-DD")
+    if day == date.min:
+        raise PartitionError(f"dataset {dataset}, partition {key}: it begins before all instants")
     partition = Partition(day, time_zone)
     if day < first:
         raise PartitionError(

@@ -42,7 +42,10 @@ ANSWER_SECONDS = 1800
 many times what the settlement of the largest partition takes."""
 
 SERVER: dict[str, str] = {
-    # A task that stands still in a transaction, or whose machine is gone, holds its locks for so long and no longer.
+    # A task that stands still between two statements of a transaction holds its locks for so long and no longer. (One
+    # that stands still between transactions, or in the middle of a COPY, holds its partition until it is ended: that is
+    # what the executor's heartbeat and the time limit of a task are for.) A machine that is gone is noticed within a
+    # minute.
     "idle_in_transaction_session_timeout": "30min",
     "tcp_keepalives_idle": "30s",
     "tcp_keepalives_interval": "10s",

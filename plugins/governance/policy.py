@@ -13,9 +13,9 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from governance.datasets import Dataset, SourceColumn
 from governance.errors import PolicyError
@@ -81,7 +81,7 @@ class Site(Strict):
     """
 
     first_partition: dict[str, date] = {}
-    shard_rows: PositiveInt = 1_000_000
+    shard_rows: Annotated[int, Field(strict=True, gt=0)] = 1_000_000
 
 
 class Policy(Strict):
@@ -261,4 +261,7 @@ def load(folder: Path = POLICY_FOLDER, site: Path | None = None) -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         where = " > ".join(str(step) for step in first["loc"])
-        raise PolicyError(f"policy is not valid at {where}: {first['msg']} ({error.error_count()} problems)") from None
+        of_site = f" (in {site})" if first["loc"][:1] == ("site",) else ""
+        raise PolicyError(
+            f"policy is not valid at {where}{of_site}: {first['msg']} ({error.error_count()} problems)"
+        ) from None

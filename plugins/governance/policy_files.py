@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from governance.errors import PolicyError
+
+MOST_BYTES = 1_000_000
 
 
 class _OnceEach(yaml.SafeLoader):
@@ -32,7 +35,9 @@ def mapping(name: str, content: bytes) -> dict[str, Any]:
     """
     try:
         loaded = yaml.load(content, _OnceEach)  # noqa: S506 -- a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise PolicyError(f"{name} is not sound YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none, or bytes that are no text
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -52,16 +57,28 @@ def parts(folder: Path, site: Path | None) -> dict[str, Any]:
     texts: dict[str, tuple[str, str]] = {}
     listed = ""
     for path in sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.csv")):
-        content = path.read_bytes()
+        content = _read(path)
         if path.suffix == ".yaml":
             _add(found, path.stem, mapping(path.name, content))
         listed += _keep(texts, f"policies/{path.relative_to(folder).as_posix()}", content)
-    if site is not None and site.exists():
-        content = site.read_bytes()
+    if site is not None and os.path.lexists(site):  # a link that leads nowhere is no site without a file
+        content = _read(site)
         found["site"] = mapping(site.name, content)
         listed += _keep(texts, "site.yaml", content)
     digest = hashlib.sha256(listed.encode()).hexdigest()
     return {**found, "digest": digest, "texts": texts | {digest: ("policy", listed)}}
+
+
+def _read(path: Path) -> bytes:
+    """Raises PolicyError for what is no readable file of a policy's size."""
+    try:
+        if not path.is_file():
+            raise PolicyError(f"{path} is not a file")
+        if path.stat().st_size > MOST_BYTES:
+            raise PolicyError(f"{path} is larger than {MOST_BYTES:,} bytes: that is no file of a policy")
+        return path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _keep(texts: dict[str, tuple[str, str]], name: str, content: bytes) -> str:

@@ -7,7 +7,7 @@ HEAVY = (
     "sqlalchemy.dialects.postgresql.psycopg2",
     "adbc_driver_postgresql.dbapi",
     "pgpq",
-    "governance.steps",
+    "governance.steps",  # and with it the digest of the code, which entries name
     "governance.pulling",
     "governance.anonymisation.releases",
 )

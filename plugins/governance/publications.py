@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg2.extensions
 from psycopg2 import sql
 
+from governance.errors import PolicyError
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
 
@@ -82,13 +83,23 @@ class Publication:
             counts[decision] = counts.get(decision, 0) + count
         return Decisions(counts, sum(count for is_own, _, count in found if is_own))
 
-    def strangers(self, root: str) -> list[str]:
-        """Earlier partitions whose rows, though they are decided now, are not as many as were accepted, in words."""
+    def strangers(self, root: str, form: str) -> list[str]:
+        """Earlier partitions whose rows, though they are decided now, are not as many as were accepted, in words.
+
+        Raises PolicyError when they were landed in another form than the release's own: people would not be told apart.
+        """
         query = sql.SQL(named_query("carried_in")).format(root=sql.Identifier("vault", root))
         self.cursor.execute(query, {"dataset": self.batch.dataset, "day": self.day})
+        carried = self.cursor.fetchall()
+        if others := [str(partition) for partition, _, _, of in carried if of not in (None, form)]:
+            raise PolicyError(
+                f"{self.batch.label}: it carries in rows of {', '.join(others)}, which were landed before policy "
+                "declared otherwise how they are made; nothing was published; clear the runs of those partitions from "
+                "their task `plan` on, then this one"
+            )
         return [
             f"the vault holds {held} rows of partition {partition}, {accepted} were accepted"
-            for partition, accepted, held in self.cursor.fetchall()
+            for partition, accepted, held, _ in carried
             if held != accepted
         ]
 

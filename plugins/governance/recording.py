@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,15 +25,24 @@ from governance.run_log import Attempt, Entry, Outcome
 PACKAGE = Path(__file__).parent
 
 
-@cache
 def code_digest() -> str:
-    """SHA-256 over the package's Python and SQL files, by path."""
+    """SHA-256 over the package's Python and SQL files, by path, as they were when this process imported the code.
+
+    A task inherits that from the process which forked it: files that have been changed since are not what it runs.
+    """
+    return _CODE
+
+
+def _digest_of_files() -> str:
     digest = hashlib.sha256()
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.sql")]):
         digest.update(
             path.relative_to(PACKAGE).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest()
         )
     return digest.hexdigest()
+
+
+_CODE = _digest_of_files()
 
 
 def new_id() -> str:

@@ -16,7 +16,15 @@ import psycopg2
 from psycopg2 import sql
 
 from governance.datasets import Treatment
-from governance.errors import GapError, GovernanceError, SourceUnavailableError, is_lasting, shown, trouble
+from governance.errors import (
+    UNREACHED,
+    GapError,
+    GovernanceError,
+    SourceUnavailableError,
+    is_lasting,
+    shown,
+    trouble,
+)
 from governance.partitions import Partition
 from governance.patience import Aside, linked
 from governance.policy import Policy
@@ -76,6 +84,8 @@ class Snapshot:
             ) from None
         with self._guarded(), self._cursor() as cursor:
             self._wait(partial(cursor.execute, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            # A policy of the source's owner must not hide rows from counts and rows alike: then the source refuses.
+            self._wait(partial(cursor.execute, "SET LOCAL row_security = off"))
 
     def leave(self) -> None:
         """Log out, or, where the source does not answer, leave that to the thread which waits for it."""
@@ -186,13 +196,26 @@ class Snapshot:
             if is_lasting(state):
                 raise GovernanceError(
                     f"{self._label}: the source refused to be read (SQLSTATE {state}); nothing was kept; "
-                    f"check the named query, and that puller is granted what policy lets land"
+                    f"check the named query, and that puller is granted what policy lets land, every row of it"
                 ) from None
+            why = trouble(state, str(error))
+            if why == UNREACHED and self._still_answers():
+                why = "stopped in the middle of its rows, though it is there: a value or a view of it may be at fault"
             raise SourceUnavailableError(
-                f"{self._label}: reading the source failed: it {trouble(state, str(error))} "
-                f"(SQLSTATE {state or 'none'}); nothing was kept; check connection wellbe_source and its server, "
+                f"{self._label}: reading the source failed: it {why} "
+                f"(SQLSTATE {state or 'none'}); nothing was kept; check connection wellbe_source and its server's log, "
                 f"the task retries"
             ) from None
+
+    def _still_answers(self) -> bool:
+        """Whether the server takes note, on the same connection, that our transaction is over."""
+        import adbc_driver_manager
+
+        try:
+            self._wait(self._connection.rollback)
+        except (adbc_driver_manager.Error, TimeoutError):
+            return False
+        return True
 
 
 @contextmanager

@@ -48,7 +48,11 @@ class Schedule:
 
     def due_at(self, day: date) -> datetime:
         """The instant by which a partition is to be released."""
-        return max(self.ended_at(day), self.began or self.ended_at(day)) + self.due_after
+        return self.waits_from(day) + self.due_after
+
+    def waits_from(self, day: date) -> datetime:
+        """The instant from which a partition's rows wait: the end of its day, or when the site began."""
+        return max(self.ended_at(day), self.began or self.ended_at(day))
 
     def due_days(self, now: datetime, at_most: int) -> list[date]:
         """The newest days that are due by now, oldest first."""
@@ -72,7 +76,7 @@ def missing_partitions(schedule: Schedule, states: Mapping[date, PartitionState]
             f"B1 dataset {schedule.dataset}, partition {missing[0]}: not released, due {hours:.0f} hours ago"
             f"{f'; {len(missing)} partitions are missing' if len(missing) > 1 else ''}; see its run in Airflow, or "
             f"`governance airflow backfill create --dag-id {schedule.dataset} --from-date {missing[0]} "
-            f"--to-date {missing[-1]}`"
+            f"--to-date {missing[-1]} --reprocess-behavior failed`"
         )
 
 
@@ -146,14 +150,14 @@ def oldest_unprocessed(
     schedule: Schedule, states: Mapping[date, PartitionState], at_source: Mapping[date, int], now: datetime,
     limit: timedelta,
 ) -> Iterator[str]:  # fmt: skip
-    """The oldest day that has rows and is not settled, when it ended longer ago than the limit."""
+    """The oldest day that has rows and is not settled, when they have waited for longer than the limit."""
     waiting = [
         day
         for day, count in sorted(at_source.items())
-        if count and not (day in states and states[day].state == "settled") and now - schedule.ended_at(day) > limit
+        if count and not (day in states and states[day].state == "settled") and now - schedule.waits_from(day) > limit
     ]
     if waiting:
-        age = now - schedule.ended_at(waiting[0])
+        age = now - schedule.waits_from(waiting[0])
         yield (
             f"R1 dataset {schedule.dataset}, partition {waiting[0]}: {at_source[waiting[0]]} rows wait for "
             f"{age.total_seconds() / 3600:.0f} hours to be validated; see its run in Airflow"

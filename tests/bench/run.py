@@ -148,7 +148,7 @@ def live_days(folder: Path, rows: dict[str, int]) -> None:
             time.sleep(0.5)
         state, seconds = found[0] if found else ("out of time", 0)
         tasks, servers = (after - ago for after, ago in zip(_cpu_seconds(site), before, strict=True))
-        ((shards,),) = query(site.dsn("coordinator"), cut, (dataset,))
+        ((shards,),) = query(site.dsn("governance_owner"), cut, (dataset,))
         say(
             f"{f'{dataset} through the DAG, shards {shards}: {state}':<44}{count:>11,}{1:>6}{float(seconds):>8.1f}"
             f"{tasks:>9.1f}{servers:>9.1f}{count / float(seconds or 1):>9,.0f}"

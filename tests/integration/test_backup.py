@@ -174,6 +174,26 @@ def test_a_backup_replaces_nothing(lost: Lost, tmp_path: Path, folders: tuple[st
     assert (tmp_path / "full" / "file").exists()
 
 
+NESTED = {  # the backup's folder, that of its secrets
+    "secrets in the backup": ("backup", "backup/secrets"),
+    "the backup in its secrets": ("secrets/backup", "secrets"),
+    "secrets where the auditor reads": ("backup", "{checkpoints}/secrets"),
+    "the backup in what it saves": ("{checkpoints}/backup", "secrets"),
+    "the backup in the site": ("{data}/backup", "secrets"),
+    "the site itself": ("{data}", "secrets"),
+}
+
+
+@pytest.mark.parametrize("nested", NESTED)
+def test_a_backup_lies_neither_beside_its_secrets_nor_in_the_site(lost: Lost, tmp_path: Path, nested: str) -> None:
+    places = {"checkpoints": lost.site.checkpoints_path, "data": lost.site.data_dir}
+    folder, secrets = (tmp_path / name.format(**places) for name in NESTED[nested])
+    with pytest.raises(InputError, match="neither inside the other|which is to be saved"):
+        backup.back_up(lost.site, folder, secrets)
+    made = [path for path in (folder, secrets) if path.exists() and path not in places.values()]
+    assert made == []
+
+
 def test_the_commands_say_what_to_keep_apart_and_until_when(
     lost: Lost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -22,6 +23,7 @@ from governance.embedded import site as sites
 from governance.embedded.postgres import Cluster
 from governance.embedded.site import LOGINS, Site
 from governance.errors import SiteError
+from governance.recording import PACKAGE
 
 pytestmark = pytest.mark.pg
 
@@ -284,3 +286,31 @@ def test_the_bundled_psql_speaks_as_the_role_and_passes_arguments_on(site: Site)
         check=True,
     )
     assert answer.stdout == "analyst\n"
+
+
+def test_airflow_is_started_again_when_the_code_of_its_tasks_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks are forked from processes that have imported it: `git pull` alone changes nothing that runs."""
+    site = sites.load_or_create(tmp_path)
+    assert airflow_config.write(site)
+    assert not airflow_config.write(site)
+    monkeypatch.setattr(airflow_config, "code_digest", lambda: "another")
+    assert airflow_config.write(site)
+    assert not airflow_config.write(site)
+
+
+@pytest.mark.clause("R1")
+def test_an_entry_names_the_code_that_runs_and_not_what_the_files_have_become(tmp_path: Path) -> None:
+    package = tmp_path / "plugins" / "governance"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import governance.recording as r\nbefore = r.code_digest()\n"
+        "(r.PACKAGE / 'later.py').write_text('x = 1')\n"
+        "assert r.code_digest() == before != r._digest_of_files()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script], env={**os.environ, "PYTHONPATH": str(package.parent)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -7,6 +7,7 @@ import json
 import signal
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from governance.embedded import airflow, control, postgres, processes
 from governance.embedded.postgres import Cluster
 from governance.embedded.site import Site
+from governance.errors import PolicyUnreadableError
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
@@ -88,3 +90,20 @@ def test_down_leaves_no_process_after_everything_that_leads_was_killed(live: Sit
     assert processes.of_site(live.data_dir)  # the workers of the scheduler, at least
     control.down(live.data_dir)
     assert not processes.of_site(live.data_dir)
+
+
+def test_a_policy_file_that_is_being_saved_is_read_again_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from governance import orchestration
+
+    site = tmp_path / "policy.yaml"
+    site.write_text("first_partition: {visits: 2026-")
+    monkeypatch.setattr(orchestration, "_extra", lambda *_: str(site))
+    context = {"ti": SimpleNamespace(dag_id="visits"), "partition_key": "2026-03-10"}
+    monkeypatch.setattr(orchestration, "get_current_context", lambda: context)
+    says = r"dataset visits, partition 2026-03-10: policy\.yaml is not sound YAML .*the task retries"
+    with pytest.raises(PolicyUnreadableError, match=says):
+        orchestration._workspace()
+    site.write_text("first_partition: {visits: 2026-03-10}")
+    assert orchestration._workspace().policy.site.first_partition

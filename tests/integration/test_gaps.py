@@ -11,9 +11,7 @@ from aftermath import entries, outcomes, state
 from builders import DAY, World
 from governance import steps
 from governance.embedded.site import Site
-from governance.errors import (
-    GapError,
-)
+from governance.errors import GapError, GovernanceError, SourceUnavailableError
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
@@ -71,3 +69,41 @@ def test_the_batch_stops_at(gap: str, site: Site, world: World, space: Workspace
 
         sources.grant(site.dsn("wellbe_owner"), space.policy)
     steps.pull(space, "visits", KEY, builders.run())
+
+
+def test_a_policy_of_the_sources_owner_that_hides_rows_stops_the_batch(
+    site: Site, world: World, space: Workspace
+) -> None:
+    """Hidden rows are counted as little as they are brought, so that nothing else would notice."""
+    world.visitors(12)
+    world.execute("ALTER TABLE wellbe.page_views ENABLE ROW LEVEL SECURITY")
+    world.execute("CREATE POLICY half ON wellbe.page_views TO puller USING (view_id % 2 = 0)")
+    try:
+        with pytest.raises(GovernanceError, match=r"the source refused to be read \(SQLSTATE 42501\).*every row of it"):
+            steps.pull(space, "visits", KEY, builders.run())
+    finally:
+        world.execute("DROP POLICY half ON wellbe.page_views")
+        world.execute("ALTER TABLE wellbe.page_views DISABLE ROW LEVEL SECURITY")
+    assert steps.pull(space, "visits", KEY, builders.run()).counts["page_views_pulled"] == 12
+
+
+def test_a_source_that_stops_in_the_middle_of_its_rows_is_not_said_to_be_away(
+    site: Site, world: World, space: Workspace
+) -> None:
+    world.views(30_000)
+    world.execute("ALTER TABLE wellbe.page_views SET SCHEMA sample")
+    columns = builders.read(
+        site,
+        "SELECT string_agg(CASE attname WHEN 'duration_ms' THEN $$(CASE WHEN view_id = (SELECT max(view_id) "
+        "FROM sample.page_views) THEN 'x' ELSE '1' END)::bigint AS duration_ms$$ ELSE attname::text END, ', ' "
+        "ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'sample.page_views'::regclass AND attnum > 0",
+        role="wellbe_owner",
+    )[0][0]
+    world.execute(f"CREATE VIEW wellbe.page_views AS SELECT {columns} FROM sample.page_views")
+    world.execute("GRANT SELECT ON wellbe.page_views TO puller")
+    try:
+        with pytest.raises(SourceUnavailableError, match="stopped in the middle of its rows, though it is there"):
+            steps.pull(space, "visits", KEY, builders.run())
+    finally:
+        world.execute("DROP VIEW wellbe.page_views")
+        world.execute("ALTER TABLE sample.page_views SET SCHEMA wellbe")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 import builders
-from aftermath import entries, outcomes, state, terms
+from aftermath import entries, outcomes, state, terms, through
 from builders import DAY, World
 from governance import policy as policies
 from governance import schema, steps
@@ -227,3 +227,30 @@ def test_a_hop_waits_until_our_database_was_made_for_its_policy(
     schema.migrate(site.dsn("governance_owner"), after.policy)
     go[hop](after, batch, run)
     assert outcomes(site, hop) == ["failed", "passed"]
+
+
+@pytest.mark.clause("E1")
+def test_a_release_carries_in_no_rows_that_were_made_otherwise(
+    site: Site, world: World, edited: Edited, declared: Edited, as_before: None
+) -> None:
+    """Tokens of two kinds would make two people of one."""
+    world.crowd()
+    late = world.booking(with_terms=False, client_id=777)
+    before = edited()
+    through(before, "bookings", KEY)
+    at = world.at()
+    world.insert(
+        "terms_acceptances", acceptance_id=99, client_id=777, terms_version="1", channel="web",
+        accepted_at=at - timedelta(days=5), recorded_at=at - timedelta(days=5),
+    )  # fmt: skip
+    through(before, "bookings", KEY)  # accepted now, after its own day's release
+    after = declared(*OTHERWISE_MADE[2], migrated=False)
+    world.day, following = DAY + timedelta(days=1), (DAY + timedelta(days=1)).isoformat()
+    world.crowd()
+    with pytest.raises(PolicyError, match=f"carries in rows of {KEY}, .*clear the runs of those partitions .*`plan`"):
+        through(after, "bookings", following)
+    assert builders.read(site, "SELECT count(*) FROM analytics.releases") == [(1,)]
+    through(after, "bookings", KEY)
+    through(after, "bookings", following)
+    query = "SELECT decision IS NOT NULL FROM vault.release_ledger WHERE row_key = %s"
+    assert builders.read(site, query, late) == [(True,)]

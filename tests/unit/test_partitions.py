@@ -46,7 +46,9 @@ def test_the_days_of_a_year_follow_each_other_without_gap_or_overlap() -> None:
 
 @pytest.mark.parametrize("key", (None, ""))
 def test_a_run_without_a_partition_is_told_how_to_get_one(key: str | None) -> None:
-    with pytest.raises(PartitionError, match="dataset visits: this run has no partition; .*--partition-key YYYY-MM-DD"):
+    with pytest.raises(
+        PartitionError, match="dataset visits: this run has no partition; .*in the UI with a partition key"
+    ):
         parsed(key)
 
 

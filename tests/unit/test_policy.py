@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -342,6 +343,10 @@ def test_a_withheld_value_may_be_counted(folder: Path) -> None:
         ("unpulled:\n  t: {ip: {type: text}, ip: {type: int}}\n", "at line 2: ip stands there twice"),
         ("- 1\n", "unpulled.yaml must hold a mapping at its top"),
         ("", "unpulled.yaml must hold a mapping at its top"),
+        ("a: 2026-11-31\n", "unpulled.yaml is not sound YAML: day is out of range for month"),
+        ("a: 0000-01-01\n", "unpulled.yaml is not sound YAML: year 0 is out of range"),
+        ("[" * 5000, "unpulled.yaml is not sound YAML: it is nested too deeply"),
+        ("#" * 1_000_001, "unpulled.yaml is larger than 1,000,000 bytes"),
         ("a: [1\n", "unpulled.yaml is not sound YAML at line 2"),
         ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
     ),
@@ -399,7 +404,7 @@ def test_the_first_partition_is_the_sites_where_it_sets_one(folder: Path, tmp_pa
     (
         ("first_partition: {visit: 2026-03-10}", "the site's first_partition names 'visit', which is not declared"),
         ("first_partition: {visits: soon}", "site > first_partition > visits"),
-        ("k: 1", "at site > k: Extra inputs"),
+        ("k: 1", r"at site > k \(in .*site.yaml\): Extra inputs"),
         ("[]", "site.yaml must hold a mapping"),
     ),
 )
@@ -444,3 +449,25 @@ def test_published_columns_are_listed_by_kind_in_their_order() -> None:
     assert release.of_kind("quasi_identifier") == ("recorded_date", "country_code", "device_class", "page_category")
     assert release.of_kind("count") == ("views_count", "visitors_count")
     assert release.of_kind("sensitive") == ()
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link that leads nowhere", "a link to itself", "a pipe"])
+def test_what_is_no_file_is_not_taken_for_a_site_without_one(tmp_path: Path, what: str) -> None:
+    site = tmp_path / "site.yaml"
+    make: dict[str, Callable[[], object]] = {
+        "a folder": site.mkdir,
+        "a link that leads nowhere": lambda: site.symlink_to(tmp_path / "nowhere"),
+        "a link to itself": lambda: site.symlink_to(site),
+        "a pipe": lambda: os.mkfifo(site),
+    }
+    make[what]()
+    with pytest.raises(PolicyError, match=r"site\.yaml (is not a file|cannot be read)"):
+        load(site=site)
+
+
+@pytest.mark.parametrize("rows", ["true", "0", "-1", "1.5", "'1000'", "null"])
+def test_a_wrong_number_in_the_sites_file_is_told_with_the_file(tmp_path: Path, rows: str) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(f"shard_rows: {rows}\n")
+    with pytest.raises(PolicyError, match=r"not valid at site > shard_rows \(in .*site\.yaml\)"):
+        load(site=site)

@@ -22,6 +22,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 ZONES = ("landing", "vault", "quarantine")
 
 
+MOST_ROWS = 1_000_000
+"""A read is for a person to look at."""
+
+
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
@@ -41,8 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
     zone, _, table = arguments.table.partition(".")
     if zone not in ZONES or not table:
         raise InputError(f"{arguments.table} is no table of {', '.join(ZONES)}; name it as vault.bookings")
-    if arguments.limit < 1:
-        raise InputError("a read has at least one row")
+    if not 1 <= arguments.limit <= MOST_ROWS:
+        raise InputError(f"a read has at least one row, and at most {MOST_ROWS:,}")
     if odd := sum(1 for name in (table, *arguments.columns) if not NAME.fullmatch(name)):
         # Not quoted, and before anything is written to the log: whatever it is, it is no name.
         raise InputError(f"{odd} of what was given are no names of a table or of columns")

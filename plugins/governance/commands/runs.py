@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 
 from governance import history
 from governance.commands.reading import day, log_entries
@@ -50,7 +50,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     partition = arguments.partition and arguments.partition.isoformat()
-    since = arguments.since and arguments.since - LONGEST_TRY
+    if "" in (arguments.by, arguments.clause, arguments.dataset):
+        raise InputError("a filter is empty: leave it out, or name what to look for")
+    since = arguments.since and date.fromordinal(max(1, arguments.since.toordinal() - LONGEST_TRY.days))
     entries = log_entries(sites.load().dsn("auditor"), dataset=arguments.dataset, partition=partition, since=since)
     every = history.attempts(entries)
     tries = list(_chosen(every, arguments))

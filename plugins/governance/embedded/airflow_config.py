@@ -15,6 +15,7 @@ from pathlib import Path
 from governance.embedded.processes import MARKER
 from governance.embedded.site import ADDRESS, CHECKOUT, LOGINS, UI_USER, Site, private_folder, write_private
 from governance.preloading import HEAVY
+from governance.recording import code_digest
 
 WORKER_CONCURRENCY = 2
 """Tasks that one of Celery's workers runs at a time."""
@@ -51,13 +52,15 @@ def environment(site: Site) -> dict[str, str]:
 
 
 def write(site: Site) -> bool:
-    """Write configuration, connections and the UI's password file; True when any of them changed."""
+    """Write configuration, connections, the UI's password file and which code it is; True when any of them changed."""
     folder = private_folder(home(site))
     private_folder(folder / "logs")
     changed = [
         write_private(folder / "airflow.cfg", _as_text(settings(site))),
         write_private(folder / "connections.json", json.dumps(_connections(site), indent=2) + "\n"),
         write_private(folder / "ui_passwords.json", json.dumps({UI_USER: site.ui_password}) + "\n"),
+        # Tasks are forked from processes that have imported the code: these must not outlive it.
+        write_private(folder / "code.sha256", f"{code_digest()}\n"),
     ]
     return any(changed)
 

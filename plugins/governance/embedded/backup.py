@@ -42,10 +42,11 @@ def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
     """
     with warehouse.connect(site.dsn("recorder"), "the backup"):
         pass  # before anything is written
+    _require_apart(site, folder, secrets)
     for target in (folder, secrets):
         _require_empty(target)
-    if folder.resolve() == secrets.resolve():
-        raise InputError("name two folders: what opens a backup must not lie beside it")
+    for target in (folder, secrets):
+        sites.private_folder(target)
     policy = policies.load(site=site.policy_path)
     attempt = workspaces.attempt_by_hand(policy, "backup")
     with provision.on_record(site, attempt):
@@ -110,10 +111,23 @@ def restore_keys(site: Site, backup: Path) -> tuple[int, int]:
     return count, missing
 
 
+def _require_apart(site: Site, folder: Path, secrets: Path) -> None:
+    """What opens a backup must not lie in it, nor either of them where the site itself or its auditor reads."""
+    one, other = folder.resolve(), secrets.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise InputError(
+            "name two folders, neither inside the other: what opens a backup must not lie beside it; nothing was "
+            "written"
+        )
+    for place in (site.data_dir.resolve(), site.checkpoints_path.resolve()):
+        for target in (one, other):
+            if target == place or place in target.parents:
+                raise InputError(f"{target} lies in {place}, which is to be saved; name another; nothing was written")
+
+
 def _require_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty: name a new folder; nothing was written")
-    sites.private_folder(folder)
 
 
 def _run(site: Site, database: str, name: str, *command: str) -> None:

@@ -246,7 +246,7 @@ def _bring_site_policy(site: Site) -> None:
 def _start_airflow(site: Site, say: Say) -> Site:
     site = _with_free_ports(site)
     if airflow_config.write(site) and airflow.running(site):
-        say("Airflow's configuration has changed: starting it again")
+        say("Airflow's configuration, or the code of its tasks, has changed: starting it again")
         airflow.stop(site)
     if site.executor == "celery":
         broker.start(site)

@@ -1,6 +1,7 @@
--- Earlier partitions of which a release carries rows in: how many were accepted of each, and how many rows the vault shows.
-SELECT b.partition_key, b.accepted, (SELECT count(*) FROM {root} v WHERE v.partition_key = b.partition_key)
-FROM control.batches b
+-- Earlier partitions of which a release carries rows in: how many were accepted of each, how many rows the vault shows, and the form that
+-- they were landed in.
+SELECT b.partition_key, b.accepted, (SELECT count(*) FROM {root} v WHERE v.partition_key = b.partition_key), l.form
+FROM control.batches b LEFT JOIN control.landings l ON l.landing_no = b.settled_no
 WHERE b.dataset = %(dataset)s
   AND b.partition_key IN (SELECT accepted_partition FROM vault.release_ledger
                           WHERE dataset = %(dataset)s AND release_partition = %(day)s AND accepted_partition <> %(day)s)

@@ -67,7 +67,9 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
             superseded=decided.of("superseded"),
             erased=decided.of("erased"),
         )
-        problems = conservation.imbalances() + publication.strangers(hop.spec.root)
+        problems = conservation.imbalances() + publication.strangers(
+            hop.spec.root, hop.workspace.policy.form(hop.batch.dataset)
+        )
         if decided.own != conservation.accepted:
             problems.append(
                 f"the vault holds {decided.own} rows of the partition, {conservation.accepted} were accepted"
