@@ -161,20 +161,11 @@ def checkpoint() -> dict[str, Any]:
     return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
 
 
-@task(task_id="reconcile")
-def reconcile() -> dict[str, int]:
-    """Write entries for tries that never reached a step or never came out of one, and for what people did by hand."""
-    from governance import steps
-
-    with _translated():
-        return steps.reconcile(_workspace(), _run())
-
-
 def watches() -> None:
     """Wire the watches, one task each: whatever one finds, the others look."""
     from governance.accounting import WATCHES
 
-    reconcile()
+    upkeep("reconcile")
     for name in sorted(WATCHES - {"reconcile"}):
         task(task_id=name)(_watch)(name)
 
