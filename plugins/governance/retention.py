@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import psycopg2.extensions
 from psycopg2 import sql
@@ -118,7 +117,7 @@ class Table:
             self._cursor.execute(sql.SQL("UPDATE {} AS t SET {} WHERE {}").format(self._table, blank, due))
             return int(self._cursor.rowcount)
         delete = sql.SQL("DELETE FROM {} AS t WHERE {}").format(self._table, due)
-        if self._rule.schema_name != "records" or self._rule.table == "records.refusals":
+        if not _is_of_landings(self._rule):
             self._cursor.execute(delete)
             return int(self._cursor.rowcount)
         self._cursor.execute(
@@ -193,9 +192,14 @@ def plan_digest(policy: Policy, now: datetime, looked: Sequence[Looked]) -> str:
     return f"{now:%Y%m%dT%H%M%SZ}-{digest[:32]}"
 
 
+def _is_of_landings(rule: RetentionRule) -> bool:
+    """Whether validation counts the rows of this table."""
+    return rule.schema_name == "records" and rule.table != "records.refusals"
+
+
 def columns_read(rule: RetentionRule) -> list[str]:
     """The columns of its table that a rule reads."""
-    extra: list[Any] = ["landing_no"] if rule.schema_name == "records" and rule.act == "delete" else []
+    extra = ["landing_no"] if _is_of_landings(rule) else []
     return sorted({*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra})
 
 

@@ -28,10 +28,11 @@ from governance.run_log import Attempt, Batch, Digests
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
 TAKEN = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
+ENDING = "retainer"
 WORKING = ("pipeline", "recorder", "coordinator", "custodian", "sequencer", "analyst", "auditor")
-ROLES = (*TAKEN, *WORKING)
+ROLES = (*TAKEN, ENDING, *WORKING)
 LOGINS = (*WORKING, "migrator", "airflow", "observer")
-TAKES = {"pipeline": set(TAKEN), "migrator": {"governance_owner"}}
+TAKES = {"pipeline": {*TAKEN, ENDING}, "migrator": {"governance_owner"}}
 """Which login may take which roles; the other logins take none."""
 LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in TAKES.items() for role in roles}
 
@@ -41,6 +42,7 @@ EXPECTED_OF_TAKEN = """
 control.batches                     -       SU         S          -       -         -         -
 control.landings                    SI      S          S          -       -         -         -
 control.in_force                    S       S          S          -       -         -         -
+control.purged                      -       S          S          -       -         -         -
 control.shards                      SI      -          -          -       -         -         -
 records.bookings                    I       -          -          -       -         -         -
 records.booking_travellers          I       -          -          -       -         -         -
@@ -85,6 +87,7 @@ EXPECTED_OF_LOGINS = """
 control.batches                     -         -         S            -          -          -        -
 control.landings                    -         -         -            -          -          -        -
 control.in_force                    -         -         -            -          -          -        -
+control.purged                      -         -         -            -          -          -        -
 control.shards                      -         -         -            -          -          -        -
 records.bookings                    -         -         -            -          -          -        -
 records.booking_travellers          -         -         -            -          -          -        -
@@ -125,7 +128,23 @@ audit.sessions                      -         -         -            -          
 public.schema_migrations            -         -         -            -          -          -        -
 """
 
+# What the retainer may do: columns that it reads, and letters as above. It sees clocks and surrogate keys alone.
+ENDS = {
+    "control.purged": ("", "I"),
+    "records.bookings": ("row_id landing_no recorded_at", "D"),
+    "records.booking_travellers": ("row_id landing_no partition_key", "D"),
+    "records.booking_services": ("row_id landing_no partition_key", "D"),
+    "records.payment_cards": ("row_id landing_no captured_at", "D"),
+    "records.page_views": ("row_id landing_no partition_key", "D"),
+    "records.refusals": ("table_name row_key rule refused_at", "D"),
+    "quarantine.rows": ("dataset row_id quarantined_at", "D"),
+    "quarantine.findings": ("dataset row_id rule partition_key", "D"),
+    "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
+    "sharing.deliveries": ("delivery_id created_at", "D"),
+}
+
 SOME_COLUMNS = {
+    **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("publisher", "vault.bookings"): """
         partition_key row_key booking_id version client_token status nights_count price_amount_minor currency_code
@@ -152,6 +171,7 @@ SOME_COLUMNS = {
 CALLS = {
     "audit.append": {
         "loader", "validator", "publisher", "sharer", "profiler", "screener", "recorder", "custodian", "sequencer",
+        "retainer",
     },
     "audit.keep_text": {"recorder", "custodian", "sequencer"},
     "audit.missing_texts": {"recorder", "custodian", "sequencer"},
@@ -183,6 +203,9 @@ def matrix() -> dict[tuple[str, str], str]:
             name, *cells = line.split()
             for role, cell in zip(roles, cells, strict=True):
                 table[role, name] = cell.strip("-")
+    for name in {name for _, name in table}:
+        columns, letters = ENDS.get(name, ("", ""))
+        table[ENDING, name] = f"{'s' if columns else ''}{letters}"
     return table
 
 
@@ -215,6 +238,7 @@ def filled(site: Site) -> Iterator[Site]:
     for dataset in ("bookings", "visits"):
         steps.pull(space, dataset, world.day.isoformat(), builders.run())
     builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
+    builders.read(site, "INSERT INTO control.purged SELECT max(landing_no), 'payment_cards', 1 FROM control.landings")
     world.close()
     yield site
     builders.empty_warehouse(site)
@@ -518,7 +542,7 @@ def test_a_membership_lets_a_login_take_a_role_and_gives_it_nothing_until_then(f
         "WHERE m.rolname !~ '^pg_' OR r.rolname !~ '^pg_'",
     )
     assert set(found) == {(login, role, False, False, True) for login, roles in TAKES.items() for role in roles}
-    assert len(found) == len(TAKEN) + 1
+    assert len(found) == len(TAKEN) + 2
 
 
 @pytest.mark.parametrize("role", (*ROLES, "migrator", "governance_owner"))
@@ -571,7 +595,7 @@ def test_nobody_logs_in_with_select_on_landing_vault_or_quarantine(filled: Site)
         "AND n.nspname = ANY(%s) AND has_any_column_privilege(r.oid, c.oid, 'SELECT')",
         list(PERSONAL),
     )
-    assert set(readers) == {"validator", "publisher", "sharer", "steward", "governance_owner"}
+    assert set(readers) == {"validator", "publisher", "sharer", "steward", "retainer", "governance_owner"}
 
 
 @pytest.mark.clause("J2")
