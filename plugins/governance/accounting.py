@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from governance.run_log import BY_HAND, Outcome, Run
 
 EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
-KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "checkpoint"})
+KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "retain", "crawl"})
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
 WATCHES = frozenset(
     {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema"}
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""
-BESIDE = frozenset({"read", "use_key"})
+BESIDE = frozenset({"read", "use_key", "breach"})
 """Events of a try that say nothing of how the try itself ended."""
 GRACE = timedelta(minutes=2)
 """An attempt that began within this may belong to a try that Airflow's tables do not show yet."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+import boundaries
 import builders
 from aftermath import entries, outcomes, through
 from builders import DAY, NOON, World
@@ -230,3 +232,75 @@ def test_what_no_rule_covers_stops_the_crawl(site: Site, world: World, space: Wo
         builders.read(site, undo, role=role)
     steps.crawl(space, builders.run())
     assert outcomes(site, "crawl") == ["failed", "passed"]
+
+
+# -- killed anywhere ---------------------------------------------------------------------------------------------------
+
+
+def test_retention_that_is_killed_anywhere_is_finished_by_the_next_run(
+    site: Site, world: World, space: Workspace
+) -> None:
+    """Same rows at the end, one entry per effect: where a try was killed between the source's commit and its outcome,
+    the intent has told how many rows it was about."""
+    late = at(site, CARD_GOES)
+
+    def begin() -> None:
+        world.clear()
+        builders.empty_warehouse(site)
+        with_card(world)
+        with_card(world, captured_at=CARD + timedelta(hours=6), cvv="123")
+        through(space, "bookings", KEY)
+
+    def retain(number: int) -> None:
+        steps.retain(late, replace(builders.run(), try_number=number))
+
+    begin()
+    crossed = boundaries.run(lambda: retain(1))
+    assert not isinstance(crossed, boundaries.Killed)
+    places = [n for n in boundaries.matter(crossed) if "payment_cards" in crossed[n - 1] or n % 7 == 0]
+    for fatal in places:
+        begin()
+        ended = boundaries.run(lambda: retain(1), fatal)
+        assert isinstance(ended, boundaries.Killed), fatal
+        retain(2)
+        assert (ours(site), at_source(site), at_source(site, "cvv IS NOT NULL")) == (1, 1, 0), ended
+        assert sum(entry["counts"]["ended"] for entry in told(site, "cards")) == 1, ended
+        for rule in ("cards_at_source", "cvv_at_source"):
+            done = sum(entry["counts"]["ended"] for entry in told(site, rule))
+            about = [
+                entry["counts"]["due"]
+                for entry in entries(site, "retain", "intent")
+                if entry["partition_key"] == rule and entry["counts"].get("due")
+            ]
+            assert done <= 1 <= len(about), (rule, ended)
+    assert len(places) > 15
+
+
+# -- clocks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "captured", [datetime(2026, 3, 24, 11, 0, tzinfo=UTC), datetime(2026, 10, 20, 11, 0, tzinfo=UTC)],
+    ids=["summer time begins", "summer time ends"],
+)  # fmt: skip
+def test_ten_days_are_240_hours_whatever_a_clock_on_the_wall_does(site: Site, world: World, captured: datetime) -> None:
+    world.day = captured.date()
+    with_card(world, captured_at=captured)
+    for now, left in ((captured + TERM - MARGIN - timedelta(seconds=1), 1), (captured + TERM - MARGIN, 0)):
+        steps.retain(at(site, now), builders.run())
+        assert at_source(site) == left
+
+
+@pytest.mark.parametrize(("own", "database", "left"), [(10, 0, 1), (0, 10, 1), (10, 10, 0)])
+def test_a_clock_that_jumped_ahead_alone_ends_nothing(
+    site: Site, world: World, space: Workspace, own: int, database: int, left: int
+) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    wrong = replace(at(site, CARD + timedelta(days=own)), database_clock=lambda: CARD + timedelta(days=database))
+    if left:
+        steps.retain(wrong, builders.run())
+    else:
+        with contextlib.suppress(AlarmError):
+            steps.retain(wrong, builders.run())
+    assert (ours(site), at_source(site)) == (left, left)
