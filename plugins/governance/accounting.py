@@ -18,7 +18,7 @@ EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
 KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "retain", "crawl"})
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
 WATCHES = frozenset(
-    {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema"}
+    {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card"}
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""
 BESIDE = frozenset({"read", "use_key", "breach"})

@@ -56,6 +56,11 @@ def last_alarm(dsn: str, name: str) -> dict[str, Any] | None:
     return found[0][0] if found else None
 
 
+def last_retained(dsn: str) -> dict[str, tuple[datetime, float | None]]:
+    """By rule of retention: when it was last executed, and the age in hours of the oldest row that it left then."""
+    return {rule: (at, hours) for rule, at, hours in _rows(dsn, named_query("log/last_retained"), {})}
+
+
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with (
         translated(LABEL),

@@ -164,6 +164,19 @@ def oldest_unprocessed(
         )
 
 
+def nearing_end(what: str, oldest_at: datetime, term: timedelta, limit: timedelta, now: datetime) -> Iterator[str]:
+    """The oldest row that retention has left, when its term ends within the limit, or has ended."""
+    left = oldest_at + term - now
+    if left < limit:
+        hours = abs(left) / timedelta(hours=1)
+        how = (
+            f"ends its term in {hours:.1f} hours"
+            if left > timedelta(0)
+            else f"has outlived its term by {hours:.1f} hours"
+        )
+        yield f"{what}: the oldest row that is left {how}; see DAG retention, or start it"
+
+
 def _rate(state: PartitionState) -> float:
     rows = (state.accepted or 0) + (state.quarantined or 0)
     return (state.quarantined or 0) / rows if rows else 0.0

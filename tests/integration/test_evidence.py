@@ -17,7 +17,7 @@ from governance import steps
 from governance.commands.proofs import RunLog
 from governance.coverage import Standing
 from governance.embedded.site import Site
-from governance.errors import PartitionError, WarehouseUnavailableError
+from governance.errors import AlarmError, PartitionError, WarehouseUnavailableError
 
 pytestmark = pytest.mark.pg
 
@@ -50,6 +50,11 @@ def log(site: Site) -> Iterator[RunLog]:
     early = replace(builders.run("too early"), triggered_by=None)
     with pytest.raises(PartitionError):
         steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
+    world.booking(card={"captured_at": NOON}), world.booking(card={"captured_at": NOON + timedelta(hours=5)})
+    late = builders.workspace(site, now=NOON + timedelta(days=10, hours=2, minutes=30))
+    with pytest.raises(AlarmError):
+        steps.retain(late, builders.run())
+    steps.retain(late, builders.run())
     steps.checkpoint(space, builders.run())
     steps.checkpoint(space, builders.run())
     yield RunLog(site.dsn("auditor"))
@@ -119,6 +124,21 @@ def test_implausible_positions_are_counted(log: RunLog) -> None:
     assert (row["rule"], row["views_seen"], row["views_failed"]) == ("B2.plausible_coordinates", 14, 1)
 
 
+@pytest.mark.clause("K1")
+def test_cards_that_ended_and_the_one_that_outlived_its_term_are_counted(log: RunLog) -> None:
+    (row,) = [row for row in told(log, "cards_ended") if row["rule"] == "cards_at_source"]
+    assert (row["runs_count"], row["rows_ended"], row["rows_in_breach"], row["failed_runs"]) == (2, 1, 1, 0)
+    assert (row["longest_breach_hours"], row["oldest_left_hours"]) == (2.5, 237.5)
+
+
+@pytest.mark.clause("R1")
+def test_the_last_run_of_each_rule_says_that_nothing_due_is_left(log: RunLog) -> None:
+    rows = told(log, "rows_ended")
+    acting = {name for name, rule in builders.POLICY.retention.rules.items() if rule.act != "keep"}
+    assert {row["rule"] for row in rows} == acting
+    assert {row["left_due"] for row in rows} == {0}
+
+
 @pytest.mark.clause("E1")
 def test_every_release_tells_its_k_and_l_and_a_replay_is_no_release(log: RunLog) -> None:
     bookings, visits = told(log, "releases")
@@ -177,7 +197,8 @@ def test_the_auditor_can_read_the_log_and_change_nothing(site: Site) -> None:
 @pytest.mark.clause("J2")
 def test_reads_are_told_with_role_purpose_person_and_rows(log: RunLog) -> None:
     rows = {(row["database_role"], row["dataset"]): row for row in told(log, "reads")}
-    assert set(rows) == {(role, dataset) for role in ("validator", "publisher") for dataset in ("bookings", "visits")}
+    hops = {(role, dataset) for role in ("validator", "publisher") for dataset in ("bookings", "visits")}
+    assert set(rows) == hops | {("retainer", "retention")}
     published = rows["publisher", "bookings"]
     assert (published["purpose"], published["read_by"]) == ("improve_services", "tester")
     assert published["opened"] == published["closed"]

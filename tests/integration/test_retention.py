@@ -304,3 +304,21 @@ def test_a_clock_that_jumped_ahead_alone_ends_nothing(
         with contextlib.suppress(AlarmError):
             steps.retain(wrong, builders.run())
     assert (ours(site), at_source(site)) == (left, left)
+
+
+def test_a_card_that_retention_does_not_come_for_is_an_alarm_until_it_is_gone(
+    site: Site, world: World, space: Workspace
+) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    steps.retain(space, builders.run())
+    for hours, is_on in ((238, False), (239.5, True), (250, True)):
+        now = at(site, CARD.replace(minute=0) + timedelta(hours=hours))
+        if is_on:
+            with pytest.raises(AlarmError, match=r"K1 records\.payment_cards \(rule cards\): the oldest row"):
+                steps.watch(now, "oldest_card", builders.run())
+        else:
+            steps.watch(now, "oldest_card", builders.run())
+    with pytest.raises(AlarmError, match="outlived their term"):
+        steps.retain(now, builders.run())
+    steps.watch(now, "oldest_card", builders.run())

@@ -159,3 +159,20 @@ def test_the_oldest_day_with_rows_that_is_not_settled_is_an_alarm_after_the_limi
         if is_on:
             assert "partition 2026-03-10: 7 rows wait for 13 hours" in found[0]
     assert not list(watches.oldest_unprocessed(SCHEDULE, {day: state(day)}, {day: 7}, now, limit))
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize(
+    ("hours", "says"),
+    [
+        (238.9, None),
+        (239.0, None),
+        (239.1, "K1 cards: the oldest row that is left ends its term in 0.9 hours; see DAG retention"),
+        (240.5, "K1 cards: the oldest row that is left has outlived its term by 0.5 hours"),
+    ],
+)
+def test_the_oldest_card_that_nears_the_end_of_its_term_is_an_alarm(hours: float, says: str | None) -> None:
+    now, ten_days, an_hour = datetime(2026, 3, 20, tzinfo=UTC), timedelta(days=10), timedelta(hours=1)
+    found = list(watches.nearing_end("K1 cards", now - timedelta(hours=hours), ten_days, an_hour, now))
+    assert len(found) == (says is not None)
+    assert says is None or found[0].startswith(says)

@@ -108,6 +108,19 @@ def _source_schema(workspace: Workspace) -> Iterator[str]:
             yield f"A1 {gap}; the next pull of every dataset stops at it"
 
 
+def _oldest_card(workspace: Workspace) -> Iterator[str]:
+    """From what retention said of the oldest that it left: when it does not run, that is what has to be told."""
+    policy, now = workspace.policy, workspace.clock()
+    limit = timedelta(hours=float(policy.value("card_alarm_hours")))
+    retained = log_entries.last_retained(workspace.warehouse_dsn(LOG_ROLE))
+    for name, rule in policy.retention.rules.items():
+        at, hours = retained.get(name, (now, None))
+        if rule.breach and hours is not None:
+            what = f"{rule.clause} {rule.table}{' at the source' if rule.store == 'source' else ''} (rule {name})"
+            term = timedelta(days=float(policy.value(rule.term)))
+            yield from watches.nearing_end(what, at - timedelta(hours=hours), term, limit, now)
+
+
 _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
     {
         "partitions": _partitions,
@@ -115,6 +128,7 @@ _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
         "oldest_row": _oldest_row,
         "merge_delay": _merge_delay,
         "source_schema": _source_schema,
+        "oldest_card": _oldest_card,
     }
 )
 NAMES = tuple(_WATCHES)
