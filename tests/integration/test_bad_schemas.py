@@ -56,8 +56,8 @@ def test_other_columns_stop_the_batch_and_are_named(
     counted = f"the source and the policy disagree about {schema.columns} columns: "
     assert said.startswith(f"dataset visits, partition {KEY}: {counted}{schema.told}")
     assert said.endswith(
-        "; nothing was pulled; declare category, purpose and treatment in policies/, or mend the source, "
-        "and run the partition again"
+        "; nothing was pulled; declare category, purpose and treatment in policies/ and run `make up`, or mend the "
+        "source; then run the partition again"
     )
     assert said.isprintable()
     assert len(said) < 1_000
