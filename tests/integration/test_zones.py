@@ -40,7 +40,7 @@ EXPECTED_OF_TAKEN = """
                                     loader  validator  publisher  sharer  profiler  screener  steward
 control.batches                     -       SU         S          -       -         -         -
 control.landings                    SI      S          S          -       -         -         -
-control.in_force                    S       S          S          -       -         -         -
+control.in_force                    S       S          S          S       -         -         -
 control.shards                      SI      -          -          -       -         -         -
 records.bookings                    I       -          -          -       -         -         -
 records.booking_travellers          I       -          -          -       -         -         -
