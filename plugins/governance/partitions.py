@@ -58,13 +58,13 @@ def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: da
         raise PartitionError(f"dataset {dataset}: partition key must be YYYY-MM-DD") from None
     if day.isoformat() != key:
         raise PartitionError(f"dataset {dataset}: partition key must be YYYY-MM-DD")
-    if day == date.min:
-        raise PartitionError(f"dataset {dataset}, partition {key}: it begins before all instants")
     partition = Partition(day, time_zone)
     if day < first:
         raise PartitionError(
             f"dataset {dataset}, partition {key}: before the dataset's first partition {first}, which policy sets"
         )
+    if day == date.min:
+        raise PartitionError(f"dataset {dataset}, partition {key}: it begins before all instants")
     if day == date.max or partition.end > now:  # no day follows the last one, so nothing can say when that ends
         ends = "never" if day == date.max else f"at {partition.end:%Y-%m-%d %H:%M} UTC"
         raise PartitionError(f"dataset {dataset}, partition {key}: not over yet; it ends {ends}")

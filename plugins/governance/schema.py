@@ -75,7 +75,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.batches": "SELECT",
         "analytics.releases": "SELECT",
     },
-    "sharer": {"sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
+    "sharer": {"control.in_force": "SELECT", "sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
     "profiler": {"audit.append(text)": "EXECUTE"},
     "screener": {"audit.append(text)": "EXECUTE"},
     "custodian": {

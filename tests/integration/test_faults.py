@@ -17,7 +17,7 @@ import faults
 from aftermath import entries, outcomes, sessions, state, through
 from builders import DAY, World
 from faults import after, again, before
-from governance import database, history, publications, steps, validation, warehouse
+from governance import database, history, publications, settlements, steps, validation, warehouse
 from governance.embedded.site import LOGINS, Site
 from governance.errors import (
     GovernanceError,
@@ -340,7 +340,7 @@ POINTS = {
     ("pull", "before the commit"): after(Warehouse, "_append", 2),
     ("pull", "after the commit"): after(Warehouse, "land"),
     ("validate", "in the suite"): before(validation, "_results", 2),
-    ("validate", "in the middle of settling"): after(Warehouse, "_record"),
+    ("validate", "in the middle of settling"): after(settlements, "record"),
     ("validate", "before the commit"): after(Warehouse, "_append", 3),
     ("validate", "after the commit"): after(Warehouse, "settle"),
     ("publish", "before it writes"): before(Publication, "append"),

@@ -41,7 +41,7 @@ EXPECTED_OF_TAKEN = """
                                     loader  validator  publisher  sharer  profiler  screener  steward
 control.batches                     -       SU         S          -       -         -         -
 control.landings                    SI      S          S          -       -         -         -
-control.in_force                    S       S          S          -       -         -         -
+control.in_force                    S       S          S          S       -         -         -
 control.purged                      -       S          S          -       -         -         -
 control.shards                      SI      -          -          -       -         -         -
 records.bookings                    I       -          -          -       -         -         -
