@@ -5,11 +5,13 @@ ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_INCLUDED = re.compile(r"^\\ir (\w+)\.sql$", re.MULTILINE)
+
 BATCH_BYTES = 4 * 1024 * 1024
 """Size of one streamed batch; some 10,000 page views."""
 
@@ -50,8 +54,9 @@ Columns = dict[str, dict[str, str]]
 
 
 def named_query(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
-    return resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    """The text of `sql/<name>.sql`, with what it includes from there as psql would (`\\ir file.sql`)."""
+    text = resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _INCLUDED.sub(lambda found: named_query(found[1]).rstrip(), text)
 
 
 class Snapshot:
@@ -117,6 +122,12 @@ class Snapshot:
         table = self._table(named_query(f"unreached_{dataset}"))
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
+    def acceptances(self, partition: Partition, clients: Sequence[str]) -> pa.Table:
+        """When clients, named `client N`, accepted the terms, with their birth dates, as known at a partition's end."""
+        numbers = (name.removeprefix("client ") for name in clients)
+        known = ",".join(number for number in numbers if number.removeprefix("-").isdecimal())
+        return self._table(named_query("acceptances"), partition, clients=f"{{{known}}}")
+
     def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
         """The rows of the partition for a landed table, streamed.
 
@@ -129,9 +140,9 @@ class Snapshot:
             while (batch := self._wait(partial(next, reader, None))) is not None:
                 yield batch
 
-    def _table(self, query: str, partition: Partition | None = None) -> pa.Table:
+    def _table(self, query: str, partition: Partition | None = None, **settings: str) -> pa.Table:
         with self._guarded(), self._cursor() as cursor:
-            self._wait(partial(self._begin, cursor, query, partition))
+            self._wait(partial(self._begin, cursor, query, partition, settings))
             return self._wait(cursor.fetch_arrow_table)
 
     def _connect(self) -> None:
@@ -158,9 +169,14 @@ class Snapshot:
                 self._wait(cursor.close)
                 self._cursors.remove(cursor)
 
-    def _begin(self, cursor: Any, query: str, partition: Partition | None) -> None:
+    def _begin(
+        self, cursor: Any, query: str, partition: Partition | None, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         if partition is not None:
             self._bind(cursor, partition)
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config($1, $2, true)", (f"governance.{name}", value))
+            cursor.fetchall()
         cursor.execute(query)
 
     def _bind(self, cursor: Any, partition: Partition) -> None:
@@ -262,13 +278,28 @@ def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -
 
 
 def migrate(owner_dsn: str) -> None:
-    """Create schema `wellbe` in an empty source (the embedded one; a real source brings its own)."""
+    """Create schema `wellbe` in an empty source, and bring an older one up to date (the embedded one; a real source
+    brings its own)."""
     with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('wellbe.bookings') IS NOT NULL")
-        (exists,) = cursor.fetchone() or (False,)
+        cursor.execute("SELECT to_regclass('wellbe.bookings') IS NOT NULL, to_regclass('sample.changes') IS NOT NULL")
+        exists, noted = cursor.fetchone() or (False, False)
         if not exists:
             cursor.execute(named_query("source/0001_wellbe"))
+        if not noted:
+            cursor.execute("CREATE TABLE sample.changes (name text PRIMARY KEY)")
+        cursor.execute("SELECT name FROM sample.changes")
+        done = {name for (name,) in cursor.fetchall()}
+        for name in source_changes():
+            if name not in done:
+                cursor.execute(named_query(f"source/{name}"))
+                cursor.execute("INSERT INTO sample.changes (name) VALUES (%s)", (name,))
     connection.close()
+
+
+def source_changes() -> list[str]:
+    """Names of the numbered changes of the embedded source since its first schema, in order."""
+    names = (item.name for item in resources.files("governance").joinpath("sql", "source").iterdir())
+    return sorted(name.removesuffix(".sql") for name in names)[1:]
 
 
 def grant(owner_dsn: str, policy: Policy) -> None:

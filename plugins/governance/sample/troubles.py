@@ -91,7 +91,7 @@ def _service_before_booking(case: Case) -> str:
     dates = (booked - timedelta(days=1 + spread), booked + timedelta(days=1101 + 30 * spread), None)
     case.booking["service_date"] = dates[case.turn % 3]
     for row in case.tables["booking_services"]:
-        row["starts_on"] = case.booking["service_date"]
+        row["starts_on"] = case.booking["service_date"] or row["starts_on"]
     return case.booking_key()
 
 
@@ -112,6 +112,26 @@ def _price_implausible(case: Case) -> str:
 
 def _currency_unknown(case: Case) -> str:
     case.booking["currency_code"] = ("XXX", "BTC", "SKR")[case.turn % 3]
+    return case.booking_key()
+
+
+def _client_under_age(case: Case) -> str:
+    """The client books for others, and turns 18 on a later day."""
+    shift = np.timedelta64(1 + case.key % 700, "D")
+    born = days.years_before(np.array([case.booked_date], dtype="M8[D]"), 18)[0] + shift
+    for row in case.tables["clients"]:
+        row["birth_date"] = born.item()
+    return case.booking_key()
+
+
+def _client_birth_date_unknown(case: Case) -> str:
+    for row in case.tables["clients"]:
+        row["birth_date"] = None
+    return case.booking_key()
+
+
+def _service_day_unknown(case: Case) -> str:
+    case.tables["booking_services"][-1]["starts_on"] = None
     return case.booking_key()
 
 
@@ -212,6 +232,31 @@ def _guardian_consent_late(case: Case) -> str:
     if case.turn % 2:
         consent["given_at"] = case.between_booking_and_record(0.4)
     consent["recorded_at"] = max(consent["recorded_at"], consent["verified_at"])
+    return case.traveller_key(place)
+
+
+def _guardian_under_age(case: Case) -> str:
+    """An elder sibling, or somebody of whom nobody knows when they were born."""
+    place, _, consent = _child(case)
+    born = days.years_before(np.array([case.booked_date], dtype="M8[D]"), 17)[0] + np.timedelta64(case.key % 300, "D")
+    consent["guardian_birth_date"] = (born.item(), None)[case.turn % 2]
+    return case.traveller_key(place)
+
+
+def _guardian_is_the_minor(case: Case) -> str:
+    """Says so, or says to be a parent of the same name and birth date."""
+    place, traveller, consent = _child(case)
+    if case.turn % 2:
+        consent["relation"] = "self"
+    else:
+        consent["guardian_name"] = f"{traveller['given_name']} {traveller['family_name']}"
+        consent["guardian_birth_date"] = traveller["birth_date"]
+    return case.traveller_key(place)
+
+
+def _guardian_consent_withdrawn(case: Case) -> str:
+    place, _, consent = _child(case)
+    consent["withdrawn_at"] = case.between_booking_and_record(0.7)
     return case.traveller_key(place)
 
 
