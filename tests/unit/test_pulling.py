@@ -27,7 +27,8 @@ DATASET = {name: dataset for dataset in POLICY.datasets.values() for name in dat
 DAY = date(2026, 3, 10)
 FACTS_OF_SQL = {
     "booked_date": pa.date32(), "first_service_date": pa.date32(), "consent_date": pa.date32(),
-    "is_own_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(), "client_birth_date_state_code": pa.string(),
+    "begun_at": pa.timestamp("us", "UTC"), "is_own_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(),
+    "client_birth_date_state_code": pa.string(),
     "services_undated_count": pa.int32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
     "lead_days": pa.int32(),
     "recording_lag_seconds": pa.float64(), "travellers_count": pa.int32(), "services_count": pa.int32(),
