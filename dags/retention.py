@@ -28,6 +28,7 @@ from governance.orchestration import UPKEEP, upkeep
 )
 def retention() -> None:
     upkeep("retain")
+    upkeep("erase_minors")
     upkeep("crawl")
 
 

@@ -277,31 +277,6 @@ def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -
         )
 
 
-def migrate(owner_dsn: str) -> None:
-    """Create schema `wellbe` in an empty source, and bring an older one up to date (the embedded one; a real source
-    brings its own)."""
-    with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('wellbe.bookings') IS NOT NULL, to_regclass('sample.changes') IS NOT NULL")
-        exists, noted = cursor.fetchone() or (False, False)
-        if not exists:
-            cursor.execute(named_query("source/0001_wellbe"))
-        if not noted:
-            cursor.execute("CREATE TABLE sample.changes (name text PRIMARY KEY)")
-        cursor.execute("SELECT name FROM sample.changes")
-        done = {name for (name,) in cursor.fetchall()}
-        for name in source_changes():
-            if name not in done:
-                cursor.execute(named_query(f"source/{name}"))
-                cursor.execute("INSERT INTO sample.changes (name) VALUES (%s)", (name,))
-    connection.close()
-
-
-def source_changes() -> list[str]:
-    """Names of the numbered changes of the embedded source since its first schema, in order."""
-    names = (item.name for item in resources.files("governance").joinpath("sql", "source").iterdir())
-    return sorted(name.removesuffix(".sql") for name in names)[1:]
-
-
 def grant(owner_dsn: str, policy: Policy) -> None:
     """Give `puller` SELECT on exactly the columns that policy lets land, and `source_retention` what policy deletes and
     blanks here; idempotent.
@@ -330,7 +305,7 @@ def grant(owner_dsn: str, policy: Policy) -> None:
 
 
 def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
-    from governance import retention  # it reads named queries from here
+    from governance import erasure, retention  # they read named queries from here
 
     role = sql.Identifier("source_retention")
     cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
@@ -338,3 +313,5 @@ def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
     for rule in policy.retention.of("source").values():
         if rule.act != "keep":
             retention.grant(cursor, rule, "source_retention")
+    for place in erasure.places(policy, "source").values():
+        erasure.grant(cursor, place, "source_retention")

@@ -13,7 +13,7 @@ import pytest
 import builders
 from builders import DAY
 from governance import policy as policies
-from governance import schema, sources
+from governance import schema, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
@@ -156,7 +156,7 @@ def test_migrating_again_changes_nothing(site: Site) -> None:
     before = builders.read(site, rights, list(POLICY.zones))
     assert schema.migrate(dsn, POLICY) == []
     assert builders.read(site, rights, list(POLICY.zones)) == before
-    sources.migrate(site.dsn("wellbe_owner"))
+    source_versions.migrate(site.dsn("wellbe_owner"))
     sources.grant(site.dsn("wellbe_owner"), POLICY)
 
 

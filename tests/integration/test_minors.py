@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from contextlib import closing
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aftermath import content, entries, terms, through
 from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
+from governance.errors import ContendedError, GovernanceError
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg]
@@ -254,3 +256,270 @@ def test_what_comes_of_a_new_subject_is_published_like_anybody_elses(
     through(later, "bookings", world.day.isoformat(), "later")
     told = terms(site)[-1]
     assert (told["published"] + told["suppressed"], told["erased"]) == (10, 0)
+
+
+# -- erasure -----------------------------------------------------------------------------------------------------------
+
+REVIEW = timedelta(days=30)
+BEGAN = NOW
+"""When the reviews of a test began, by the clock of the database."""
+
+
+def reviewed_since(site: Site, at: datetime = BEGAN) -> None:
+    """Let every review have begun at an instant."""
+    builders.read(site, "UPDATE quarantine.reviews SET since = %s", at)
+
+
+def due(site: Site) -> Workspace:
+    """A workspace at the instant at which reviews that began at `BEGAN` are over."""
+    return builders.workspace(site, now=BEGAN + REVIEW)
+
+
+def at_source(site: Site, table: str, where: str = "true") -> int:
+    """Rows of a table at the source."""
+    ((count,),) = builders.read(site, f"SELECT count(*) FROM wellbe.{table} WHERE {where}", role="wellbe_owner")
+    return int(count)
+
+
+def erasures(site: Site) -> list[dict[str, Any]]:
+    """Outcomes of erasures, oldest first."""
+    return entries(site, "erase", "outcome")
+
+
+def quarantined_minor(site: Site, world: World, space: Workspace, **changes: Any) -> str:
+    """A booking of an adult and a minor whose consent was never verified, in quarantine since `BEGAN`."""
+    minor = world.booking(
+        **{
+            "travellers": [{}, {"birth_date": MINOR, "given_name": "Li"}],
+            "consents": [{"traveller_no": 2, "verified_at": None}],
+            "notes": "Li is afraid of needles.",
+        }
+        | changes
+    )
+    validated(space)
+    reviewed_since(site)
+    return minor
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("before", "erased"),
+    [(timedelta(seconds=1), 0), (timedelta(0), 1), (-timedelta(seconds=1), 1)],
+    ids=["a second before", "at the instant", "a second after"],
+)
+def test_a_minor_is_erased_here_and_at_the_source_when_the_review_is_over(
+    site: Site, world: World, space: Workspace, before: timedelta, erased: int
+) -> None:
+    minor = quarantined_minor(site, world, space)
+    now = BEGAN + REVIEW - before
+    counts = steps.erase_minors(builders.workspace(site, now=now), builders.run())
+    assert counts == {"due": erased, "erased": erased}
+    assert list(held(site)) == [minor] * (1 - erased)
+    assert at_source(site, "booking_travellers", "traveller_no = 2") == 1 - erased
+    assert at_source(site, "booking_travellers", "traveller_no = 1") == 1
+    assert at_source(site, "guardian_consents") == 1 - erased
+    assert at_source(site, "bookings", "notes IS NOT NULL") == 1 - erased
+    assert builders.read(site, "SELECT count(*) FROM quarantine.findings") == [(1 - erased,)]
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(1 - erased,)]
+    assert builders.read(site, "SELECT count(*) FROM quarantine.erasures") == [(0,)]
+    assert len(erasures(site)) == erased
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.clause("R1")
+def test_the_log_says_what_was_erased_where_under_which_keys_and_nothing_of_whom(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = quarantined_minor(site, world, space)
+    number = minor.split("/", maxsplit=1)[0]
+    steps.erase_minors(due(site), builders.run())
+    (entry,) = erasures(site)
+    assert entry["counts"] == {
+        "erased travellers_at_source": 1, "erased guardians_at_source": 1, "erased notes_at_source": 1,
+        "erased quarantined": 1, "erased findings": 1, "erased reviews": 1, "left": 0,
+    }  # fmt: skip
+    with closing(builders.key_service(site, NOW)) as service:
+        ids = [service.id_of("subject", f"{holder} {number}/2") for holder in ("traveller", "guardian")]
+        assert [key.is_destroyed for key in service.store.fetch(ids).values()] == [True, True]
+    assert sorted(entry["keys"]) == sorted(id.hex() for id in ids)
+    (destroyed,) = entries(site, "destroy_keys", "outcome")
+    assert sorted(destroyed["keys"]) == sorted(entry["keys"])
+    (intent,) = entries(site, "erase", "intent")
+    assert intent["counts"] == {
+        "standing travellers_at_source": 1, "standing guardians_at_source": 1, "standing notes_at_source": 1,
+    }  # fmt: skip
+    assert intent["attempt_id"] == entry["attempt_id"]
+    assert number not in str(entry)
+
+
+@pytest.mark.clause("L3")
+def test_an_earlier_version_that_was_accepted_once_loses_the_minor_too(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = world.booking(travellers=[{}, {"birth_date": MINOR}], consents=[{"traveller_no": 2}])
+    number = int(first.split("/", maxsplit=1)[0])
+    validated(space)
+    assert len(content(site, "vault", "booking_travellers")) == 2
+    world.day = DAY + timedelta(days=1)
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
+    second = world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000,
+                           with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5),
+                           travellers=[{}, {"birth_date": MINOR}])  # fmt: skip
+    validated(builders.workspace(site, now=NOW + timedelta(days=1)), world.day)
+    assert list(held(site)) == [second]
+    reviewed_since(site)
+    steps.erase_minors(due(site), builders.run())
+    assert [row["row_key"] for row in content(site, "vault", "booking_travellers")] == [f"{first}/1"]
+    assert builders.read(site, "SELECT notes_encrypted FROM vault.bookings") == [(None,)]
+    assert at_source(site, "booking_travellers", "traveller_no = 2") == 0
+    (entry,) = erasures(site)
+    assert entry["counts"]["erased travellers"] == 1
+    assert entry["counts"]["erased travellers_at_source"] == 2
+
+
+@pytest.mark.clause("L3")
+def test_nothing_of_the_minor_lands_again_and_the_booking_of_the_others_does(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = quarantined_minor(site, world, space)
+    steps.erase_minors(due(site), builders.run())
+    number = int(minor.split("/", maxsplit=1)[0])
+    # A store that gives the rows back, from a backup say.
+    world.insert("booking_travellers", booking_id=number, version=1, traveller_no=2, role="companion",
+                 given_name="Li", birth_date=MINOR, recorded_at=NOON)  # fmt: skip
+    validated(space, run_id="again")
+    assert [row["row_key"] for row in content(site, "vault", "booking_travellers")] == [f"{minor}/1"]
+    assert entries(site, "pull", "outcome")[-1]["counts"]["booking_travellers_dropped_by_tombstone"] == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_client_who_is_a_minor_is_erased_with_cards_and_contacts_and_amounts_stay_on_their_ground(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = quarantined_minor(
+        site, world, space, client={"birth_date": MINOR}, travellers=[{}], consents=[], card={}, notes=None
+    )
+    client = int(minor.split("/", maxsplit=1)[0]) + 40_000
+    world.insert("inquiries", inquiry_id=1, client_id=client, channel="web", message="Hello, I am Li.",
+                 received_at=NOON, recorded_at=NOON)  # fmt: skip
+    assert held(site) == {minor: ["L1.client_adult_at_booking"]}
+    steps.erase_minors(due(site), builders.run())
+    blank = "coalesce(given_name, family_name, email, phone, skype, birth_date::text, postcode) IS NULL"
+    assert (at_source(site, "clients", blank), at_source(site, "clients")) == (1, 1)
+    assert at_source(site, "payment_cards") == at_source(site, "inquiries", "message IS NOT NULL") == 0
+    assert at_source(site, "bookings", "price_amount_minor IS NOT NULL") == 1
+    assert at_source(site, "booking_travellers") == 1  # an adult, who travels with nobody's consent
+    (entry,) = erasures(site)
+    assert entry["counts"]["protected client_amounts_at_source"] == 1
+    assert entry["counts"]["protected client_terms_at_source"] == 1
+    steps.pull(space, "bookings", KEY, builders.run("again"))
+    assert entries(site, "pull", "outcome")[-1]["conservation"]["dropped_by_tombstone"] == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_client_who_was_erased_as_a_minor_may_book_again_as_an_adult(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = quarantined_minor(site, world, space, client={"birth_date": MINOR}, travellers=[{}], consents=[])
+    client = int(minor.split("/", maxsplit=1)[0]) + 40_000
+    steps.erase_minors(due(site), builders.run())
+    new = booked_again(world, client, REVIEW + timedelta(minutes=1), date(2008, 1, 1))
+    number, at = int(new.split("/", maxsplit=1)[0]), BEGAN + REVIEW + timedelta(hours=1)
+    world.execute(
+        "UPDATE wellbe.bookings SET booked_at = %s, recorded_at = %s, service_date = %s WHERE booking_id = %s",
+        at, at + timedelta(hours=1), world.day + timedelta(days=60), number,
+    )  # fmt: skip
+    world.execute("UPDATE wellbe.terms_acceptances SET recorded_at = accepted_at")
+    world.execute("UPDATE wellbe.booking_services SET starts_on = %s", world.day + timedelta(days=60))
+    day = (BEGAN + REVIEW).date()
+    validated(builders.workspace(site, now=BEGAN + REVIEW + timedelta(days=2)), day, "later")
+    assert accepted(site) == [new]
+
+
+@pytest.mark.clause("L3")
+def test_a_review_goes_on_while_its_partition_is_settled_again_and_ends_when_the_consent_has_come(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = quarantined_minor(site, world, space)
+    validated(space, run_id="again")
+    assert builders.read(site, "SELECT row_key, since FROM quarantine.reviews") == [(minor, BEGAN)]
+    world.execute("UPDATE wellbe.guardian_consents SET verified_at = given_at + interval '1 hour'")
+    validated(space, run_id="once more")
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(0,)]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert accepted(site) == [minor]
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    "trouble",
+    [{"price_amount_minor": -1}, {"travellers": []}, {"services": [{"starts_on": None}]}],
+    ids=str,
+)
+def test_what_is_in_quarantine_for_another_reason_is_erased_by_nobody(
+    site: Site, world: World, space: Workspace, trouble: dict[str, Any]
+) -> None:
+    world.booking(**trouble)
+    validated(space)
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert len(held(site)) == 1
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize("born", [None, date(1900, 1, 1), date(2027, 1, 1)], ids=str)
+def test_whoever_was_born_on_no_day_that_can_be_counts_as_a_minor(
+    site: Site, world: World, space: Workspace, born: date | None
+) -> None:
+    world.booking(travellers=[{"birth_date": born}])
+    validated(space)
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert at_source(site, "booking_travellers") == 0
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_waits_for_a_landing_that_is_still_to_be_validated(
+    site: Site, world: World, space: Workspace
+) -> None:
+    quarantined_minor(site, world, space)
+    batch = steps.pull(space, "bookings", KEY, builders.run("again"))
+    with pytest.raises(ContendedError, match="2 rows of theirs wait for validation"):
+        steps.erase_minors(due(site), builders.run())
+    assert at_source(site, "booking_travellers", "traveller_no = 2") == 0
+    steps.validate(space, batch, builders.run("again"))
+    assert len(held(site)) == 1
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert held(site) == {}
+    assert builders.read(site, "SELECT count(*) FROM quarantine.erasures") == [(0,)]
+
+
+@pytest.mark.clause("L3")
+def test_a_source_that_does_not_let_us_keeps_nobody_elses_erasure_waiting_and_is_tried_again(
+    site: Site, world: World, space: Workspace
+) -> None:
+    quarantined_minor(site, world, space)
+    builders.read(site, "REVOKE DELETE ON wellbe.guardian_consents FROM source_retention", role="wellbe_owner")
+    try:
+        with pytest.raises(GovernanceError, match=r"does not let role source_retention .* stands there still"):
+            steps.erase_minors(due(site), builders.run())
+    finally:
+        builders.read(site, "GRANT DELETE ON wellbe.guardian_consents TO source_retention", role="wellbe_owner")
+    assert [entry["outcome"] for entry in erasures(site)] == ["failed"]
+    assert at_source(site, "booking_travellers") == 2  # what was done there is undone with the rest
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert [entry["outcome"] for entry in erasures(site)] == ["failed", "passed"]
+    assert at_source(site, "guardian_consents") == 0
+
+
+@pytest.mark.clause("L3")
+def test_two_minors_of_one_booking_and_one_of_another_are_erased_each_once(
+    site: Site, world: World, space: Workspace
+) -> None:
+    children = [{"birth_date": MINOR}, {"birth_date": MINOR + timedelta(days=1)}]
+    world.booking(travellers=[{}, *children])
+    quarantined_minor(site, world, space)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 2, "erased": 2}
+    assert sorted(len(entry["keys"]) for entry in erasures(site)) == [2, 4]
+    assert at_source(site, "booking_travellers") == 2
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}

@@ -3,6 +3,7 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.erasing import erase_minors
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.reconciling import reconcile
 from governance.steps.retaining import Plan, crawl, plan_retention, retain
@@ -21,6 +22,7 @@ __all__ = [
     "checkpoint",
     "crawl",
     "destroy_key",
+    "erase_minors",
     "keep_keys",
     "logged_destructions",
     "missing_predecessor",
