@@ -58,10 +58,13 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "retainer": {
         "control.purged": "INSERT",
-        "control.batches": "SELECT (dataset, partition_key, settled_no)",
+        "control.batches": "SELECT (dataset, partition_key, state, settled_no)",
         "quarantine.reviews": "SELECT",
-        "quarantine.findings": "SELECT (dataset, table_name, row_key, root_key, clause, rule)",
+        "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
         "quarantine.erasures": "SELECT, INSERT, DELETE",
+        "sharing.deliveries": "SELECT (delivery_id, root_key)",
+        "sharing.obligations": "SELECT (delivery_id, reason), INSERT",
+        "analytics.releases": "SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "steward": {

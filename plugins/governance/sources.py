@@ -6,7 +6,7 @@ ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounde
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-
 _INCLUDED = re.compile(r"^\\ir (\w+)\.sql$", re.MULTILINE)
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -124,18 +123,22 @@ class Snapshot:
 
     def acceptances(self, partition: Partition, clients: Sequence[str]) -> pa.Table:
         """When clients, named `client N`, accepted the terms, with their birth dates, as known at a partition's end."""
-        numbers = (name.removeprefix("client ") for name in clients)
-        known = ",".join(number for number in numbers if number.removeprefix("-").isdecimal())
-        return self._table(named_query("acceptances"), partition, clients=f"{{{known}}}")
+        numbers = [name.removeprefix("client ") for name in clients if name.startswith("client ")]
+        return self._table(named_query("acceptances"), partition, clients=f"{{{','.join(numbers)}}}")
 
-    def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
-        """The rows of the partition for a landed table, streamed.
+    def withdrawn(self) -> list[int]:
+        """Bookings of which a guardian's consent was withdrawn."""
+        return [int(row["booking_id"]) for row in self._table(named_query("withdrawn_consents")).to_pylist()]
+
+    def batches(self, table: str, partition: Partition, bookings: Collection[int] = ()) -> Iterator[pa.RecordBatch]:
+        """The rows of the partition for a landed table, streamed; `bookings`: of these alone, where there are any.
 
         Raises SourceUnavailableError when the connection is lost on the way.
         """
         with self._guarded(), self._cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition))
+            only = {"bookings": f"{{{','.join(map(str, bookings))}}}"} if bookings else {}
+            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition, only))
             reader = self._wait(cursor.fetch_record_batch)
             while (batch := self._wait(partial(next, reader, None))) is not None:
                 yield batch

@@ -523,3 +523,107 @@ def test_two_minors_of_one_booking_and_one_of_another_are_erased_each_once(
     assert sorted(len(entry["keys"]) for entry in erasures(site)) == [2, 4]
     assert at_source(site, "booking_travellers") == 2
     assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+
+
+# -- consents that changed ---------------------------------------------------------------------------------------------
+
+
+def published(space: Workspace, day: date = DAY) -> None:
+    """All three hops of a day."""
+    through(space, "bookings", day.isoformat())
+
+
+@pytest.mark.clause("L2")
+def test_a_consent_that_came_late_makes_its_partition_run_again_once(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    other = world.booking(travellers=[{"birth_date": MINOR}])
+    published(space)
+    assert steps.consents(space, builders.run()) == {
+        "sufficient": 0, "withdrawn": 0, "partitions": 0, "obligations": 0,
+    }  # fmt: skip
+    consent(world, minor)
+    told = steps.consents(space, builders.run())
+    assert (told["sufficient"], told["partitions"]) == (1, 1)
+    assert (accepted(site), list(held(site))) == ([minor], [other])
+    assert steps.consents(space, builders.run())["partitions"] == 0
+    assert len(entries(site, "pull", "outcome")) == 2
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize("flaw", [{"verified_at": None}, {"given_at": NOON}, {"guardian_birth_date": None}], ids=str)
+def test_a_consent_that_came_and_does_not_count_makes_nothing_run(
+    site: Site, world: World, space: Workspace, flaw: dict[str, Any]
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    published(space)
+    consent(world, minor, **flaw)
+    assert steps.consents(space, builders.run())["partitions"] == 0
+
+
+@pytest.mark.clause("L1")
+def test_a_client_whose_guardian_consents_late_is_found_too(site: Site, world: World, space: Workspace) -> None:
+    minor = world.booking(client={"birth_date": MINOR}, travellers=[{"birth_date": MINOR}])
+    published(space)
+    consent(world, minor)
+    assert steps.consents(space, builders.run())["sufficient"] == 2  # the traveller, and the same person as a client
+    assert accepted(site) == [minor]
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.clause("L3")
+def test_a_consent_that_is_withdrawn_stops_all_use_begins_a_review_and_leaves_obligations(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[{}])
+    adult = world.booking()
+    published(space)
+    for name, key in (("first", minor), ("second", minor), ("other", adult)):
+        builders.read(
+            site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, root_key) VALUES (%s, 'clinic', %s)",
+            name, key,
+        )  # fmt: skip
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
+    told = steps.consents(space, builders.run())
+    assert told == {"sufficient": 0, "withdrawn": 1, "partitions": 1, "obligations": 2}
+    assert (accepted(site), held(site)) == ([adult], {minor: ["L2.guardian_consent_stands"]})
+    assert builders.read(site, "SELECT row_key FROM quarantine.reviews") == [(minor,)]
+    owed = builders.read(site, "SELECT delivery_id, reason, raised_at IS NOT NULL, met_at FROM sharing.obligations")
+    assert sorted(owed) == [(name, "consent withdrawn", True, None) for name in ("first", "second")]
+    assert steps.consents(space, builders.run())["obligations"] == 0
+    reviewed_since(site)
+    steps.erase_minors(due(site), builders.run())
+    owed = builders.read(site, "SELECT delivery_id FROM sharing.obligations WHERE reason = 'erased' ORDER BY 1")
+    assert owed == [("first",), ("second",)]
+
+
+@pytest.mark.clause("L2")
+def test_a_withdrawn_consent_beside_one_that_stands_changes_nothing(site: Site, world: World, space: Workspace) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[{}, {"withdrawn_at": NOW}])
+    published(space)
+    assert steps.consents(space, builders.run())["partitions"] == 0
+    assert accepted(site) == [minor]
+
+
+@pytest.mark.clause("L2")
+def test_what_is_accepted_late_is_carried_in_by_the_next_release(site: Site, world: World, space: Workspace) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    world.crowd()
+    published(space)
+    consent(world, minor)
+    world.day = DAY + timedelta(days=1)
+    world.crowd()
+    steps.consents(space, builders.run())
+    published(builders.workspace(site, now=NOW + timedelta(days=1)), world.day)
+    assert terms(site)[-1]["carried_in"] == 1
+
+
+@pytest.mark.clause("L2")
+def test_a_partition_that_is_not_published_yet_is_left_to_its_own_run(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    validated(space)
+    consent(world, minor)
+    assert steps.consents(space, builders.run())["partitions"] == 0

@@ -75,6 +75,7 @@ analytics.releases                  -       -          SI         -       -     
 analytics.bookings                  -       -          SI         -       -         -         -
 analytics.visits_daily              -       -          SI         -       -         -         -
 sharing.deliveries                  -       -          -          SI      -         -         -
+sharing.obligations                 -       -          -          -       -         -         -
 audit.run_log                       -       -          -          -       -         -         -
 audit.pending                       -       -          -          -       -         -         -
 audit.leaves                        -       -          -          -       -         -         -
@@ -122,6 +123,7 @@ analytics.releases                  -         -         S            -          
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.visits_daily              -         -         -            -          -          S        -
 sharing.deliveries                  -         -         -            -          -          -        -
+sharing.obligations                 -         -         -            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
 audit.pending                       -         -         -            -          SD         -        S
 audit.leaves                        -         -         -            -          SI         -        S
@@ -136,7 +138,7 @@ public.schema_migrations            -         -         -            -          
 # clients who are erased, and, in ciphertext, what it blanks.
 ENDS = {
     "control.purged": ("", "I"),
-    "control.batches": ("dataset partition_key settled_no", ""),
+    "control.batches": ("dataset partition_key state settled_no", ""),
     "records.bookings": (
         """row_id landing_no recorded_at partition_key booking_id client_id price_amount_minor currency_code
         notes_encrypted client_given_name_encrypted client_family_name_encrypted client_email_encrypted
@@ -153,7 +155,9 @@ ENDS = {
     "quarantine.reviews": ("dataset row_key since", "D"),
     "quarantine.erasures": ("erasure_no booking_id travellers clients begun_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
-    "sharing.deliveries": ("delivery_id created_at", "D"),
+    "sharing.deliveries": ("delivery_id root_key created_at", "D"),
+    "sharing.obligations": ("delivery_id reason", "I"),
+    "analytics.releases": ("dataset partition_key", ""),
 }
 BLANKS = {
     "records.bookings": """notes_encrypted client_given_name_encrypted client_family_name_encrypted
@@ -261,6 +265,7 @@ def filled(site: Site) -> Iterator[Site]:
         steps.pull(space, dataset, world.day.isoformat(), builders.run())
     builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
     builders.read(site, "INSERT INTO control.purged SELECT max(landing_no), 'payment_cards', 1 FROM control.landings")
+    builders.read(site, "INSERT INTO sharing.obligations (delivery_id, reason) VALUES ('1', 'erased')")
     builders.read(site, "INSERT INTO quarantine.reviews VALUES ('bookings', '1/1', now())")
     builders.read(site, "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (1, '{1}', '{}')")
     world.close()

@@ -3,6 +3,7 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.consenting import consents
 from governance.steps.erasing import erase_minors
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.reconciling import reconcile
@@ -20,6 +21,7 @@ __all__ = [
     "Plan",
     "acknowledge_restore",
     "checkpoint",
+    "consents",
     "crawl",
     "destroy_key",
     "erase_minors",

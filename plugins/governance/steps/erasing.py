@@ -7,26 +7,25 @@ own, with the rows of each place, the ids of the keys, and no name or number of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import psycopg2.extensions
 
-from governance import door, erasure, warehouse
+from governance import erasure, obligations
 from governance.erasure import Erased, Erasure, Places
 from governance.errors import ContendedError, GovernanceError, TransientError
 from governance.recording import Recorded, new_id
-from governance.run_log import Attempt, Outcome, Run
+from governance.run_log import Outcome, Run
 from governance.sources import named_query
 from governance.steps.keeping import erase_subjects
-from governance.steps.retaining import ROLE, now_by_both_clocks, recorded_end, session_at_source
+from governance.steps.retaining import as_retainer, now_by_both_clocks, recorded_end, session_at_source
 from governance.steps.workspace import Workspace
-from governance.warehouse import Transaction
 
 EVENT = "erase"
 REASON = "a minor without a guardian's consent, after the review (L3)"
 STANDS = "whom it is about stands there still"
+SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
 SEEN = {
     "quarantine.reviews": ["dataset", "row_key", "since"],
     "quarantine.findings": ["dataset", "table_name", "row_key", "root_key", "clause", "rule"],
@@ -65,14 +64,14 @@ def _begun(workspace: Workspace, recorded: Recorded) -> list[Erasure]:
     """Note the erasures that are due; returns them, and those that were begun before."""
     days = float(workspace.policy.value("minor_review_days"))
     due = now_by_both_clocks(workspace) - timedelta(days=days)
-    with _ours(workspace, recorded.attempt, SEEN) as (cursor, _):
+    with as_retainer(workspace, recorded.attempt, SEEN) as (cursor, _):
         new = _due(cursor, due)
     if any(versions for _, _, versions in new):
         with session_at_source(workspace, recorded.attempt.batch.label, STANDS) as there:
             clients = {booking: _clients(there, booking, versions) for booking, _, versions in new if versions}
     else:
         clients = {}
-    with _ours(workspace, recorded.attempt, SEEN) as (cursor, _):
+    with as_retainer(workspace, recorded.attempt, SEEN) as (cursor, _):
         for booking, travellers, _ in new:
             cursor.execute(
                 "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (%s, %s, %s)",
@@ -108,14 +107,16 @@ def _erase(workspace: Workspace, one: Erasure, run: Run) -> None:
         read = {place.table: set[str]() for place in erasure.places(workspace.policy, "warehouse").values()}
         for place in erasure.places(workspace.policy, "warehouse").values():
             read[place.table] |= {*erasure.columns_read(place)}
-        columns = {table: sorted(names) for table, names in read.items()} | SEEN
-        with _ours(workspace, recorded.attempt, columns) as (cursor, append):
+        columns = {table: sorted(names) for table, names in read.items()} | SEEN | SHARED
+        with as_retainer(workspace, recorded.attempt, columns) as (cursor, append):
             here = Places(cursor, workspace.policy, "warehouse", one)
             _require_settled(here, one, _strangers(cursor, one))
             before, ended = here.standing(), here.end()
             _require_nothing(here.standing(), "our database")
             cursor.execute("DELETE FROM quarantine.erasures WHERE erasure_no = %s", (one.number,))
             counts = {f"erased {name}": n for name, n in {**there.ended, **ended.ended}.items()}
+            if owed := obligations.raise_for(cursor, [one.booking_id], "erased"):
+                counts["obligations"] = owed
             counts |= {f"protected {name}": n for name, n in {**there.protected, **before.protected}.items()}
             append(recorded.outcome(Outcome.PASSED, counts=counts | {"left": 0}, keys=[id.hex() for id in keys]))
 
@@ -169,14 +170,3 @@ def _require_nothing(left: Erased, where: str) -> None:
             f"an erasure of minors: a search of {where} finds rows after it ({told}); nothing was done there; the next "
             "run tries again"
         )
-
-
-@contextmanager
-def _ours(workspace: Workspace, attempt: Attempt, columns: Mapping[str, Sequence[str]]) -> Iterator[Transaction]:
-    """A transaction in our database as the retainer, once the log says what it reads."""
-    with (
-        door.lent(workspace, attempt, ROLE, columns) as lent,
-        warehouse.connect(lent.dsn, attempt.batch.label) as connection,
-        connection.ending() as transaction,
-    ):
-        yield transaction

@@ -35,6 +35,7 @@ from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.sources import named_query
 from governance.steps.workspace import Workspace
+from governance.warehouse import Transaction
 
 ROLE = "retainer"
 EVENT = "retain"
@@ -214,18 +215,12 @@ def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
 
 
 @contextmanager
-def _rows_of(
-    workspace: Workspace, attempt: Attempt, rule: RetentionRule
-) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
+def _rows_of(workspace: Workspace, attempt: Attempt, rule: RetentionRule) -> Iterator[Transaction]:
     """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
     if rule.store == "warehouse":
         columns: Mapping[str, Sequence[str]] = {rule.table: retention.columns_read(rule)}
-        with (
-            door.lent(workspace, attempt, ROLE, columns) as lent,
-            warehouse.connect(lent.dsn, attempt.batch.label) as connection,
-            connection.ending() as (cursor, append),
-        ):
-            yield cursor, append
+        with as_retainer(workspace, attempt, columns) as transaction:
+            yield transaction
         return
     told: list[Entry] = []
     stands = f"what is due in {rule.table} stands there still"
@@ -233,6 +228,17 @@ def _rows_of(
         yield cursor, told.append
     with warehouse.connect(workspace.warehouse_dsn(door.RECORDER), attempt.batch.label) as log:
         log.append(*told)
+
+
+@contextmanager
+def as_retainer(workspace: Workspace, attempt: Attempt, columns: Mapping[str, Sequence[str]]) -> Iterator[Transaction]:
+    """A transaction in our database as the retainer, once the log says which columns it reads."""
+    with (
+        door.lent(workspace, attempt, ROLE, columns) as lent,
+        warehouse.connect(lent.dsn, attempt.batch.label) as connection,
+        connection.ending() as transaction,
+    ):
+        yield transaction
 
 
 @contextmanager

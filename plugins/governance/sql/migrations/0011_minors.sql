@@ -56,3 +56,13 @@ CREATE TABLE quarantine.erasures (
 CREATE INDEX ON records.booking_travellers (split_part(row_key, '/', 1));
 CREATE INDEX ON records.booking_services (split_part(root_key, '/', 1));
 CREATE INDEX ON records.bookings (booking_id);
+
+-- What was shared of a booking, and what is owed to its recipient since: that it is not used any more.
+ALTER TABLE sharing.deliveries ADD COLUMN root_key text; -- row_key of the booking version that was shared
+CREATE TABLE sharing.obligations (
+    delivery_id text NOT NULL,
+    reason      text NOT NULL,
+    raised_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    met_at      timestamptz,                                -- when the recipient was told
+    PRIMARY KEY (delivery_id, reason)
+);
