@@ -4,11 +4,14 @@
 Executes every rule of `policies/retention.yaml` against the real now: cards ten days after their capture, less a margin
 (here and at the source), views after a month, quarantine after its review, bookings after two years. Each rule is a try
 of its own and has its own entry in the run log: how many rows were due, ended, on hold on which ground, the oldest that
-is left, and that nothing due is left. Beside it, the live schemas are compared with the rules.
+is left, and that nothing due is left. Beside it, minors whose review is over are erased (`erase_minors`), partitions
+whose guardians have consented late, or no longer consent, are pulled and validated again (`consents`), and the live
+schemas are compared with the rules.
 
 **A failure means**: `retain`: a store could not be reached, or did not let us (it retries); every other rule was
 executed all the same. `ALARM K1 ... outlived their term`: rows were found past the end of their term and are gone now;
-each has an entry `breach` with its duration. `crawl`: a table, or a column that may name somebody, has no rule.
+each has an entry `breach` with its duration. `erase_minors`, `consents`: a store was away or busy; the next run goes on
+where this one was. `crawl`: a table, or a column that may name somebody, has no rule.
 
 **What to do:** `governance retention plan` shows what is due; `governance explain K1` what the log says of cards. After
 a breach find out why runs were missed, and tell the privacy officer. After `crawl`: say in `policies/retention.yaml`
@@ -23,11 +26,13 @@ from governance.orchestration import UPKEEP, upkeep
 @dag(
     schedule="@hourly",
     doc_md=__doc__,
-    tags=["retention", "K1", "K2", "K3", "K4", "L3", "B1", "R1"],
+    tags=["retention", "K1", "K2", "K3", "K4", "L1", "L2", "L3", "B1", "R1"],
     **UPKEEP,
 )
 def retention() -> None:
     upkeep("retain")
+    upkeep("consents")
+    upkeep("erase_minors")
     upkeep("crawl")
 
 

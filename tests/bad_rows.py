@@ -128,6 +128,7 @@ TEXT_RULES = {
     "clients.email": {"A1.plausible_email"},
     "booking_services.kind": {"H1.known_provider"},  # it is not the provider's kind
     "booking_services.procedure_code": {"E1.known_procedure"},
+    "guardian_consents.relation": {"L2.guardian_is_another"},  # neither parent nor guardian
     "providers.kind": {"H1.known_provider"},
     "page_views.ip": {"B1.plausible_address"},
     "page_views.url": {"B1.plausible_path"},

@@ -30,7 +30,7 @@ DAY_RULES: dict[str, dict[str, set[str]]] = {
     "bookings.booked_at": each(
         "A1.plausible_booking_date A1.plausible_service_date A1.terms_accepted L1.birth_date_known", *UNKNOWN
     )
-    | each("A1.plausible_booking_date A1.plausible_service_date L1.plausible_age", LATE),
+    | each("A1.plausible_booking_date A1.plausible_service_date L1.plausible_age L1.client_plausible_age", LATE),
     "bookings.service_date": each("A1.plausible_service_date", *DAYS),
     "clients.recorded_at": each("A1.known_client A1.plausible_email", LATE, "infinity"),
     "terms_acceptances.accepted_at": each("A1.terms_accepted", *UNKNOWN)
@@ -43,7 +43,12 @@ DAY_RULES: dict[str, dict[str, set[str]]] = {
     | each("L2.guardian_consent_before_booking", LATE),
     "guardian_consents.verified_at": each("L2.guardian_consent_verified", *UNKNOWN)
     | each("L2.guardian_consent_before_booking", LATE),
-    "guardian_consents.recorded_at": each("L1.adult_at_booking L1.adult_at_service", LATE, "infinity"),
+    "guardian_consents.withdrawn_at": each("L2.guardian_consent_stands", *DAYS),
+    "guardian_consents.guardian_birth_date": each("L2.guardian_adult", *DAYS),
+    "clients.birth_date": each("L1.client_plausible_age", EARLY)
+    | each("L1.client_plausible_age L1.client_adult_at_booking", LATE)
+    | each("L1.client_birth_date_known", *ENDLESS),
+    "booking_services.starts_on": each("L1.service_dates_known", *UNKNOWN),
     "providers.active_from": each("H1.known_provider", LATE, "infinity"),
     "providers.active_until": each("H1.known_provider", EARLY, "-infinity"),
     "page_views.viewed_at": each("B1.known_instant", *UNKNOWN) | each("B1.plausible_instant", LATE),
@@ -124,6 +129,10 @@ NULL_RULES = {
     "booking_services.procedure_code": "E1.known_procedure",
     "guardian_consents.given_at": "L2.guardian_consent_verified",
     "guardian_consents.verified_at": "L2.guardian_consent_verified",
+    "guardian_consents.relation": "L2.guardian_is_another",
+    "guardian_consents.guardian_birth_date": "L2.guardian_adult",
+    "clients.birth_date": "L1.client_birth_date_known",
+    "booking_services.starts_on": "L1.service_dates_known",
     "page_views.viewed_at": "B1.known_instant",
     "page_views.ip": "B1.plausible_address",
     "page_views.url": "B1.plausible_path",
@@ -135,6 +144,10 @@ _DECLARATION = re.compile(
 )
 
 
+ADDED = ("guardian_consents.guardian_birth_date", "guardian_consents.withdrawn_at")
+"""By later changes of the store."""
+
+
 def nullable() -> Iterator[str]:
     """`table.column` of what may be NULL in the store, from its own schema, in the tables that a pipeline reads."""
     table, read = "", {place.partition(".")[0] for place in columns("text")}
@@ -142,6 +155,7 @@ def nullable() -> Iterator[str]:
         table = named or table
         if column and rest in (",", "\n") and table in read:
             yield f"{table}.{column}"
+    yield from ADDED
 
 
 def nulls() -> Iterator[BadRow]:

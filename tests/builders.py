@@ -248,6 +248,8 @@ class World:
                         "verified_at": at - timedelta(days=1),
                         "verification_method": "bankid",
                         "recorded_at": at - timedelta(days=1),
+                        "guardian_birth_date": date(1979, 9, 3),
+                        "withdrawn_at": None,
                     }
                     | changes
                 ),

@@ -6,6 +6,7 @@ import hashlib
 import io
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,7 +45,7 @@ OURS = {
     "analytics.releases": ("release_id", "released_at"),
 }
 """Columns that say which try it was, and when: no two runs agree about them."""
-HOUSE_KEEPING = ("keep_keys", "reconcile", "provision", "migrate", "note_logins")
+HOUSE_KEEPING = ("keep_keys", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase")
 """Events that say what this try has found to do: less, where one before was killed after it had done it."""
 ONCE = ("publish", "destroy_keys", "alarm", "airflow_action")
 """Events that nothing may do, or tell, twice."""
@@ -56,6 +57,8 @@ class Kept:
 
     site: Site
     folder: Path
+    elsewhere: Callable[[], object] = lambda: None
+    """Puts back what is kept on no side of ours."""
     connection: psycopg2.extensions.connection = field(init=False, repr=False)
     rows: dict[str, bytes] = field(default_factory=dict, repr=False)
     files: dict[Path, bytes] = field(default_factory=dict, repr=False)
@@ -80,6 +83,7 @@ class Kept:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(held)
             path.chmod(0o644 if path.parent == self.site.checkpoints_path else 0o600)
+        self.elsewhere()
 
     def put_back_rows(self) -> None:
         """Our database as it was when it was taken."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 _STOCKHOLM = "AT TIME ZONE 'Europe/Stockholm'"
-_CLIENT = """(SELECT DISTINCT ON (b.feed_id) b.feed_id, c.email
+_CLIENT = """(SELECT DISTINCT ON (b.feed_id) b.feed_id, c.email, c.birth_date
               FROM wellbe.bookings b JOIN wellbe.clients c USING (client_id)
               WHERE c.recorded_at < b.recorded_at ORDER BY b.feed_id, c.version DESC)"""
 # 18 years and born on 29 February: an adult on 1 March.
@@ -23,6 +23,11 @@ _MINOR = """(({on} - interval '18 years')::date < t.birth_date
 _TRAVELLER = f"""
     SELECT b.booking_id || '/' || b.version || '/' || t.traveller_no AS row_key, t.birth_date, b.booked_at,
            (b.booked_at {_STOCKHOLM})::date AS booked, b.service_date, g.given_at, g.verified_at, g.consent_id,
+           g.withdrawn_at, g.relation NOT IN ('parent', 'guardian')
+           OR (g.guardian_name = t.given_name || ' ' || t.family_name AND g.guardian_birth_date = t.birth_date)
+           AS is_own, g.guardian_birth_date IS NULL
+           OR {_MINOR.format(on=f"(g.given_at {_STOCKHOLM})::date").replace("t.birth_date", "g.guardian_birth_date")}
+           AS by_a_minor,
            {_MINOR.format(on=f"(b.booked_at {_STOCKHOLM})::date")} AS minor_at_booking,
            {_MINOR.format(on="b.service_date")} AS minor_at_service
     FROM wellbe.bookings b JOIN wellbe.booking_travellers t USING (booking_id, version)
@@ -51,6 +56,12 @@ BOOKING_RULES: dict[str, str] = {
         WHERE price_amount_minor IS NULL OR price_amount_minor NOT BETWEEN 0 AND 50000000""",
     "A1.known_currency": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE currency_code IS NULL
         OR currency_code NOT IN ('EUR', 'SEK', 'GBP', 'USD', 'NOK', 'DKK', 'CHF', 'PLN')""",
+    "L1.client_adult_at_booking": f"""SELECT {_KEY} FROM wellbe.bookings b JOIN {_CLIENT} t USING (feed_id)
+        WHERE {_MINOR.format(on=f"(b.booked_at {_STOCKHOLM})::date")}""",
+    "L1.client_birth_date_known": f"""SELECT {_KEY} FROM wellbe.bookings b JOIN {_CLIENT} c USING (feed_id)
+        WHERE c.birth_date IS NULL""",
+    "L1.service_dates_known": f"""SELECT {_KEY} FROM wellbe.bookings b JOIN wellbe.booking_services s
+        USING (booking_id, version) WHERE s.starts_on IS NULL""",
     "L1.has_travellers": f"""SELECT {_KEY} FROM wellbe.bookings b WHERE NOT EXISTS
         (SELECT FROM wellbe.booking_travellers t
         WHERE t.booking_id = b.booking_id AND t.version = b.version)""",
@@ -69,6 +80,10 @@ BOOKING_RULES: dict[str, str] = {
         WHERE consent_id IS NOT NULL AND verified_at IS NULL""",
     "L2.guardian_consent_before_booking": f"""SELECT row_key FROM ({_TRAVELLER}) t
         WHERE verified_at > booked_at OR given_at > booked_at OR given_at > verified_at""",
+    "L2.guardian_is_another": f"SELECT row_key FROM ({_TRAVELLER}) t WHERE is_own",
+    "L2.guardian_adult": f"""SELECT row_key FROM ({_TRAVELLER}) t
+        WHERE consent_id IS NOT NULL AND by_a_minor AND NOT is_own""",
+    "L2.guardian_consent_stands": f"SELECT row_key FROM ({_TRAVELLER}) t WHERE withdrawn_at IS NOT NULL",
     "H1.known_provider": f"""SELECT {_KEY} || '/' || s.service_no FROM wellbe.bookings b
         JOIN wellbe.booking_services s USING (booking_id, version) LEFT JOIN wellbe.providers p USING (provider_id)
         WHERE p.provider_id IS NULL OR p.kind <> s.kind OR (b.booked_at {_STOCKHOLM})::date < p.active_from

@@ -37,7 +37,13 @@ def _age_at_booking(batch: pa.RecordBatch, _parameters: Parameters, _origin: str
 
 
 def _age_at_service(batch: pa.RecordBatch) -> pa.Array:
-    return age.whole_years(batch["booking_travellers.birth_date"], batch["bookings.service_date"])
+    return age.whole_years(batch["booking_travellers.birth_date"], batch["first_service_date"])
+
+
+def _least_age(batch: pa.RecordBatch) -> pa.Array:
+    """At booking or at the first service, whichever is less: what a consent has to make up for."""
+    at_booking = age.whole_years(batch["booking_travellers.birth_date"], batch["booked_date"])
+    return pc.min_element_wise(at_booking, _age_at_service(batch))
 
 
 def _has_consent(batch: pa.RecordBatch) -> pa.Array:
@@ -63,19 +69,47 @@ def _age_at_service_without_consent(batch: pa.RecordBatch, _parameters: Paramete
     return _where(pc.invert(_has_consent(batch)), _age_at_service(batch))
 
 
-def _age_under_unverified_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+def _age_under_unverified_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
     unverified = pc.and_(_has_consent(batch), pc.invert(_is_verified(batch)))
-    return _where(unverified, _age_at_booking(batch, parameters, origin))
+    return _where(unverified, _least_age(batch))
 
 
-def _age_under_late_consent(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+def _is_in_time(batch: pa.RecordBatch) -> pa.Array:
+    """From before the booking: an instant equal to the booking's is not, and an unknown booking instant is no proof."""
     given, verified = batch["guardian_consents.given_at"], batch["guardian_consents.verified_at"]
     booked = batch["bookings.booked_at"]
-    # "From before the booking": an instant equal to the booking's is not before it; an unknown booking instant is no
-    # proof.
-    in_time = pc.fill_null(pc.and_(pc.less(given, booked), pc.less(verified, booked)), False)
-    late = pc.and_(pc.and_(_has_consent(batch), _is_verified(batch)), pc.invert(in_time))
-    return _where(late, _age_at_booking(batch, parameters, origin))
+    return pc.fill_null(pc.and_(pc.less(given, booked), pc.less(verified, booked)), False)
+
+
+def _age_under_late_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    late = pc.and_(pc.and_(_has_consent(batch), _is_verified(batch)), pc.invert(_is_in_time(batch)))
+    return _where(late, _least_age(batch))
+
+
+def _age_under_own_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return _where(pc.fill_null(batch["is_own_consent"], False), _least_age(batch))
+
+
+def _age_under_withdrawn_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return _where(pc.fill_null(batch["is_withdrawn_consent"], False), _least_age(batch))
+
+
+def _guardian_age(batch: pa.RecordBatch) -> pa.Array:
+    return age.whole_years(batch["guardian_consents.guardian_birth_date"], batch["consent_date"])
+
+
+def _age_with_guardian(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    """The greater age of the traveller and of another who consents in time; a guardian of unknown age adds none."""
+    by_another = pc.and_(_is_in_time(batch), pc.invert(pc.fill_null(batch["is_own_consent"], True)))
+    return _where(by_another, pc.max_element_wise(_least_age(batch), _guardian_age(batch)))
+
+
+def _client_age(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return age.whole_years(batch["clients.birth_date"], batch["booked_date"])
+
+
+def _client_age_with_guardian(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    return pc.max_element_wise(_client_age(batch, parameters, origin), _guardian_age(batch))
 
 
 def _procedure_states(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
@@ -115,6 +149,11 @@ MEASURES: dict[str, Measure] = {
     "age_at_service_without_consent": _age_at_service_without_consent,
     "age_under_unverified_consent": _age_under_unverified_consent,
     "age_under_late_consent": _age_under_late_consent,
+    "age_under_own_consent": _age_under_own_consent,
+    "age_under_withdrawn_consent": _age_under_withdrawn_consent,
+    "age_with_guardian": _age_with_guardian,
+    "client_age": _client_age,
+    "client_age_with_guardian": _client_age_with_guardian,
     "procedure_states": _procedure_states,
     "card_numbers": _of_origin(measures.card_numbers),
     "cvv_mentions": _of_origin(measures.cvv_mentions),

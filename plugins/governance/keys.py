@@ -232,16 +232,13 @@ class Keys:
             )
         return key
 
-    def destroyed(self, kind: str, scopes: pa.Array) -> np.ndarray:
-        """Boolean array of length n: whose key is destroyed or past its deadline. Makes no key."""
+    def ended(self, kind: str, scopes: Collection[str]) -> dict[str, datetime]:
+        """When the keys of scopes were destroyed or had their deadline, of those whose key has ended. Makes no key."""
         self._require(kind, "seal")
-        encoded = pc.dictionary_encode(_flat(scopes))
-        ids = [self._service.id_of(kind, scope) for scope in encoded.dictionary.to_pylist()]
+        by_id = {self._service.id_of(kind, scope): scope for scope in scopes}
         now = self._service.clock().timestamp()
-        gone = {key.id for key in self._service.store.fetch(ids).values() if key.is_destroyed or key.is_due(now)}
-        marks = np.array([id in gone for id in ids] + [False])
-        found: np.ndarray = marks[np.asarray(pc.fill_null(encoded.indices, len(ids)))]
-        return found
+        gone = [k for k in self._service.store.fetch(list(by_id)).values() if k.is_destroyed or k.is_due(now)]
+        return {by_id[k.id]: datetime.fromtimestamp(k.destroyed_at or k.expires_at or 0, UTC) for k in gone}
 
     def opening(self, kind: str, ids: pa.Array) -> Opened:
         """The keys of these ids (binary array, NULL allowed) to decrypt with.

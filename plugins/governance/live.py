@@ -12,7 +12,7 @@ from typing import Any
 
 from governance.errors import shown
 from governance.policy import SOURCE_SCHEMA, Policy
-from governance.retention_rules import RetentionRule
+from governance.retention_rules import RetentionRule, Store
 
 Tables = Mapping[str, Mapping[str, str]]
 """schema.table -> column -> type."""
@@ -62,6 +62,7 @@ def gaps_of_warehouse(live: Tables, policy: Policy) -> Iterator[str]:
         for column in sorted(live[table].keys() - declared.get(table, live[table].keys())):
             yield f"{shown(table)}.{shown(column)} is not declared"
     yield from _about_nothing(rules, live)
+    yield from _places_of_nothing(policy, "warehouse", live)
 
 
 def gaps_of_source(live: Tables, policy: Policy) -> Iterator[str]:
@@ -80,6 +81,7 @@ def gaps_of_source(live: Tables, policy: Policy) -> Iterator[str]:
             elif known[column].category.startswith("user.") and not _covers(column, covering):
                 yield f"{shown(table)}.{shown(column)} at the source has no rule"
     yield from _about_nothing(rules, here)
+    yield from _places_of_nothing(policy, "source", here)
 
 
 def _uncovered(table: str, columns: Mapping[str, str], rules: list[RetentionRule]) -> Iterator[str]:
@@ -94,6 +96,15 @@ def _covers(column: str, rules: list[RetentionRule]) -> bool:
         rule.act == "delete" or column in rule.columns or column in rule.identifiers or EVERY in rule.identifiers
         for rule in rules
     )
+
+
+def _places_of_nothing(policy: Policy, store: Store, live: Tables) -> Iterator[str]:
+    """A place of erasure that is not there would be searched in vain (E16)."""
+    for name, place in policy.retention.erasure.items():
+        if place.store == store and {*place.columns, *place.only} - live.get(place.table, {}).keys():
+            yield f"place of erasure {name} is in columns of {place.table} which are not there"
+        elif place.store == store and place.table not in live:
+            yield f"place of erasure {name} is in {place.table}, which is not there"
 
 
 def _about_nothing(rules: Mapping[str, RetentionRule], live: Tables) -> Iterator[str]:

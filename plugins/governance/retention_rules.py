@@ -63,14 +63,31 @@ class RetentionRule(Strict):
 
 
 class ErasedPlace(Strict):
-    """Where something of a person stands: rows that belong to the person go, or lose columns, with the erasure."""
+    """Where something of an erased person stands, whose the rows are, and what becomes of them."""
 
     store: Store = "warehouse"
     table: str
-    by: Literal["booking_id, traveller_no", "booking_id", "row_key", "root_key"]
-    act: Literal["delete", "blank"]
-    columns: tuple[str, ...] = ()
+    whose: Literal["traveller", "client", "booking"]
+    named_by: Literal["columns", "row_key", "root_key"] = "columns"  # see `erasure.NAMING`
+    only: dict[str, str] = {}  # column -> value of the rows that can be theirs
+    act: Literal["delete", "blank", "keep"]
+    columns: tuple[str, ...] = ()  # that `blank` sets to NULL, and that `keep` leaves
+    ground: str = ""  # why what is kept stays (E27)
     rationale: str
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if (self.act == "delete") == bool(self.columns):
+            raise ValueError(
+                f"a place of erasure in {self.table} names columns where it does not delete, and only there"
+            )
+        if (self.act == "keep") != bool(self.ground):
+            raise ValueError(f"what an erasure leaves in {self.table} needs a ground, and nothing else does")
+        if self.named_by != "columns" and (
+            self.whose == "client" or (self.whose, self.named_by) == ("traveller", "root_key")
+        ):
+            raise ValueError(f"no {self.named_by} of {self.table} names a {self.whose}")
+        return self
 
 
 class Retention(Strict):
@@ -97,6 +114,11 @@ class Retention(Strict):
             yield (who, rule.schema_name, zones) if rule.store == "warehouse" else (
                 who, rule.table.partition(".")[2], sources,
             )  # fmt: skip
+        for name, place in self.erasure.items():
+            who = f"place of erasure {name}"
+            yield from ((who, ground, self.grounds) for ground in (place.ground,) if ground)
+            schema, _, table = place.table.partition(".")
+            yield (who, schema, zones) if place.store == "warehouse" else (who, table, sources)
         yield from ((f"ground {name}", ground.clause, clauses) for name, ground in self.grounds.items())
 
 

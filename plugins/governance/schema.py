@@ -14,7 +14,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from governance import zone_views
+from governance import erasure, zone_views
 from governance.database import translated
 from governance.errors import ContendedError, GovernanceError, OutdatedError
 from governance.policy import Policy
@@ -58,6 +58,13 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "retainer": {
         "control.purged": "INSERT",
+        "control.batches": "SELECT (dataset, partition_key, state, settled_no)",
+        "quarantine.reviews": "SELECT",
+        "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
+        "quarantine.erasures": "SELECT, INSERT, DELETE",
+        "sharing.deliveries": "SELECT (delivery_id, root_key)",
+        "sharing.obligations": "SELECT (delivery_id, reason), INSERT",
+        "analytics.releases": "SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "steward": {
@@ -217,13 +224,19 @@ def _generate_grants(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
         if role.cluster == "warehouse":
             _revoke_everything(cursor, policy, name)
             _grant_role(cursor, policy, name, role.can_use)
-    for rule in policy.retention.of("warehouse").values():
-        if rule.act != "keep":
-            grant_retention(cursor, rule, "retainer")
+    _grant_retainer(cursor, policy)
     for dataset in policy.datasets.values():
         for table in dataset.landed:
             view = sql.Identifier("landing", f"current_{table}")
             cursor.execute(sql.SQL("GRANT SELECT ON {} TO validator").format(view))
+
+
+def _grant_retainer(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    for rule in policy.retention.of("warehouse").values():
+        if rule.act != "keep":
+            grant_retention(cursor, rule, "retainer")
+    for place in erasure.places(policy, "warehouse").values():
+        erasure.grant(cursor, place, "retainer")
 
 
 def _grant_role(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, zones: tuple[str, ...]) -> None:

@@ -5,11 +5,13 @@ ADBC streams PostgreSQL's binary COPY into Arrow batches, so memory stays bounde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg2
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
+_INCLUDED = re.compile(r"^\\ir (\w+)\.sql$", re.MULTILINE)
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Size of one streamed batch; some 10,000 page views."""
@@ -50,8 +53,9 @@ Columns = dict[str, dict[str, str]]
 
 
 def named_query(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
-    return resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    """The text of `sql/<name>.sql`, with what it includes from there as psql would (`\\ir file.sql`)."""
+    text = resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _INCLUDED.sub(lambda found: named_query(found[1]).rstrip(), text)
 
 
 class Snapshot:
@@ -117,21 +121,31 @@ class Snapshot:
         table = self._table(named_query(f"unreached_{dataset}"))
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
-    def batches(self, table: str, partition: Partition) -> Iterator[pa.RecordBatch]:
-        """The rows of the partition for a landed table, streamed.
+    def acceptances(self, partition: Partition, clients: Sequence[str]) -> pa.Table:
+        """When clients, named `client N`, accepted the terms, with their birth dates, as known at a partition's end."""
+        numbers = [name.removeprefix("client ") for name in clients if name.startswith("client ")]
+        return self._table(named_query("acceptances"), partition, clients=f"{{{','.join(numbers)}}}")
+
+    def withdrawn(self) -> list[int]:
+        """Bookings of which a guardian's consent was withdrawn."""
+        return [int(row["booking_id"]) for row in self._table(named_query("withdrawn_consents")).to_pylist()]
+
+    def batches(self, table: str, partition: Partition, bookings: Collection[int] = ()) -> Iterator[pa.RecordBatch]:
+        """The rows of the partition for a landed table, streamed; `bookings`: of these alone, where there are any.
 
         Raises SourceUnavailableError when the connection is lost on the way.
         """
         with self._guarded(), self._cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition))
+            only = {"bookings": f"{{{','.join(map(str, bookings))}}}"} if bookings else {}
+            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition, only))
             reader = self._wait(cursor.fetch_record_batch)
             while (batch := self._wait(partial(next, reader, None))) is not None:
                 yield batch
 
-    def _table(self, query: str, partition: Partition | None = None) -> pa.Table:
+    def _table(self, query: str, partition: Partition | None = None, **settings: str) -> pa.Table:
         with self._guarded(), self._cursor() as cursor:
-            self._wait(partial(self._begin, cursor, query, partition))
+            self._wait(partial(self._begin, cursor, query, partition, settings))
             return self._wait(cursor.fetch_arrow_table)
 
     def _connect(self) -> None:
@@ -158,9 +172,14 @@ class Snapshot:
                 self._wait(cursor.close)
                 self._cursors.remove(cursor)
 
-    def _begin(self, cursor: Any, query: str, partition: Partition | None) -> None:
+    def _begin(
+        self, cursor: Any, query: str, partition: Partition | None, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         if partition is not None:
             self._bind(cursor, partition)
+        for name, value in settings.items():
+            cursor.execute("SELECT set_config($1, $2, true)", (f"governance.{name}", value))
+            cursor.fetchall()
         cursor.execute(query)
 
     def _bind(self, cursor: Any, partition: Partition) -> None:
@@ -261,16 +280,6 @@ def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -
         )
 
 
-def migrate(owner_dsn: str) -> None:
-    """Create schema `wellbe` in an empty source (the embedded one; a real source brings its own)."""
-    with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('wellbe.bookings') IS NOT NULL")
-        (exists,) = cursor.fetchone() or (False,)
-        if not exists:
-            cursor.execute(named_query("source/0001_wellbe"))
-    connection.close()
-
-
 def grant(owner_dsn: str, policy: Policy) -> None:
     """Give `puller` SELECT on exactly the columns that policy lets land, and `source_retention` what policy deletes and
     blanks here; idempotent.
@@ -299,7 +308,7 @@ def grant(owner_dsn: str, policy: Policy) -> None:
 
 
 def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
-    from governance import retention  # it reads named queries from here
+    from governance import erasure, retention  # they read named queries from here
 
     role = sql.Identifier("source_retention")
     cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
@@ -307,3 +316,5 @@ def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None
     for rule in policy.retention.of("source").values():
         if rule.act != "keep":
             retention.grant(cursor, rule, "source_retention")
+    for place in erasure.places(policy, "source").values():
+        erasure.grant(cursor, place, "source_retention")

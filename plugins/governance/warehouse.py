@@ -77,6 +77,10 @@ class LandingSummary(Protocol):
         """The outcome entry. `landing`: the whole of it, for the shard that completes it."""
 
 
+Transaction = tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]
+"""Its cursor, and how entries are appended in it."""
+
+
 class Warehouse:
     """A connection to our database as one role, for one hop of one batch."""
 
@@ -265,7 +269,7 @@ class Warehouse:
             yield Publication(cursor, batch, day, lambda entry: self._append(cursor, entry))
 
     @contextmanager
-    def ending(self) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
+    def ending(self) -> Iterator[Transaction]:
         """A transaction in which rows end: its cursor, and how their entries are appended; kept when it is left without
         an error."""
         with self._transaction() as cursor:

@@ -47,6 +47,8 @@ def log(site: Site) -> Iterator[RunLog]:
         batch = steps.validate(space, batch, builders.run(f"{dataset} 1"))
         steps.publish(space, batch, builders.run(f"{dataset} 1"))
         steps.publish(space, batch, builders.run(f"{dataset} 1"))  # replayed
+    builders.read(site, "UPDATE quarantine.reviews SET since = %s", NOON - timedelta(days=30))
+    steps.erase_minors(space, builders.run("minors"))
     early = replace(builders.run("too early"), triggered_by=None)
     with pytest.raises(PartitionError):
         steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
@@ -104,6 +106,14 @@ def test_travellers_who_are_not_adults_are_counted(log: RunLog) -> None:
 def test_consents_that_do_not_count_are_counted(log: RunLog) -> None:
     (row,) = told(log, "guardian_consents")
     assert (row["travellers_seen"], row["consent_unverified"], row["consent_late"]) == (17, 0, 1)
+
+
+@pytest.mark.clause("L3")
+def test_erasures_are_told_with_rows_and_keys_and_nothing_is_left(log: RunLog) -> None:
+    step, *erasures = told(log, "erasures")
+    assert (step["event"], step["due"], step["erased"]) == ("erase_minors", 3, 3)
+    assert [(row["event"], row["rows_left"], row["keys_destroyed"]) for row in erasures] == [("erase", 0, 2)] * 3
+    assert all(row["rows_erased"] >= 4 for row in erasures)
 
 
 @pytest.mark.clause("B1")

@@ -127,6 +127,70 @@ BOOKING_TROUBLES: dict[str, tuple[Callable[[World], str], str, str]] = {
         "booking_travellers",
         "L2.guardian_consent_before_booking",
     ),
+    "a guardian who is a minor": (
+        lambda w: (
+            w.booking(travellers=[{"birth_date": MINOR}], consents=[{"guardian_birth_date": date(2009, 1, 1)}]) + "/1"
+        ),
+        "booking_travellers",
+        "L2.guardian_adult",
+    ),
+    "a guardian of whom nobody knows the age": (
+        lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"guardian_birth_date": None}]) + "/1",
+        "booking_travellers",
+        "L2.guardian_adult",
+    ),
+    "a guardian who is the minor": (
+        lambda w: (
+            w.booking(
+                travellers=[{"birth_date": MINOR}],
+                consents=[{"guardian_birth_date": MINOR, "guardian_name": " åsa LINDQVIST"}],
+            )
+            + "/1"
+        ),
+        "booking_travellers",
+        "L2.guardian_is_another",
+    ),
+    "a guardian who is none": (
+        lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"relation": "self"}]) + "/1",
+        "booking_travellers",
+        "L2.guardian_is_another",
+    ),
+    "a consent that was withdrawn": (
+        lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"withdrawn_at": NOON}]) + "/1",
+        "booking_travellers",
+        "L2.guardian_consent_stands",
+    ),
+    "a client who is a minor": (
+        lambda w: w.booking(client={"birth_date": MINOR}),
+        "bookings",
+        "L1.client_adult_at_booking",
+    ),
+    "a client of whom nobody knows the age": (
+        lambda w: w.booking(client={"birth_date": None}),
+        "bookings",
+        "L1.client_birth_date_known",
+    ),
+    "a client born in 1900": (
+        lambda w: w.booking(client={"birth_date": date(1900, 1, 1)}),
+        "bookings",
+        "L1.client_plausible_age",
+    ),
+    "a service of which nobody knows the day": (
+        lambda w: w.booking(services=[{}, {"starts_on": None}]),
+        "bookings",
+        "L1.service_dates_known",
+    ),
+    "a service from before somebody was an adult": (
+        lambda w: (
+            w.booking(
+                travellers=[{"birth_date": DAY.replace(year=DAY.year - 18)}],
+                services=[{}, {"starts_on": DAY - timedelta(days=1)}],
+            )
+            + "/1"
+        ),
+        "booking_travellers",
+        "L1.adult_at_service",
+    ),
     "a provider that is not in the register": (
         lambda w: w.booking(services=[{"provider_id": 99}]) + "/1",
         "booking_services",

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,6 +66,8 @@ class Case:
     after: timedelta = timedelta()  # from the clock of what was before to that of the step
     left: Callable[[Place], object] = lambda place: None
     """What else is to be the same."""
+    restore: Callable[[Place], object] = lambda place: None
+    """Puts back what is kept elsewhere than on our side."""
     is_by_hand: bool = False  # nothing of Airflow's knows of it
     stride: int = 1
     """Of so many boundaries one is fatal, where there are hundreds."""
@@ -252,6 +254,40 @@ def keys_in(path: Path) -> int:
         return store.count()
 
 
+def minors(place: Place) -> None:
+    """That day, with a minor who travels, and a client who is one."""
+    one_day(place)
+    born = date(2010, 3, 10)
+    place.world.booking(travellers=[{}, {"birth_date": born}], consents=[{"traveller_no": 2, "verified_at": None}])
+    place.world.booking(client={"birth_date": born}, card={})
+
+
+def in_review(place: Place) -> None:
+    """That day, validated: the minors have been in quarantine for a month."""
+    minors(place)
+    steps.validate(place.space, steps.pull(place.space, "bookings", KEY, AIRFLOW), AIRFLOW)
+    builders.read(place.site, "UPDATE quarantine.reviews SET since = %s", NOW)
+
+
+def minors_at_source(place: Place) -> None:
+    """Everybody at the source again, under the same numbers."""
+    place.world.clear()
+    place.world.restart()
+    minors(place)
+
+
+def of_minors(place: Place) -> object:
+    """What the source has left, and how many erasures the log calls done."""
+    at_source = builders.read(
+        place.site,
+        "SELECT (SELECT count(*) FROM wellbe.guardian_consents), (SELECT count(*) FROM wellbe.booking_travellers), "
+        "(SELECT count(*) FROM wellbe.clients WHERE email IS NULL), (SELECT count(*) FROM wellbe.payment_cards), "
+        "(SELECT count(*) FROM wellbe.bookings WHERE notes IS NULL)",
+        role="wellbe_owner",
+    )
+    return at_source, sum(entry["outcome"] == "passed" for entry in entries(place.site, "erase", "outcome"))
+
+
 CASES: Mapping[str, Case] = {
     "pull bookings": hop("pull", "bookings", stride=3),
     "pull visits": hop("pull", "visits", stride=2),
@@ -272,6 +308,8 @@ CASES: Mapping[str, Case] = {
     "keys restore": Case(
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
+    "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
+                         left=of_minors, restore=minors_at_source),
     "sequence": Case(landed, lambda p, run: steps.sequence(p.space)),
     "checkpoint, the first": Case(landed, lambda p, run: steps.checkpoint(p.space, run)),
     "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=3),
@@ -335,7 +373,7 @@ def test_a_step_that_is_killed_anywhere_is_finished_by_the_next_try(
     place = Place(site, world, builders.workspace(site), tmp_path, monkeypatch)
     case.prepare(place)
     place = replace(place, space=builders.workspace(site, now=NOW + case.after))
-    with closing(Kept(site, tmp_path)) as kept:
+    with closing(Kept(site, tmp_path, lambda: case.restore(place))) as kept:
         killed_everywhere(case, place, kept)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import psycopg2
@@ -13,7 +14,7 @@ import pytest
 import builders
 from builders import DAY
 from governance import policy as policies
-from governance import schema, sources
+from governance import schema, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
@@ -135,6 +136,8 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     after = content(database)
     assert before.keys() <= after.keys()
     for table, rows in before.items():  # a later version may add columns
+        if table == "control.in_force":  # says what it was migrated for, from then on
+            continue
         for row in rows if table == "audit.run_log" else ():
             row[0].pop("entry_sha256", None)  # 0005: the hash of its leaf says more
         assert [{name: new[name] for name in old} for (old,), (new,) in zip(rows, after[table], strict=True)] == [
@@ -156,8 +159,45 @@ def test_migrating_again_changes_nothing(site: Site) -> None:
     before = builders.read(site, rights, list(POLICY.zones))
     assert schema.migrate(dsn, POLICY) == []
     assert builders.read(site, rights, list(POLICY.zones)) == before
-    sources.migrate(site.dsn("wellbe_owner"))
+    source_versions.migrate(site.dsn("wellbe_owner"))
     sources.grant(site.dsn("wellbe_owner"), POLICY)
+
+
+@pytest.mark.clause("L3")
+def test_what_was_in_quarantine_before_reviews_were_kept_is_in_review_since_then(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    apply_up_to(database, every.index("0011_minors.sql"), monkeypatch)
+    run(
+        database,
+        "INSERT INTO quarantine.rows (dataset, partition_key, row_id, row_key, rules, clauses, run_id, quarantined_at) "
+        "VALUES ('bookings', '2026-03-10', 1, '1/1', '{r}', '{A1,L2}', 'r', '2026-03-11'), "
+        "('bookings', '2026-03-12', 2, '1/1', '{r}', '{L1}', 'r', '2026-03-13'), "
+        "('bookings', '2026-03-10', 3, '2/1', '{r}', '{A1}', 'r', '2026-03-11')",
+    )
+    schema.migrate(database, POLICY)
+    assert run(database, "SELECT row_key, since::date FROM quarantine.reviews") == [("1/1", DAY + timedelta(days=1))]
+
+
+@pytest.mark.clause("L2")
+def test_an_older_source_gets_what_was_added_since_and_keeps_its_rows(site: Site) -> None:
+    owner = site.dsn("wellbe_owner")
+    world = builders.World(owner)
+    world.clear()
+    key = world.booking(consents=[{}])
+    run(
+        owner,
+        "ALTER TABLE wellbe.guardian_consents DROP guardian_birth_date, DROP withdrawn_at; DROP TABLE sample.changes",
+    )
+    for _ in range(2):
+        source_versions.migrate(owner)
+    sources.grant(owner, POLICY)
+    world.close()
+    found = run(owner, "SELECT booking_id, guardian_birth_date, withdrawn_at FROM wellbe.guardian_consents")
+    assert found == [(int(key.split("/", maxsplit=1)[0]), None, None)]
+    with sources.snapshot(site.dsn("puller"), "a test") as snapshot:
+        sources.check_schema(snapshot.columns(), POLICY)
 
 
 def test_a_database_of_a_later_version_is_left_alone(database: str) -> None:

@@ -108,7 +108,7 @@ def test_a_long_answer_of_the_log_is_cut_and_says_where_the_rest_is() -> None:
 def test_on_a_terminal_references_are_counted() -> None:
     line = clause_texts.line(coverage("L1"), 120)
     assert (
-        line == "L1 covered  code 3 · expectation 5 · test 2 (1 passed, 1 not run here) · evidence ages (site not up)"
+        line == "L1 covered  code 3 · expectation 9 · test 2 (1 passed, 1 not run here) · evidence ages (site not up)"
     )
 
 

@@ -191,7 +191,7 @@ def test_rows_of_nobody_have_no_key_and_make_none(house: House) -> None:
 def test_rows_may_come_in_chunks(house: House) -> None:
     chunked = pa.chunked_array([["client 1", None], ["client 2", "client 1"]], pa.string())
     assert house.intake().sealing("subject", chunked).of_row.tolist() == [0, -1, 1, 0]
-    assert house.intake().destroyed("subject", chunked).tolist() == [False] * 4
+    assert house.intake().ended("subject", ["client 1", "client 2"]) == {}
 
 
 def test_those_who_need_the_same_keys_at_once_get_the_same_keys(house: House) -> None:
@@ -287,7 +287,7 @@ def uses(kind: str, scope: str, key_id: bytes) -> dict[str, list[Callable[[Keys]
         "seal": [
             lambda asked: asked.sealing(kind, texts(scope)),
             lambda asked: asked.key(kind, scope),
-            lambda asked: asked.destroyed(kind, texts(scope)),
+            lambda asked: asked.ended(kind, [scope]),
         ],
         "open": [lambda asked: asked.opening(kind, binary(key_id))],
     }
@@ -431,7 +431,7 @@ OF_CARDS = datetime(2026, 3, 22, 7, tzinfo=UTC)  # ten days after 09:00 on the 1
 def assert_alive(house: House, kind: str, scope: str, key: DataKey, opener: tuple[str, str] | None) -> None:
     assert house.intake().key(kind, scope) == key
     assert house.intake().sealing(kind, texts(scope, None)).of_row.tolist() == [0, -1]
-    assert house.intake().destroyed(kind, texts(scope)).tolist() == [False]
+    assert house.intake().ended(kind, [scope]) == {}
     if opener:
         found = house.acting(*opener).opening(kind, binary(key.id))
         assert (found.key_of(key.id), found.is_destroyed(binary(key.id)).tolist()) == (key, [False])
@@ -442,7 +442,7 @@ def assert_gone(house: House, kind: str, scope: str, key: DataKey, opener: tuple
     with pytest.raises(KeyDestroyedError, match="destroyed or past its deadline"):
         house.intake().key(kind, scope)
     assert house.intake().sealing(kind, texts(scope, None, scope)).of_row.tolist() == [-1, -1, -1]
-    assert house.intake().destroyed(kind, texts(scope, None)).tolist() == [True, False]
+    assert house.intake().ended(kind, [scope, "another"]).keys() == {scope}
     if opener:
         found = house.acting(*opener).opening(kind, binary(key.id, None))
         assert found.is_destroyed(binary(key.id, None)).tolist() == [True, False]
@@ -543,8 +543,8 @@ def test_a_step_goes_on_with_the_keys_that_it_has_fetched_and_the_next_one_gets_
 
 
 def test_looking_who_is_destroyed_makes_no_key(house: House) -> None:
-    assert house.intake().destroyed("subject", texts("client 1", None, "client 2")).tolist() == [False] * 3
-    assert house.intake().destroyed("subject", texts()).tolist() == []
+    assert house.intake().ended("subject", ["client 1", "client 2"]) == {}
+    assert house.intake().ended("subject", []) == {}
     assert house.count() == 0
 
 

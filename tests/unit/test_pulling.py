@@ -26,7 +26,10 @@ LANDED = {name: table for dataset in POLICY.datasets.values() for name, table in
 DATASET = {name: dataset for dataset in POLICY.datasets.values() for name in dataset.landed}
 DAY = date(2026, 3, 10)
 FACTS_OF_SQL = {
-    "booked_date": pa.date32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
+    "booked_date": pa.date32(), "first_service_date": pa.date32(), "consent_date": pa.date32(),
+    "begun_at": pa.timestamp("us", "UTC"), "is_own_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(),
+    "client_birth_date_state_code": pa.string(),
+    "services_undated_count": pa.int32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
     "lead_days": pa.int32(),
     "recording_lag_seconds": pa.float64(), "travellers_count": pa.int32(), "services_count": pa.int32(),
     "versions_missing_count": pa.int32(), "copies_count": pa.int32(), "provider_state_code": pa.string(),
@@ -317,9 +320,10 @@ MINOR = date(2010, 3, 10)
 
 def travellers(**values: list[Any]) -> dict[str, list[Any]]:
     given = {
-        "booking_travellers.birth_date": MINOR, "booked_date": BOOKED, "bookings.service_date": SERVICE,
+        "booking_travellers.birth_date": MINOR, "booked_date": BOOKED, "first_service_date": SERVICE,
         "bookings.booked_at": NOON, "guardian_consents.consent_id": None, "guardian_consents.given_at": None,
-        "guardian_consents.verified_at": None,
+        "guardian_consents.verified_at": None, "guardian_consents.guardian_birth_date": None, "consent_date": None,
+        "is_own_consent": None, "is_withdrawn_consent": None,
     }  # fmt: skip
     rows = max(len(value) for value in values.values()) if values else 1
     filled = {name: values.get(name, [value] * rows) for name, value in given.items()}
@@ -359,10 +363,11 @@ def test_a_consent_counts_when_given_and_verified_before_the_booking(
             "guardian_consents.consent_id": [1],
             "guardian_consents.given_at": [given],
             "guardian_consents.verified_at": [verified],
+            "is_own_consent": [False],
         }
     )
     known = {name for name, values in found.items() if values != [None]}
-    assert known == {"age_at_booking_years", *([fact] if fact else [])}
+    assert known == {"age_at_booking_years", fact or "age_with_guardian_years"}
 
 
 @pytest.mark.clause("L2")
@@ -374,6 +379,81 @@ def test_a_consent_to_a_booking_of_unknown_instant_proves_nothing() -> None:
         }
     )  # fmt: skip
     assert found["age_under_late_consent_years"] == [16]
+
+
+ELDER, SIBLING, TOO_OLD = date(1979, 9, 3), date(2008, 3, 10), date(1915, 3, 9)
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("consent", "facts"),
+    (
+        ({"guardian_consents.guardian_birth_date": ELDER}, {"age_with_guardian_years": 46}),
+        ({"guardian_consents.guardian_birth_date": SIBLING}, {"age_with_guardian_years": 17}),  # 18 tomorrow
+        ({"guardian_consents.guardian_birth_date": date(2008, 3, 9)}, {"age_with_guardian_years": 18}),  # 18 today
+        ({"guardian_consents.guardian_birth_date": TOO_OLD}, {"age_with_guardian_years": 111}),
+        ({"guardian_consents.guardian_birth_date": None}, {"age_with_guardian_years": 16}),  # the traveller's own
+        ({"consent_date": None}, {"age_with_guardian_years": 16}),
+        ({"is_own_consent": True}, {"age_under_own_consent_years": 16}),
+        ({"is_withdrawn_consent": True}, {"age_under_withdrawn_consent_years": 16, "age_with_guardian_years": 46}),
+    ),
+)
+def test_who_consents_is_another_person_of_an_age_that_is_known_and_the_consent_stands(
+    consent: dict[str, Any], facts: dict[str, int]
+) -> None:
+    sound = {
+        "guardian_consents.consent_id": 1, "guardian_consents.given_at": NOON - timedelta(days=1),
+        "guardian_consents.verified_at": NOON - timedelta(hours=1), "consent_date": BOOKED - timedelta(days=1),
+        "guardian_consents.guardian_birth_date": ELDER, "is_own_consent": False, "is_withdrawn_consent": False,
+    }  # fmt: skip
+    found = travellers(**{name: [value] for name, value in (sound | consent).items()})
+    assert {name: values[0] for name, values in found.items() if values != [None]} == {
+        "age_at_booking_years": 16,
+        **facts,
+    }
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.parametrize(
+    ("first_service", "age"), ((date(2026, 3, 9), 17), (date(2026, 3, 10), 18), (None, None)), ids=str
+)
+def test_the_first_service_counts_and_a_consent_has_to_make_up_for_the_lesser_age(
+    first_service: date | None, age: int | None
+) -> None:
+    given: dict[str, list[Any]] = {
+        "booking_travellers.birth_date": [date(2008, 3, 10)],
+        "first_service_date": [first_service],
+    }
+    assert travellers(**given)["age_at_service_without_consent_years"] == [age]
+    unverified = travellers(**given, **{"guardian_consents.consent_id": [1]})
+    assert unverified["age_under_unverified_consent_years"] == [18 if age is None else age]
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.parametrize(
+    ("born", "guardian", "ages"),
+    (
+        (date(2008, 3, 10), None, (18, 18)),
+        (date(2008, 3, 11), None, (17, 17)),
+        (date(2008, 3, 11), ELDER, (17, 46)),
+        (date(2008, 3, 11), SIBLING, (17, 17)),
+        (None, None, (None, None)),
+        (date(2026, 3, 11), None, (-1, -1)),
+    ),
+)
+def test_the_age_of_a_client_is_measured_and_that_of_the_guardian_beside_it(
+    born: date | None, guardian: date | None, ages: tuple[int | None, int | None]
+) -> None:
+    rows = batch(
+        "bookings", 1,
+        **{
+            "clients.birth_date": [born], "booked_date": [BOOKED], "consent_date": [BOOKED - timedelta(days=1)],
+            "guardian_consents.guardian_birth_date": [guardian],
+        },
+    )  # fmt: skip
+    found = land(rows, "bookings")
+    measured = (found["client_age_at_booking_years"], found["client_age_with_guardian_years"])
+    assert tuple(column[0].as_py() for column in measured) == ages
 
 
 # -- cards past their term ---------------------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ BOOKING_KINDS: dict[str, Kind] = {
         "booked_in_future A1.plausible_booking_date",
         "price_implausible A1.plausible_price",
         "currency_unknown A1.known_currency",
+        "client_under_age L1.client_adult_at_booking",
+        "client_birth_date_unknown L1.client_birth_date_known",
+        "service_day_unknown L1.service_dates_known",
         "travellers_missing L1.has_travellers",
         "services_missing H1.has_services",
         "version_gap R1.no_version_gap",
@@ -52,6 +55,9 @@ BOOKING_KINDS: dict[str, Kind] = {
         "birth_date_implausible L1.plausible_age",
         "guardian_consent_unverified L2.guardian_consent_verified",
         "guardian_consent_late L2.guardian_consent_before_booking",
+        "guardian_under_age L2.guardian_adult",
+        "guardian_is_the_minor L2.guardian_is_another",
+        "guardian_consent_withdrawn L2.guardian_consent_stands",
     ),
     **_kinds(
         "bookings",
@@ -81,12 +87,20 @@ VISIT_KINDS: dict[str, Kind] = _kinds(
     "card_number_in_path K4.no_card_number_in_path",
     "visitor_unknown B1.known_visitor",
 )
-MINOR_KINDS = frozenset({"minor_without_consent", "guardian_consent_unverified", "guardian_consent_late"})
+MINOR_KINDS = frozenset(
+    {
+        "minor_without_consent",
+        *("guardian_consent_unverified", "guardian_consent_late", "guardian_consent_withdrawn"),
+        *("guardian_under_age", "guardian_is_the_minor"),
+    }
+)
 # What a file brings of its own stays as it is: on imported rows only what the generator completed gets a trouble.
 ON_COMPLETED_PARTS = (
     *("terms_missing", "terms_after_booking", "purpose_unknown", "client_unknown", "email_broken", "currency_unknown"),
     *("travellers_missing", "services_missing", "card_number_in_notes", "cvv_in_notes", "minor_without_consent"),
     *("birth_date_unknown", "birth_date_implausible", "guardian_consent_unverified", "guardian_consent_late"),
+    *("guardian_under_age", "guardian_is_the_minor", "guardian_consent_withdrawn"),
+    *("client_under_age", "client_birth_date_unknown", "service_day_unknown"),
     *(
         "provider_unknown",
         "procedure_unknown",
@@ -111,7 +125,7 @@ def _per_day(names: list[str], count: int, share: float, day: date) -> list[str]
 
 def booking_kinds_on(plan: Plan, day: date) -> list[str]:
     """Return the kind of each trouble slot of a day's bookings: about one booking in forty, all told."""
-    return _per_day(list(BOOKING_KINDS), plan.bookings_on(day), 0.001, day)
+    return _per_day(list(BOOKING_KINDS), plan.bookings_on(day), 0.0008, day)
 
 
 def view_kinds_on(plan: Plan, day: date) -> list[str]:

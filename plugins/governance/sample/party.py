@@ -11,7 +11,7 @@ from governance.sample import days, people
 from governance.sample.bookings import Bookings
 from governance.sample.draws import Bools, Dates, Draws, Floats, Ints
 from governance.sample.plan import CANARY_SLOT, Plan, booking_ids, client_ids, slots
-from governance.sample.tables import batch, instant_column, taken
+from governance.sample.tables import batch, date_column, instant_column, taken
 
 CLIENT, PARTNER, FRIEND, CHILD, PARENT, NAMELESS = range(6)
 PATIENT, COMPANION = range(2)
@@ -134,6 +134,8 @@ def guardian_consents(plan: Plan, bookings: Bookings, who: Travellers) -> pa.Rec
     nordic = np.isin(bookings.country[booking], [atlas.codes.index(code) for code in ("SE", "NO", "DK", "FI")])
     names = people.Names(client.pool[booking], client.given[booking], client.family[booking])
     client_keys, country = bookings.client_key[booking], bookings.country[booking]
+    # A client who has come of age just now is no parent of a traveller yet: an elder one is.
+    birth = np.minimum(bookings.client_birth[booking], days.years_before(bookings.booked_date[booking], 20))
     return batch(
         "guardian_consents",
         {
@@ -150,6 +152,8 @@ def guardian_consents(plan: Plan, bookings: Bookings, who: Travellers) -> pa.Rec
             "verified_at": instant_column(verified),
             "verification_method": taken(["signed_form", "bankid"], (nordic & (keys % 10 != 3)).astype(np.int64)),
             "recorded_at": instant_column(bookings.recorded_at[booking]),
+            "guardian_birth_date": date_column(birth),
+            "withdrawn_at": None,
         },
     )
 

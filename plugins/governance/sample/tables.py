@@ -67,7 +67,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     "guardian_consents": _schema(
         "consent_id:bigint booking_id:bigint traveller_no:int guardian_name:text guardian_email:text "
         "guardian_phone:text "
-        "relation:text given_at:instant verified_at:instant verification_method:text recorded_at:instant"
+        "relation:text given_at:instant verified_at:instant verification_method:text recorded_at:instant "
+        "guardian_birth_date:date withdrawn_at:instant"
     ),
     "payment_cards": _schema(
         "card_id:bigint client_id:bigint booking_id:bigint card_number:text card_holder:text card_expiry:text cvv:text "

@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance.sample import cards, catalogue, days
+from governance.sample import cards, catalogue, days, party_troubles
+from governance.sample.cases import Case, Row
 from governance.sample.draws import Draws
 from governance.sample.kinds import BOOKING_KINDS, Kind
 from governance.sample.tables import SCHEMAS, Tables
-
-Row = dict[str, Any]
-
-
-@dataclass
-class Case:
-    """The rows of one booking, to be edited; `turn` tells cases of a kind apart."""
-
-    tables: dict[str, list[Row]]
-    seed: int
-    key: int
-    turn: int
-
-    @property
-    def booking(self) -> Row:
-        return self.tables["bookings"][0]
-
-    @property
-    def booked_date(self) -> date:
-        booked: datetime = self.booking["booked_at"]
-        return booked.astimezone(days.STOCKHOLM).date()
-
-    def booking_key(self) -> str:
-        return f"{self.booking['booking_id']}/{self.booking['version']}"
-
-    def traveller_key(self, place: int) -> str:
-        return f"{self.booking_key()}/{self.tables['booking_travellers'][place]['traveller_no']}"
-
-    def between_booking_and_record(self, share: float) -> datetime:
-        booked, recorded = self.booking["booked_at"], self.booking["recorded_at"]
-        later: datetime = booked + (recorded - booked) * share
-        return later
 
 
 def _terms_missing(case: Case) -> str:
@@ -91,7 +58,7 @@ def _service_before_booking(case: Case) -> str:
     dates = (booked - timedelta(days=1 + spread), booked + timedelta(days=1101 + 30 * spread), None)
     case.booking["service_date"] = dates[case.turn % 3]
     for row in case.tables["booking_services"]:
-        row["starts_on"] = case.booking["service_date"]
+        row["starts_on"] = case.booking["service_date"] or row["starts_on"]
     return case.booking_key()
 
 
@@ -112,6 +79,11 @@ def _price_implausible(case: Case) -> str:
 
 def _currency_unknown(case: Case) -> str:
     case.booking["currency_code"] = ("XXX", "BTC", "SKR")[case.turn % 3]
+    return case.booking_key()
+
+
+def _service_day_unknown(case: Case) -> str:
+    case.tables["booking_services"][-1]["starts_on"] = None
     return case.booking_key()
 
 
@@ -169,52 +141,6 @@ def _cvv_in_notes(case: Case) -> str:
     return case.booking_key()
 
 
-def _child(case: Case) -> tuple[int, Row, Row]:
-    """Return the place of the first minor with a consent, the traveller and the consent; other consents are sound."""
-    consent = case.tables["guardian_consents"][0]
-    numbers = [row["traveller_no"] for row in case.tables["booking_travellers"]]
-    place = numbers.index(consent["traveller_no"])
-    return place, case.tables["booking_travellers"][place], consent
-
-
-def _minor_without_consent(case: Case) -> str:
-    """Every second one turns 18 between booking and service."""
-    place, traveller, consent = _child(case)
-    case.tables["guardian_consents"].remove(consent)
-    booked = np.array([case.booked_date], dtype="M8[D]")
-    lead = (case.booking["service_date"] - case.booked_date).days
-    if case.turn % 2 and lead >= 4:
-        shift = np.timedelta64(2 + case.key % (lead - 2), "D")
-        traveller["birth_date"] = (days.years_before(booked, 18)[0] + shift).item()
-    return case.traveller_key(place)
-
-
-def _birth_date_unknown(case: Case) -> str:
-    case.tables["booking_travellers"][-1]["birth_date"] = None
-    return case.traveller_key(-1)
-
-
-def _birth_date_implausible(case: Case) -> str:
-    after = case.booked_date + timedelta(days=1 + case.key % 300)
-    case.tables["booking_travellers"][-1]["birth_date"] = (date(1900, 1, 1), after)[case.turn % 2]
-    return case.traveller_key(-1)
-
-
-def _guardian_consent_unverified(case: Case) -> str:
-    place, _, consent = _child(case)
-    consent["verified_at"] = consent["verification_method"] = None
-    return case.traveller_key(place)
-
-
-def _guardian_consent_late(case: Case) -> str:
-    place, _, consent = _child(case)
-    consent["verified_at"] = case.between_booking_and_record(0.9)
-    if case.turn % 2:
-        consent["given_at"] = case.between_booking_and_record(0.4)
-    consent["recorded_at"] = max(consent["recorded_at"], consent["verified_at"])
-    return case.traveller_key(place)
-
-
 def _provider_unknown(case: Case) -> str:
     service = case.tables["booking_services"][0]
     providers = catalogue.providers(case.seed)
@@ -249,7 +175,9 @@ def _captured(case: Case, at: datetime | None) -> str:
     return str(card["card_id"])
 
 
-PLANTERS: dict[str, Callable[[Case], str]] = {name: globals()[f"_{name}"] for name in BOOKING_KINDS}
+PLANTERS: dict[str, Callable[[Case], str]] = party_troubles.PLANTERS | {
+    name: globals()[f"_{name}"] for name in BOOKING_KINDS if name not in party_troubles.PLANTERS
+}
 _OF_CLIENT = ("clients", "terms_acceptances")
 _OF_BOOKING = ("bookings", "booking_travellers", "booking_services", "guardian_consents", "payment_cards")
 

@@ -3,6 +3,7 @@ SELECT
     s.booking_id || '/' || s.version || '/' || s.service_no AS row_key,
     s.booking_id || '/' || s.version AS root_key,
     'client ' || b.client_id AS client_ref,
+    b.booked_at AS begun_at,
     s.service_no AS "booking_services.service_no",
     s.kind AS "booking_services.kind",
     s.provider_id AS "booking_services.provider_id",

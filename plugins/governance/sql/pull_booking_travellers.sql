@@ -1,9 +1,10 @@
--- Everyone on the booking versions recorded in the partition, with the best guardian consent known at its end: a given and verified one before
--- any other, the earliest of those. Days and instants outside years 1 to 9999 are unknown.
+-- Everyone on the booking versions recorded in the partition, with the first day of service and the best guardian consent known now: one that was
+-- withdrawn must not count, and one that came late may. Days and instants outside years 1 to 9999 are unknown.
 SELECT
     t.booking_id || '/' || t.version || '/' || t.traveller_no AS row_key,
     t.booking_id || '/' || t.version AS root_key,
     'client ' || b.client_id AS client_ref,
+    b.booked_at AS begun_at,
     'traveller ' || t.booking_id || '/' || t.traveller_no AS traveller_ref,
     'guardian ' || t.booking_id || '/' || t.traveller_no AS guardian_ref,
     t.role AS "booking_travellers.role",
@@ -12,7 +13,11 @@ SELECT
     CASE WHEN t.birth_date BETWEEN '0001-01-01' AND '9999-12-31' THEN t.birth_date END AS "booking_travellers.birth_date",
     b.booked_at AS "bookings.booked_at",
     (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date AS booked_date,
-    b.service_date AS "bookings.service_date",
+    -- Whoever is an adult then is one at every later service.
+    least(b.service_date, (
+        SELECT min(s.starts_on) FROM wellbe.booking_services s
+        WHERE s.booking_id = t.booking_id AND s.version = t.version AND s.starts_on BETWEEN '0001-01-02' AND '9999-12-31'
+    )) AS first_service_date,
     g.consent_id AS "guardian_consents.consent_id",
     g.guardian_name AS "guardian_consents.guardian_name",
     g.guardian_email AS "guardian_consents.guardian_email",
@@ -20,7 +25,11 @@ SELECT
     g.relation AS "guardian_consents.relation",
     g.given_at AS "guardian_consents.given_at",
     g.verified_at AS "guardian_consents.verified_at",
-    g.verification_method AS "guardian_consents.verification_method"
+    g.verification_method AS "guardian_consents.verification_method",
+    g.guardian_birth_date AS "guardian_consents.guardian_birth_date",
+    g.given_date AS consent_date,
+    g.is_own AS is_own_consent,
+    g.is_withdrawn AS is_withdrawn_consent
 FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its travellers once.
     SELECT
@@ -30,17 +39,8 @@ FROM (
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
         AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
+        AND ((SELECT nullif(current_setting('governance.bookings', true), '')) IS NULL OR booking_id = ANY ((SELECT nullif(current_setting('governance.bookings', true), '')::bigint[])::bigint[]))
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_travellers t ON t.booking_id = b.booking_id AND t.version = b.version
-LEFT JOIN LATERAL (
-    SELECT c.consent_id, c.guardian_name, c.guardian_email, c.guardian_phone, c.relation, known.given_at, known.verified_at, c.verification_method
-    FROM wellbe.guardian_consents c
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE WHEN c.given_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.given_at END AS given_at,
-            CASE WHEN c.verified_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.verified_at END AS verified_at
-    ) known
-    WHERE c.booking_id = t.booking_id AND c.traveller_no = t.traveller_no AND c.recorded_at < current_setting('governance.partition_end')::timestamptz
-    ORDER BY (known.verified_at IS NULL OR known.given_at IS NULL), greatest(known.given_at, known.verified_at), c.consent_id LIMIT 1
-) g ON true
+\ir best_consent.sql

@@ -1,5 +1,5 @@
 -- One row per booking version recorded in the partition. What is joined is as it was known at the partition's end, so that the partition is the same
--- whenever it is pulled again. A day or an instant outside years 1 to 9999 (PostgreSQL knows more, and infinity)
+-- whenever it is pulled again; a guardian's consent alone counts as it is known now. A day or an instant outside years 1 to 9999 (PostgreSQL knows more, and infinity)
 -- is unknown: one such row is for the suite to catch, and must not stop the batch.
 SELECT
     b.booking_id AS "bookings.booking_id",
@@ -7,9 +7,11 @@ SELECT
     b.booking_id || '/' || b.version AS row_key,
     b.client_id AS "bookings.client_id",
     'client ' || b.client_id AS client_ref,
+    b.booked_at AS begun_at,
     b.purpose_code AS "bookings.purpose_code",
     b.status AS "bookings.status",
     b.booked_at AS "bookings.booked_at",
+    (b.booked_at AT TIME ZONE current_setting('governance.time_zone'))::date AS booked_date,
     b.changed_at AS "bookings.changed_at",
     b.recorded_at AS "bookings.recorded_at",
     b.service_date AS "bookings.service_date",
@@ -25,6 +27,9 @@ SELECT
     c.phone AS "clients.phone",
     c.skype AS "clients.skype",
     c.birth_date AS "clients.birth_date",
+    CASE WHEN c.version IS NULL THEN 'no_client' WHEN c.birth_date IS NULL THEN 'unknown' ELSE 'known' END AS client_birth_date_state_code,
+    consent.guardian_birth_date AS "guardian_consents.guardian_birth_date",
+    consent.given_date AS consent_date,
     c.country_code AS "clients.country_code",
     c.postcode AS "clients.postcode",
     a.terms_version AS "terms_acceptances.terms_version",
@@ -35,6 +40,7 @@ SELECT
     extract(epoch FROM b.recorded_at - b.booked_at)::double precision AS recording_lag_seconds,
     (SELECT count(*) FROM wellbe.booking_travellers t WHERE t.booking_id = b.booking_id AND t.version = b.version)::integer AS travellers_count,
     (SELECT count(*) FROM wellbe.booking_services s WHERE s.booking_id = b.booking_id AND s.version = b.version)::integer AS services_count,
+    (SELECT count(*) FROM wellbe.booking_services s WHERE s.booking_id = b.booking_id AND s.version = b.version AND (s.starts_on BETWEEN '0001-01-02' AND '9999-12-31') IS NOT TRUE)::integer AS services_undated_count,
     CASE WHEN b.version > 0 THEN b.version - 1 - (
         SELECT count(DISTINCT p.version) FROM wellbe.bookings p
         WHERE p.booking_id = b.booking_id AND p.version BETWEEN 1 AND b.version - 1 AND p.recorded_at < current_setting('governance.partition_end')::timestamptz
@@ -49,6 +55,7 @@ FROM (
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
         AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
+        AND ((SELECT nullif(current_setting('governance.bookings', true), '')) IS NULL OR booking_id = ANY ((SELECT nullif(current_setting('governance.bookings', true), '')::bigint[])::bigint[]))
 ) b
 LEFT JOIN LATERAL (
     SELECT
@@ -64,3 +71,13 @@ LEFT JOIN LATERAL (
     WHERE a.client_id = b.client_id AND a.recorded_at < current_setting('governance.partition_end')::timestamptz AND a.accepted_at BETWEEN '0001-01-02' AND '9999-12-31'
     ORDER BY a.accepted_at, a.terms_version, a.channel LIMIT 1
 ) a ON true
+LEFT JOIN LATERAL (
+    -- Of the traveller who is the client: nobody else's consent speaks for the client, and only one without flaw does.
+    SELECT g.guardian_birth_date, g.given_date
+    FROM wellbe.booking_travellers t
+\ir best_consent.sql
+    WHERE t.booking_id = b.booking_id AND t.version = b.version AND t.birth_date = c.birth_date
+        AND lower(btrim(t.given_name)) = lower(btrim(c.given_name)) AND lower(btrim(t.family_name)) = lower(btrim(c.family_name))
+        AND NOT g.is_withdrawn AND NOT g.is_own AND g.given_at < b.booked_at AND g.verified_at < b.booked_at
+    ORDER BY g.guardian_birth_date LIMIT 1
+) consent ON true

@@ -7,6 +7,7 @@ SELECT
         ORDER BY b.version DESC LIMIT 1
     ) AS root_key,
     'client ' || c.client_id AS client_ref,
+    CASE WHEN c.captured_at BETWEEN '0001-01-02' AND '9999-12-31' THEN c.captured_at END AS begun_at,
     to_char(c.captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS card_ref,
     c.client_id AS "payment_cards.client_id",
     c.booking_id AS "payment_cards.booking_id",

@@ -3,6 +3,8 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.consenting import consents
+from governance.steps.erasing import erase_minors
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.reconciling import reconcile
 from governance.steps.retaining import Plan, crawl, plan_retention, retain
@@ -19,8 +21,10 @@ __all__ = [
     "Plan",
     "acknowledge_restore",
     "checkpoint",
+    "consents",
     "crawl",
     "destroy_key",
+    "erase_minors",
     "keep_keys",
     "logged_destructions",
     "missing_predecessor",

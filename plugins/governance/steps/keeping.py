@@ -104,6 +104,25 @@ def destroy_key(workspace: Workspace, kind: str, scope: str, reason: str, run: R
         return service.store.fetch([key_id])[key_id]
 
 
+def erase_subjects(workspace: Workspace, scopes: Sequence[str], reason: str, run: Run) -> list[bytes]:
+    """Destroy the keys of persons, and see that none is made for those who have none yet; returns the ids of all.
+
+    Keys that are destroyed already stay so, and their record is completed. Raises ContendedError, KeyringError.
+    """
+    with closing(workspace.keys()) as service:
+        ids = [service.id_of("subject", scope) for scope in scopes]
+        again = "nothing was destroyed; the task retries"
+        with _recorded(workspace, "destroy_keys", run, again) as (recorded, connection):
+            told = _identity(service, _lacking(workspace, service))
+            act = _act(service, reason, recorded.attempt.attempt_id)
+            service.store.bury(ids, act)
+            for left in service.store.unrecorded():
+                _record(service, connection, recorded, left, **told)
+            if not service.store.destroyed_by(act.attempt_id):
+                connection.append(recorded.outcome(Outcome.REPLAYED, reason=reason, **told))
+    return ids
+
+
 def rotate_key(workspace: Workspace, run: Run) -> int:
     """Replace the key-encryption key, or finish a replacement that was interrupted; returns how many keys were
     re-wrapped.

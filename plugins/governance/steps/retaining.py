@@ -35,6 +35,7 @@ from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.sources import named_query
 from governance.steps.workspace import Workspace
+from governance.warehouse import Transaction
 
 ROLE = "retainer"
 EVENT = "retain"
@@ -64,7 +65,7 @@ def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -
     """
     now = at or workspace.clock().replace(microsecond=0)
     looked = []
-    with _recorded(workspace, "plan_retention", OF_ALL, run) as recorded:
+    with recorded_end(workspace, "plan_retention", OF_ALL, run) as recorded:
         for name, rule in _acting(workspace.policy).items():
             with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
                 looked.append(Table(cursor, workspace.policy, name, rule, now).look())
@@ -80,7 +81,7 @@ def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str,
     A rule that fails is recorded and keeps no other from its work; its error is raised at the end. Raises InputError
     when a plan is no longer what would be done, AlarmError when rows had outlived their term.
     """
-    now = _now(workspace)
+    now = now_by_both_clocks(workspace)
     if plan is not None:
         now = _planned(workspace, plan, run)
     done: dict[str, int] = {}
@@ -103,11 +104,11 @@ def crawl(workspace: Workspace, run: Run) -> None:
     """Compare the live schemas with the rules. Raises PolicyError naming every table, and every column that names
     somebody, which no rule covers.
     """
-    with _recorded(workspace, CRAWL, OF_ALL, run) as recorded:
+    with recorded_end(workspace, CRAWL, OF_ALL, run) as recorded:
         rules = workspace.policy.retention
         with warehouse.connect(workspace.warehouse_dsn(ROLE), "the crawl of schemas") as connection:
             ours = live.tables(connection.rows(named_query("live_columns")))
-        with _session_at_source(workspace, "the crawl of the source's schema", None) as cursor:
+        with session_at_source(workspace, "the crawl of the source's schema", "nothing was compared") as cursor:
             cursor.execute(named_query("live_columns"))
             theirs = live.tables(cursor.fetchall())
         gaps = [*live.gaps_of_warehouse(ours, workspace.policy), *live.gaps_of_source(theirs, workspace.policy)]
@@ -125,7 +126,7 @@ def _acting(policy: Policy) -> dict[str, RetentionRule]:
     return {name: rule for name, rule in policy.retention.rules.items() if rule.act != "keep"}
 
 
-def _now(workspace: Workspace) -> datetime:
+def now_by_both_clocks(workspace: Workspace) -> datetime:
     """The instant that has come by this machine's clock and by the database's: what is deleted does not come back.
 
     A database that is away delays nothing at the source.
@@ -166,7 +167,7 @@ class _Rule:
     def execute(self, run: Run, alarms: list[str]) -> int:
         """Returns how many rows ended; what they had outlived is added to the alarms."""
         at_source = self.spec.store == "source"
-        recorded = _recorded(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
+        recorded = recorded_end(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
         with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
             table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
             look, breaches = table.look(), table.breaches()
@@ -214,32 +215,38 @@ def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
 
 
 @contextmanager
-def _rows_of(
-    workspace: Workspace, attempt: Attempt, rule: RetentionRule
-) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
+def _rows_of(workspace: Workspace, attempt: Attempt, rule: RetentionRule) -> Iterator[Transaction]:
     """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
     if rule.store == "warehouse":
         columns: Mapping[str, Sequence[str]] = {rule.table: retention.columns_read(rule)}
-        with (
-            door.lent(workspace, attempt, ROLE, columns) as lent,
-            warehouse.connect(lent.dsn, attempt.batch.label) as connection,
-            connection.ending() as (cursor, append),
-        ):
-            yield cursor, append
+        with as_retainer(workspace, attempt, columns) as transaction:
+            yield transaction
         return
     told: list[Entry] = []
-    with _session_at_source(workspace, attempt.batch.label, rule) as cursor:
+    stands = f"what is due in {rule.table} stands there still"
+    with session_at_source(workspace, attempt.batch.label, stands) as cursor:
         yield cursor, told.append
     with warehouse.connect(workspace.warehouse_dsn(door.RECORDER), attempt.batch.label) as log:
         log.append(*told)
 
 
 @contextmanager
-def _session_at_source(
-    workspace: Workspace, label: str, rule: RetentionRule | None
-) -> Iterator[psycopg2.extensions.cursor]:
-    """A transaction there as source_retention; the driver's errors become ours, without their text."""
-    stands = f"what is due in {rule.table} stands there still" if rule else "nothing was compared"
+def as_retainer(workspace: Workspace, attempt: Attempt, columns: Mapping[str, Sequence[str]]) -> Iterator[Transaction]:
+    """A transaction in our database as the retainer, once the log says which columns it reads."""
+    with (
+        door.lent(workspace, attempt, ROLE, columns) as lent,
+        warehouse.connect(lent.dsn, attempt.batch.label) as connection,
+        connection.ending() as transaction,
+    ):
+        yield transaction
+
+
+@contextmanager
+def session_at_source(workspace: Workspace, label: str, stands: str) -> Iterator[psycopg2.extensions.cursor]:
+    """A transaction there as source_retention; the driver's errors become ours, without their text.
+
+    `stands`: what to say of the data when that fails. Raises SourceUnavailableError, GovernanceError.
+    """
     try:
         with closing(patience.connect(workspace.source_retention_dsn())) as opened, opened, opened.cursor() as cursor:
             yield cursor
@@ -260,7 +267,7 @@ def _session_at_source(
         ) from None
 
 
-def _recorded(
+def recorded_end(
     workspace: Workspace,
     event: str,
     rule: str,
@@ -268,6 +275,7 @@ def _recorded(
     clauses: tuple[str, ...] = ("R1",),
     **named: bool,
 ) -> Recorded:
+    """A try of an end of data, to be entered as a context; `rule` says which."""
     digests = Digests(workspace.policy.digest, None, code_digest())
     attempt = Attempt(new_id(), event, Batch("retention", rule, run.run_id), run, digests, clauses)
     return Recorded(

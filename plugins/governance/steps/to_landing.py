@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from governance import sources
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
     from governance.encryption import RowKeys
     from governance.keys import Keys
+    from governance.subjects import Subject
 
+
+CLIENT = "client"
+"""The holder who accepts the terms, and who alone can begin anew after an erasure."""
 
 MOST_SHARDS = 16
 """So many tasks of one partition are worth their start; a bigger partition has bigger shards."""
@@ -82,6 +87,8 @@ class _Landing:
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
+    begun_anew: dict[str, Subject | None] = field(default_factory=dict)
+    """Of erased clients that were met: who they are now, the same for all tables."""
 
     def stream(self, snapshot: sources.Snapshot, table: str) -> Iterator[pa.RecordBatch]:
         """The landing rows of one table, batch by batch."""
@@ -94,7 +101,7 @@ class _Landing:
         for rows in snapshot.batches(table, self.hop.partition):
             self._require_keys(table, rows)
             timely = self._within_terms(table, spec.term, rows) if spec.term else rows
-            kept = self._without_erased(table, spec.erased_with, timely, keys)
+            kept = self._without_erased(table, timely, keys)
             self.landed_counts[table] += kept.num_rows
             holders = {column.key for column in spec.columns.values() if column.key}
             held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
@@ -156,17 +163,37 @@ class _Landing:
             self.refusals.extend((table, key, rule) for key in keys)
         return terms.kept
 
-    def _without_erased(self, table: str, holders: tuple[str, ...], rows: pa.RecordBatch, keys: Keys) -> pa.RecordBatch:
-        """Rows of nobody whose key was destroyed: what is left of the key is the tombstone (E09)."""
+    def _without_erased(self, table: str, rows: pa.RecordBatch, keys: Keys) -> pa.RecordBatch:
+        """Rows of nobody who was erased since they began: what is left of a destroyed key is the tombstone (E09)."""
         import numpy as np
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         erased = np.zeros(rows.num_rows, bool)
-        for holder in holders:
-            kind = self.hop.spec.holders[holder]
-            erased |= keys.destroyed(kind, self._scopes(rows, table, holder))
+        for holder in self.hop.spec.landed[table].erased_with:
+            scopes = self._scopes(rows, table, holder)
+            ended = keys.ended(self.hop.spec.holders[holder], pc.unique(scopes).drop_null().to_pylist())
+            if ended and holder == CLIENT:
+                scopes = self._of_new_subjects(rows, ended, keys)
+                rows = rows.set_column(rows.schema.get_field_index(f"{CLIENT}_ref"), f"{CLIENT}_ref", scopes)
+            if ended:
+                erased |= np.asarray(pc.is_in(scopes, pa.array(sorted(ended), pa.string())))
         self.dropped[table] += int(erased.sum())
         return rows.filter(pa.array(~erased)) if erased.any() else rows
+
+    def _of_new_subjects(self, rows: pa.RecordBatch, ended: Mapping[str, datetime], keys: Keys) -> pa.Array:
+        """Scopes of clients, those of erased clients replaced where they have begun anew as adults by then."""
+        from governance import subjects
+
+        if unknown := sorted(ended.keys() - self.begun_anew.keys()):
+            # A connection of its own: that of the snapshot is busy with the rows.
+            with sources.snapshot(self.hop.workspace.source_uri(), self.hop.batch.label) as snapshot:
+                found = snapshot.acceptances(self.hop.partition, unknown)
+            accepted = subjects.acceptances_of_adults(found, int(self.hop.workspace.policy.value("adult_years")))
+            kind = self.hop.spec.holders[CLIENT]
+            living = subjects.begun_anew(unknown, lambda names: keys.ended(kind, names), accepted)
+            self.begun_anew.update({client: living.get(client) for client in unknown})
+        return subjects.renamed(rows[f"{CLIENT}_ref"], rows["begun_at"], self.begun_anew)
 
     def _keys_of(self, rows: pa.RecordBatch, table: str, holder: str, keys: Keys) -> RowKeys:
         from governance.encryption import RowKeys

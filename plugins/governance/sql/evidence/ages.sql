@@ -11,6 +11,9 @@ SELECT s.partition_key,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.adult_at_service') AS minor_at_service,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.birth_date_known') AS age_unknown,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.plausible_age') AS age_implausible,
+       sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.client_adult_at_booking') AS minor_client,
+       sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' IN ('L1.client_birth_date_known', 'L1.client_plausible_age')) AS client_age_unknown,
+       sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.service_dates_known') AS service_day_unknown,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L1.has_travellers') AS nobody_travels
 FROM settled s, jsonb_array_elements(s.entry -> 'rules') r
 WHERE r ->> 'clause' = 'L1'

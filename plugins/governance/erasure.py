@@ -1,0 +1,162 @@
+"""Erasing a minor from every place that policy lists, and the search that finds nothing afterwards. An edge.
+
+Which rows are somebody's follows from a booking's number, the numbers of its travellers and those of clients, and from
+no content. A place that a ground protects is counted and left (E27). Policy clause L3; GDPR article 17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2.extensions
+from psycopg2 import sql
+
+from governance.policy import Policy
+from governance.retention_rules import ErasedPlace, Store
+
+NAMING: dict[str, dict[str, tuple[str, ...]]] = {
+    "columns": {"booking": ("booking_id",), "traveller": ("booking_id", "traveller_no"), "client": ("client_id",)},
+    "row_key": {"booking": ("row_key",), "traveller": ("row_key",)},
+    "root_key": {"booking": ("root_key",)},
+}
+"""How a place names whose a row is: by columns of its own, or by the parts of a key, booking/version/traveller."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Who of a booking is to be erased; frozen when it is begun, so that a try which goes on erases the same (L3)."""
+
+    number: int
+    booking_id: int
+    travellers: tuple[int, ...]
+    clients: tuple[int, ...]
+
+    def scopes(self, accepted: Mapping[int, Sequence[int]]) -> list[str]:
+        """Of every key of theirs; `accepted`: seconds at which each client accepted the terms, each of which may have
+        begun a subject."""
+        here = f"{self.booking_id}/"
+        scopes = [f"{holder} {here}{number}" for number in self.travellers for holder in ("traveller", "guardian")]
+        for client in self.clients:
+            scopes += [f"client {client}", *(f"client {client} since {at}" for at in accepted.get(client, ()))]
+        return scopes
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Rows by place: ended, and left on a ground."""
+
+    ended: dict[str, int] = field(default_factory=dict)
+    protected: dict[str, int] = field(default_factory=dict)
+
+
+def places(policy: Policy, store: Store) -> dict[str, ErasedPlace]:
+    """The places of one store, by name."""
+    return {name: place for name, place in policy.retention.erasure.items() if place.store == store}
+
+
+class Places:
+    """The places of one store that an erasure reaches, through a cursor of a session there."""
+
+    def __init__(self, cursor: psycopg2.extensions.cursor, policy: Policy, store: Store, erasure: Erasure) -> None:
+        self._cursor, self._erasure = cursor, erasure
+        self._places = places(policy, store)
+
+    def standing(self) -> Erased:
+        """Rows that are to end, and rows that a ground protects."""
+        counted: dict[str, dict[str, int]] = {"keep": {}, "end": {}}
+        for name, place in self._places.items():
+            query = sql.SQL("SELECT count(*) FROM {} AS t WHERE {}").format(_table(place), self._stands(place))
+            self._cursor.execute(query)
+            ((count,),) = self._cursor.fetchall()
+            if count:
+                counted["keep" if place.act == "keep" else "end"][name] = count
+        return Erased(counted["end"], counted["keep"])
+
+    def end(self) -> Erased:
+        """Delete and blank what is to end; returns the rows of each place."""
+        ended = {}
+        for name, place in self._places.items():
+            if place.act == "keep":
+                continue
+            act = sql.SQL("DELETE FROM {} AS t").format(_table(place))
+            if place.act == "blank":
+                blank = sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(c)) for c in place.columns)
+                act = sql.SQL("UPDATE {} AS t SET {}").format(_table(place), blank)
+            self._cursor.execute(sql.SQL("{} WHERE {}").format(act, self._stands(place)))
+            if self._cursor.rowcount:
+                ended[name] = self._cursor.rowcount
+        return Erased(ended)
+
+    def unsettled(self) -> int:
+        """Rows in a landing that is still to be validated: they are validation's, which will hold them back."""
+        total = 0
+        for place in self._places.values():
+            if place.table.startswith("records.") and place.act != "keep":
+                self._cursor.execute(
+                    sql.SQL(
+                        "SELECT count(*) FROM {} AS t WHERE {} AND t.landing_no IS DISTINCT FROM (SELECT b.settled_no "
+                        "FROM control.batches b WHERE b.dataset = 'bookings' AND b.partition_key = t.partition_key)"
+                    ).format(_table(place), self._stands(place))
+                )
+                ((count,),) = self._cursor.fetchall()
+                total += int(count)
+        return total
+
+    def _stands(self, place: ErasedPlace) -> sql.Composable:
+        """Whose row it is, and, where columns are blanked, that one of them says something."""
+        conditions = [_is(column, value) for column, value in place.only.items()]
+        conditions += self._whose(place)
+        if place.act == "blank":
+            filled = (sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(column)) for column in place.columns)
+            conditions.append(sql.SQL("({})").format(sql.SQL(" OR ").join(filled)))
+        return sql.SQL(" AND ").join(conditions)
+
+    def _whose(self, place: ErasedPlace) -> list[sql.Composable]:
+        erasure, (name, *_) = self._erasure, NAMING[place.named_by][place.whose]
+        if place.whose == "client":
+            return [_among(name, list(erasure.clients), "bigint")]
+        if place.named_by == "columns":
+            conditions = [_is(name, erasure.booking_id)]
+            return conditions + [_among("traveller_no", list(erasure.travellers), "int")] * (place.whose == "traveller")
+        key = sql.Identifier(name)
+        conditions = [sql.SQL("split_part(t.{}, '/', 1) = {}").format(key, sql.Literal(str(erasure.booking_id)))]
+        if place.whose == "traveller":
+            numbers = sql.Literal([str(number) for number in erasure.travellers])
+            conditions.append(sql.SQL("split_part(t.{}, '/', 3) = ANY ({}::text[])").format(key, numbers))
+        return conditions
+
+
+def _table(place: ErasedPlace) -> sql.Identifier:
+    return sql.Identifier(*place.table.split("."))
+
+
+def _is(column: str, value: Any) -> sql.Composable:
+    return sql.SQL("t.{} = {}").format(sql.Identifier(column), sql.Literal(value))
+
+
+def _among(column: str, values: list[int], kind: str) -> sql.Composable:
+    listed = sql.SQL("{}::{}[]").format(sql.Literal(values), sql.SQL(kind))
+    return sql.SQL("t.{} = ANY ({})").format(sql.Identifier(column), listed)
+
+
+def columns_read(place: ErasedPlace) -> list[str]:
+    """The columns of its table that an erasure reads."""
+    landed = ("landing_no", "partition_key") if place.table.startswith("records.") and place.act != "keep" else ()
+    return sorted({*NAMING[place.named_by][place.whose], *place.only, *place.columns, *landed})
+
+
+def grant(cursor: psycopg2.extensions.cursor, place: ErasedPlace, role: str) -> None:
+    """Let a role do what an erasure asks for in a place, and read the columns that it reads, and no more."""
+
+    def listed(names: Sequence[str]) -> sql.Composable:
+        return sql.SQL(", ").join(map(sql.Identifier, names))
+
+    rights: list[sql.Composable] = [sql.SQL("SELECT ({})").format(listed(columns_read(place)))]
+    if place.act == "delete":
+        rights.append(sql.SQL("DELETE"))
+    if place.act == "blank":
+        rights.append(sql.SQL("UPDATE ({})").format(listed(place.columns)))
+    given = sql.SQL(", ").join(rights)
+    cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(given, _table(place), sql.Identifier(role)))

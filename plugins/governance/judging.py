@@ -1,0 +1,56 @@
+"""Whether a row that passes by would be accepted by rules of a suite, without landing it. Pure.
+
+The thresholds are the suite's own, and what they are applied to is measured as pull measures it, so that this says what
+validation would say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from governance.datasets import LandedTable
+from governance.errors import PolicyError
+from governance.facts import MEASURES, Parameters
+
+Suite = Mapping[str, Any]
+
+
+def passing(batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, clauses: Collection[str]) -> set[str]:
+    """Row keys of source rows that break no row rule of these clauses; `name` is the landed table's.
+
+    Raises PolicyError for an expectation of another kind, which could not be judged here.
+    """
+    passed = pa.array([True] * batch.num_rows, pa.bool_())
+    for expectation in suite["expectations"]:
+        meta = expectation["meta"]
+        if meta["table"] == name and meta["clause"] in clauses:
+            values = _fact(batch, table, expectation["kwargs"]["column"])
+            passed = pc.and_(passed, _holds(values, expectation["type"], expectation["kwargs"], meta["rule"]))
+    return set(batch["row_key"].filter(passed).to_pylist())
+
+
+def _fact(batch: pa.RecordBatch, table: LandedTable, column: str) -> pa.Array:
+    spec = table.columns[column]
+    if spec.measure and spec.measure != "sql":
+        return MEASURES[spec.measure](batch, Parameters(grid_degrees=1.0), spec.origin[0])
+    return batch[column]
+
+
+def _holds(values: pa.Array, kind: str, limits: Mapping[str, Any], rule: str) -> pa.Array:
+    """Boolean array of length n: NULL passes every expectation but the one that there is none."""
+    if kind == "expect_column_values_to_not_be_null":
+        return pc.is_valid(values)
+    if kind == "expect_column_values_to_be_in_set":
+        return pc.or_(pc.is_null(values), pc.is_in(values, pa.array(limits["value_set"], values.type)))
+    if kind != "expect_column_values_to_be_between":
+        raise PolicyError(f"rule {rule}: an expectation {kind} cannot be judged at the source")
+    within = pa.array([True] * len(values), pa.bool_())
+    if "min_value" in limits:
+        within = pc.and_(within, pc.fill_null(pc.greater_equal(values, limits["min_value"]), True))
+    if "max_value" in limits:
+        within = pc.and_(within, pc.fill_null(pc.less_equal(values, limits["max_value"]), True))
+    return within
