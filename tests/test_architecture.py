@@ -33,7 +33,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "pure": (
         "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encryption",
         "envelopes", "facts", "history", "key", "key_wrapping", "live", "measures", "merkle", "notes", "partitions",
-        "pseudonymisation", "pulling", "rules", "run_log", "tiles", "watches", "web",
+        "pseudonymisation", "pulling", "rules", "run_log", "saved_cards", "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "database", "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from governance.run_log import BY_HAND, Outcome, Run
 
 EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
-KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "checkpoint"})
+KEEPING_ENTRIES = frozenset({"plan", "pull", "validate", "publish", "keep_keys", "keep_cards", "checkpoint"})
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
 WATCHES = frozenset(
     {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema"}

@@ -27,7 +27,7 @@ from governance.run_log import Attempt, Batch, Digests
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
-TAKEN = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
+TAKEN = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "retainer", "steward")
 WORKING = ("pipeline", "recorder", "coordinator", "custodian", "sequencer", "analyst", "auditor")
 ROLES = (*TAKEN, *WORKING)
 LOGINS = (*WORKING, "migrator", "airflow", "observer")
@@ -37,48 +37,51 @@ LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in
 
 # S: reads every column; s: reads the columns named below; I, U, D, T: insert, update, delete, truncate; -: nothing.
 EXPECTED_OF_TAKEN = """
-                                    loader  validator  publisher  sharer  profiler  screener  steward
-control.batches                     -       SU         S          -       -         -         -
-control.landings                    SI      S          S          -       -         -         -
-control.in_force                    S       S          S          -       -         -         -
-control.shards                      SI      -          -          -       -         -         -
-records.bookings                    I       -          -          -       -         -         -
-records.booking_travellers          I       -          -          -       -         -         -
-records.booking_services            I       -          -          -       -         -         -
-records.payment_cards               I       -          -          -       -         -         -
-records.page_views                  I       -          -          -       -         -         -
-records.refusals                    I       -          -          -       -         -         -
-landing.bookings                    -       -          -          -       -         -         -
-landing.booking_travellers          -       -          -          -       -         -         -
-landing.booking_services            -       -          -          -       -         -         -
-landing.payment_cards               -       -          -          -       -         -         -
-landing.page_views                  -       -          -          -       -         -         -
-landing.current_bookings            -       S          -          -       -         -         -
-landing.current_booking_travellers  -       S          -          -       -         -         -
-landing.current_booking_services    -       S          -          -       -         -         -
-landing.current_payment_cards       -       S          -          -       -         -         -
-landing.current_page_views          -       S          -          -       -         -         -
-quarantine.findings                 -       sID        -          -       -         -         S
-quarantine.rows                     -       -          -          -       -         -         S
-quarantine.refusals                 -       -          -          -       -         -         S
-vault.bookings                      -       -          s          s       -         -         -
-vault.booking_travellers            -       -          -          s       -         -         -
-vault.booking_services              -       -          s          s       -         -         -
-vault.payment_cards                 -       -          -          -       -         -         -
-vault.page_views                    -       -          s          -       -         -         -
-vault.release_ledger                -       -          SI         -       -         -         -
-analytics.releases                  -       -          SI         -       -         -         -
-analytics.bookings                  -       -          SI         -       -         -         -
-analytics.visits_daily              -       -          SI         -       -         -         -
-sharing.deliveries                  -       -          -          SI      -         -         -
-audit.run_log                       -       -          -          -       -         -         -
-audit.pending                       -       -          -          -       -         -         -
-audit.leaves                        -       -          -          -       -         -         -
-audit.tiles                         -       -          -          -       -         -         -
-audit.checkpoints                   -       -          -          -       -         -         -
-audit.texts                         -       -          -          -       -         -         -
-audit.sessions                      -       -          -          -       -         -         -
-public.schema_migrations            -       -          -          -       -         -         -
+                                    loader  validator  publisher  sharer  profiler  screener  retainer  steward
+control.batches                     -       SU         S          -       -         -         -         -
+control.landings                    SI      S          S          -       -         -         -         -
+control.in_force                    S       S          S          -       -         -         -         -
+control.shards                      SI      -          -          -       -         -         -         -
+control.purged                      -       S          S          -       -         -         I         -
+records.bookings                    I       -          -          -       -         -         sD        -
+records.booking_travellers          I       -          -          -       -         -         sD        -
+records.booking_services            I       -          -          -       -         -         sD        -
+records.payment_cards               I       -          -          -       -         -         sD        -
+records.page_views                  I       -          -          -       -         -         sD        -
+records.refusals                    I       -          -          -       -         -         sD        -
+landing.bookings                    -       -          -          -       -         -         -         -
+landing.booking_travellers          -       -          -          -       -         -         -         -
+landing.booking_services            -       -          -          -       -         -         -         -
+landing.payment_cards               -       -          -          -       -         -         -         -
+landing.page_views                  -       -          -          -       -         -         -         -
+landing.current_bookings            -       S          -          -       -         -         -         -
+landing.current_booking_travellers  -       S          -          -       -         -         -         -
+landing.current_booking_services    -       S          -          -       -         -         -         -
+landing.current_payment_cards       -       S          -          -       -         -         -         -
+landing.current_page_views          -       S          -          -       -         -         -         -
+quarantine.findings                 -       sID        -          -       -         -         sD        S
+quarantine.rows                     -       -          -          -       -         -         sD        S
+quarantine.refusals                 -       -          -          -       -         -         -         S
+vault.bookings                      -       -          s          s       -         -         -         -
+vault.booking_travellers            -       -          -          s       -         -         -         -
+vault.booking_services              -       -          s          s       -         -         -         -
+vault.payment_cards                 -       -          -          -       s         s         -         -
+vault.page_views                    -       -          s          -       -         -         -         -
+vault.release_ledger                -       -          SI         -       -         -         sD        -
+vault.saved_cards                   -       -          -          -       SID       -         s         -
+vault.card_holds                    -       -          -          -       -         SIUD      sD        -
+analytics.releases                  -       -          SI         -       -         -         -         -
+analytics.bookings                  -       -          SI         -       -         -         -         -
+analytics.visits_daily              -       -          SI         -       -         -         -         -
+sharing.deliveries                  -       -          -          SI      -         -         sD        -
+audit.run_log                       -       -          -          -       -         -         -         -
+audit.pending                       -       -          -          -       -         -         -         -
+audit.leaves                        -       -          -          -       -         -         -         -
+audit.tiles                         -       -          -          -       -         -         -         -
+audit.checkpoints                   -       -          -          -       -         -         -         -
+audit.texts                         -       -          -          -       -         -         -         -
+audit.sessions                      -       -          -          -       -         -         -         -
+public.schema_migrations            -       -          -          -       -         -         -         -
 """
 EXPECTED_OF_LOGINS = """
                                     pipeline  recorder  coordinator  custodian  sequencer  analyst  auditor
@@ -86,6 +89,7 @@ control.batches                     -         -         S            -          
 control.landings                    -         -         -            -          -          -        -
 control.in_force                    -         -         -            -          -          -        -
 control.shards                      -         -         -            -          -          -        -
+control.purged                      -         -         -            -          -          -        -
 records.bookings                    -         -         -            -          -          -        -
 records.booking_travellers          -         -         -            -          -          -        -
 records.booking_services            -         -         -            -          -          -        -
@@ -111,6 +115,8 @@ vault.booking_services              -         -         -            -          
 vault.payment_cards                 -         -         -            -          -          -        -
 vault.page_views                    -         -         -            -          -          -        -
 vault.release_ledger                -         -         -            -          -          -        -
+vault.saved_cards                   -         -         -            -          -          -        -
+vault.card_holds                    -         -         -            -          -          -        -
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.visits_daily              -         -         -            -          -          S        -
@@ -127,6 +133,21 @@ public.schema_migrations            -         -         -            -          
 
 SOME_COLUMNS = {
     ("validator", "quarantine.findings"): "dataset partition_key",
+    ("profiler", "vault.payment_cards"): """
+        partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",
+    ("screener", "vault.payment_cards"): "partition_key row_key captured_at card_number_encrypted",
+    ("retainer", "records.bookings"): "row_id recorded_at landing_no",
+    ("retainer", "records.booking_travellers"): "row_id partition_key landing_no",
+    ("retainer", "records.booking_services"): "row_id partition_key landing_no",
+    ("retainer", "records.payment_cards"): "row_id row_key captured_at landing_no",
+    ("retainer", "records.page_views"): "row_id partition_key landing_no",
+    ("retainer", "records.refusals"): "table_name row_key rule refused_at landing_no",
+    ("retainer", "quarantine.findings"): "dataset row_id rule partition_key",
+    ("retainer", "quarantine.rows"): "dataset row_id quarantined_at",
+    ("retainer", "vault.release_ledger"): "dataset accepted_partition row_key release_partition",
+    ("retainer", "vault.saved_cards"): "card_key",
+    ("retainer", "vault.card_holds"): "card_key hold_id placed_at",
+    ("retainer", "sharing.deliveries"): "delivery_id created_at",
     ("publisher", "vault.bookings"): """
         partition_key row_key booking_id version client_token status nights_count price_amount_minor currency_code
         client_country_code lead_days travellers_count""",
@@ -151,7 +172,8 @@ SOME_COLUMNS = {
 
 CALLS = {
     "audit.append": {
-        "loader", "validator", "publisher", "sharer", "profiler", "screener", "recorder", "custodian", "sequencer",
+        "loader", "validator", "publisher", "sharer", "profiler", "screener", "retainer", "recorder", "custodian",
+        "sequencer",
     },
     "audit.keep_text": {"recorder", "custodian", "sequencer"},
     "audit.missing_texts": {"recorder", "custodian", "sequencer"},
@@ -215,6 +237,11 @@ def filled(site: Site) -> Iterator[Site]:
     for dataset in ("bookings", "visits"):
         steps.pull(space, dataset, world.day.isoformat(), builders.run())
     builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
+    builders.read(site, "INSERT INTO control.purged (landing_no, table_name, rows) SELECT max(landing_no), 'x', 1 "
+                        "FROM control.landings")  # fmt: skip
+    builders.read(site, "INSERT INTO vault.saved_cards VALUES ('1', 1, now(), true, '\\x02')")
+    builders.read(site, "INSERT INTO vault.card_holds VALUES ('1', '1', 'fraud', 'case', 'anna', now(), now() + "
+                        "interval '1 day', NULL, 'list', 'token', NULL)")  # fmt: skip
     world.close()
     yield site
     builders.empty_warehouse(site)
@@ -259,7 +286,7 @@ class Tries:
         """Whether the database refuses the right (42501). Anything else but success fails the test."""
         outcome = self.outcome(statement, *values)
         # Constraints, defaults and append-only triggers come after the right was granted.
-        assert outcome in ("done", "42501", "23502", "23505", "P0001"), (statement, outcome)
+        assert outcome in ("done", "42501", "23502", "23505", "23514", "P0001"), (statement, outcome)
         return outcome == "42501"
 
     def close(self) -> None:
@@ -571,7 +598,9 @@ def test_nobody_logs_in_with_select_on_landing_vault_or_quarantine(filled: Site)
         "AND n.nspname = ANY(%s) AND has_any_column_privilege(r.oid, c.oid, 'SELECT')",
         list(PERSONAL),
     )
-    assert set(readers) == {"validator", "publisher", "sharer", "steward", "governance_owner"}
+    assert set(readers) == {
+        "validator", "publisher", "sharer", "profiler", "screener", "retainer", "steward", "governance_owner",
+    }  # fmt: skip
 
 
 @pytest.mark.clause("J2")
@@ -787,7 +816,7 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
 
 PULLER_READS_SOME = """
 bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
-providers
+providers consent_events
 """
 
 

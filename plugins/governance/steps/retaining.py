@@ -39,6 +39,7 @@ from governance.steps.workspace import Workspace
 ROLE = "retainer"
 EVENT = "retain"
 BREACH = "breach"
+HOUR_ENDED = "end_card_hour"
 CRAWL = "crawl"
 OF_ALL = "all"
 PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
@@ -130,11 +131,10 @@ def _now(workspace: Workspace) -> datetime:
 
     A database that is away delays nothing at the source.
     """
-    now = workspace.clock()
     try:
-        return min(now, workspace.database_clock()) if workspace.apart() else now
+        return workspace.instant()
     except WarehouseUnavailableError:
-        return now
+        return workspace.clock()
 
 
 def _planned(workspace: Workspace, plan: str, run: Run) -> datetime:
@@ -173,6 +173,7 @@ class _Rule:
             if at_source:  # said before, because what is done there is no part of our transaction
                 at = self.workspace.clock()
                 recorded.append(recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}))
+            accounts = table.account() if look.due else []
             ended = table.act() if look.due else 0
             left = table.look() if look.due else look
             if left.due:
@@ -182,6 +183,8 @@ class _Rule:
                 )
             for breach in breaches:
                 append(self._breach(recorded, breach))
+            for of, counts in accounts:
+                append(recorded.outcome_of(new_id(), HOUR_ENDED, Outcome.PASSED, counts=counts, details={"hour": of}))
             append(self._outcome(recorded, look, ended, breaches))
         alarms += [_told(self.name, self.spec, breach) for breach in breaches]
         return ended
@@ -219,7 +222,7 @@ def _rows_of(
 ) -> Iterator[tuple[psycopg2.extensions.cursor, Callable[[Entry], None]]]:
     """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
     if rule.store == "warehouse":
-        columns: Mapping[str, Sequence[str]] = {rule.table: retention.columns_read(rule)}
+        columns: Mapping[str, Sequence[str]] = retention.columns_read(rule)
         with (
             door.lent(workspace, attempt, ROLE, columns) as lent,
             warehouse.connect(lent.dsn, attempt.batch.label) as connection,
