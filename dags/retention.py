@@ -8,7 +8,13 @@ is left, and that nothing due is left. Beside it, minors whose review is over ar
 whose guardians have consented late, or no longer consent, are pulled and validated again (`consents`), and the live
 schemas are compared with the rules.
 
-**A failure means**: `retain`: a store could not be reached, or did not let us (it retries); every other rule was
+Before that, *keep_cards* keeps the two exceptions of a card: what a client chose to save in the profile, without its
+last digits, and holds for intrusion or fraud; it ends those that were withdrawn, released or expired. *retain* follows
+however that ended: nothing keeps a card longer. *exceptions_kept* does nothing; it ends red when *keep_cards* failed,
+and the run with it, because Airflow judges a run by its last tasks alone.
+
+**A failure means**: `keep_cards`: a store could not be reached, or `ALARM K3`: cards were not saved in time and cannot
+be any more. `retain`: a store could not be reached, or did not let us (it retries); every other rule was
 executed all the same. `ALARM K1 ... outlived their term`: rows were found past the end of their term and are gone now;
 each has an entry `breach` with its duration. `erase_minors`, `consents`: a store was away or busy; the next run goes on
 where this one was. `crawl`: a table, or a column that may name somebody, has no rule.
@@ -20,7 +26,7 @@ what becomes of the table, then `make up`.
 
 from airflow.sdk import dag
 
-from governance.orchestration import UPKEEP, upkeep
+from governance.orchestration import BRIEFLY, UPKEEP, last, upkeep
 
 
 @dag(
@@ -30,7 +36,9 @@ from governance.orchestration import UPKEEP, upkeep
     **UPKEEP,
 )
 def retention() -> None:
-    upkeep("retain")
+    kept = upkeep("keep_cards", **BRIEFLY)
+    kept >> upkeep("retain", trigger_rule="all_done")
+    kept >> last("exceptions_kept")
     upkeep("consents")
     upkeep("erase_minors")
     upkeep("crawl")

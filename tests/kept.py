@@ -43,9 +43,13 @@ OURS = {
     "quarantine.rows": ("run_id", "quarantined_at"),
     "records.refusals": ("refused_at",),
     "analytics.releases": ("release_id", "released_at"),
+    "vault.saved_cards": ("partial_number_encrypted", "saved_at"),
+    "vault.card_holds": ("hold_id", "card_token", "number_encrypted"),
 }
 """Columns that say which try it was, and when: no two runs agree about them."""
-HOUSE_KEEPING = ("keep_keys", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase")
+HOUSE_KEEPING = (
+    "keep_keys", "keep_cards", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase",
+)  # fmt: skip
 """Events that say what this try has found to do: less, where one before was killed after it had done it."""
 ONCE = ("publish", "destroy_keys", "alarm", "airflow_action")
 """Events that nothing may do, or tell, twice."""

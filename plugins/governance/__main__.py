@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from governance.commands import backups, clauses, keys, log, quarantine, read, retention, runs
+from governance.commands import backups, cards, clauses, keys, log, quarantine, read, retention, runs
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
 from governance.errors import GovernanceError, InputError
@@ -19,7 +19,20 @@ def parser() -> argparse.ArgumentParser:
     """The parser of every command; each sets `run`, a function from the parsed arguments to an exit code."""
     top = argparse.ArgumentParser(prog="governance", description="Wellbe's privacy policy, in operation.")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (demo, embedded_cli, sample_cli, runs, quarantine, read, retention, keys, backups, log, clauses):
+    for module in (
+        demo,
+        embedded_cli,
+        sample_cli,
+        runs,
+        quarantine,
+        read,
+        retention,
+        cards,
+        keys,
+        backups,
+        log,
+        clauses,
+    ):
         module.register(commands)
     return top
 

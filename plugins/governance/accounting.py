@@ -16,8 +16,11 @@ from governance.run_log import BY_HAND, Outcome, Run
 
 EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
 KEEPING_ENTRIES = frozenset(
-    {"plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "retain", "crawl", "consents", "erase_minors"}
-)
+    {
+        "plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "keep_cards", "retain", "crawl", "consents",
+        "erase_minors",
+    }
+)  # fmt: skip
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
 WATCHES = frozenset(
     {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card"}

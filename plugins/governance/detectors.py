@@ -19,14 +19,15 @@ _HARMLESS = re.compile(
 )
 
 
-def _luhn(digits: str) -> bool:
+def is_luhn_valid(digits: str) -> bool:
+    """Whether a number satisfies its check digit (ISO/IEC 7812-1, annex B)."""
     # Counted from the right, every second digit is doubled, and the digits of what comes out are added.
     doubled = [int(digit) * (1 if place % 2 else 2) for place, digit in enumerate(reversed(digits), 1)]
     return sum(number // 10 + number % 10 for number in doubled) % 10 == 0
 
 
 def _is_card(found: str) -> bool:
-    return _luhn(re.sub(r"\D", "", found))
+    return is_luhn_valid(re.sub(r"\D", "", found))
 
 
 def _is_personal_number(found: str) -> bool:
@@ -36,7 +37,7 @@ def _is_personal_number(found: str) -> bool:
         date(2000, month, day - 60 if day > 60 else day)  # a coordination number has 60 added to its day
     except ValueError:
         return False
-    return _luhn(digits)
+    return is_luhn_valid(digits)
 
 
 def _is_address(found: str) -> bool:

@@ -1,8 +1,7 @@
 """Airflow's side of the steps: tasks, schedule, defaults, connections. The only module that imports Airflow.
 
 Tasks are defined here once and wired in `dags/`. Between them travels a `Batch` (names and counts), never a row. A
-permanent error fails the task at once, a transient one is retried: that translation is `_translated`, in this place
-alone.
+permanent error fails the task at once, a transient one is retried: that translation is `_translated` alone.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Asset, Connection, CronPartitionTimetable, get_current_context, task
 from airflow.sdk.bases.sensor import PokeReturnValue
 from airflow.sdk.definitions.callback import SyncCallback
@@ -66,11 +66,11 @@ UPKEEP: dict[str, Any] = {
 }
 """What DAGs share that keep the house, by the clock and for no partition; they run from the first start on."""
 
+BRIEFLY: dict[str, Any] = {"retries": 1, "execution_timeout": timedelta(minutes=10)}
+"""Of what is soon done again, so that it is tried again once only and keeps nothing waiting."""
 
-WATCH: dict[str, Any] = UPKEEP | {
-    "default_args": DEFAULT_ARGS | {"retries": 1, "execution_timeout": timedelta(minutes=10)},
-}
-"""As upkeep; the next look is soon, so that a look is tried again once only."""
+WATCH: dict[str, Any] = UPKEEP | {"default_args": DEFAULT_ARGS | BRIEFLY}
+"""As upkeep, briefly: the next look is soon."""
 
 
 def asset(zone: str, dataset: str) -> Asset:
@@ -130,9 +130,14 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
         return asdict(steps.publish(_workspace(), _handed(batch), _run()))
 
 
-def upkeep(step: str) -> Any:
-    """Wire a step that concerns no partition, as a task of its name."""
-    return task(task_id=step)(_kept)(step)
+def upkeep(step: str, **settings: Any) -> Any:
+    """Wire a step that concerns no partition, as a task of its name; `settings` are the task's own."""
+    return task(task_id=step, **settings)(_kept)(step)
+
+
+def last(name: str) -> EmptyOperator:
+    """A task that does nothing: a run is judged by its last tasks alone, and so by the one before this one."""
+    return EmptyOperator(task_id=name)
 
 
 def _kept(step: str) -> Any:

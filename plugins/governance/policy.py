@@ -95,6 +95,7 @@ class Policy(Strict):
     retention: Retention
     datasets: dict[str, Dataset]
     unpulled: dict[str, dict[str, SourceColumn]]
+    lookups: dict[str, dict[str, SourceColumn]]
     keys: dict[str, KeyKind]
     clauses: dict[str, Clause]
     site: Site
@@ -136,7 +137,7 @@ class Policy(Strict):
         """A table declared twice would have the treatment of whichever comes last."""
         for kind in ("source", "landed"):
             names = [name for dataset in self.datasets.values() for name in getattr(dataset, kind)]
-            names += list(self.unpulled) if kind == "source" else []
+            names += [*self.unpulled, *self.lookups] if kind == "source" else []
             yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
 
     def _unsafe_keys(self) -> Iterator[str]:
@@ -190,7 +191,7 @@ class Policy(Strict):
     @cached_property
     def source_tables(self) -> dict[str, dict[str, SourceColumn]]:
         """Every declared table of the source, with its columns."""
-        tables = dict(self.unpulled)
+        tables = self.unpulled | self.lookups
         for dataset in self.datasets.values():
             tables.update(dataset.source)
         return tables

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from governance.errors import GovernanceError
 from governance.key import DataKey
 
-DOMAINS = frozenset({"device", "session", "visitor"})
+DOMAINS = frozenset({"card", "device", "session", "visitor"})
 TOKEN_BYTES = 16
 LONGEST_NORMALISED = 1024
 """Characters. A longer value stands as it is: putting a long run of combining marks in order takes quadratic time, and

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import psycopg2.extensions
 from psycopg2 import sql
 
+from governance.errors import ConservationError
 from governance.policy import Policy
 from governance.retention_rules import RetentionRule
 from governance.sources import named_query
@@ -105,6 +106,22 @@ class Table:
             (end, self._now, end),
         )
         return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
+
+    def account(self) -> list[tuple[str, dict[str, int]]]:
+        """What stays elsewhere of the rows that are to end, as (of what, counts), where a rule accounts for it.
+
+        The first count is of all, the others are its branches. Raises ConservationError when they do not add up.
+        """
+        if not self._rule.account:
+            return []
+        query = sql.SQL(named_query(f"accounts/{self._name}").rstrip())
+        due = sql.SQL("{} AND {} AND NOT ({})").format(self._about(), self._due(), self._held_at_all())
+        self._cursor.execute(query.format(due=due))
+        names = [column.name for column in self._cursor.description or ()][1:]
+        found = [(str(of), counts) for of, *counts in self._cursor.fetchall()]
+        if torn := sum(total != sum(branches) for _, (total, *branches) in found):
+            raise ConservationError(f"rule {self._name}: of {torn} accounts the branches do not add up; nothing ended")
+        return [(of, dict(zip(names, counts, strict=True))) for of, counts in found]
 
     def act(self) -> int:
         """Delete what is due, or blank its columns; returns how many rows.
@@ -197,19 +214,25 @@ def _is_of_landings(rule: RetentionRule) -> bool:
     return rule.schema_name == "records" and rule.table != "records.refusals"
 
 
-def columns_read(rule: RetentionRule) -> list[str]:
-    """The columns of its table that a rule reads."""
+def columns_read(rule: RetentionRule) -> dict[str, list[str]]:
+    """Table -> columns that a rule reads: of its own table, and of those that it accounts with."""
     extra = ["landing_no"] if _is_of_landings(rule) else []
-    return sorted({*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra})
+    own = [*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra]
+    read = {rule.table: own} | {table: list(names) for table, names in rule.account.items()}
+    read[rule.table] = [*own, *rule.account.get(rule.table, ())]
+    return {table: sorted(set(names)) for table, names in read.items()}
 
 
 def grant(cursor: psycopg2.extensions.cursor, rule: RetentionRule, role: str) -> None:
     """Let a role do what a rule asks for, and read the columns that it reads, and no more."""
-    table, to = sql.Identifier(*rule.table.split(".")), sql.Identifier(role)
 
     def listed(names: Sequence[str]) -> sql.Composable:
         return sql.SQL(", ").join(map(sql.Identifier, names))
 
-    rights: list[sql.Composable] = [sql.SQL("SELECT ({})").format(listed(columns_read(rule)))]
-    rights.append(sql.SQL("DELETE") if rule.act == "delete" else sql.SQL("UPDATE ({})").format(listed(rule.columns)))
-    cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(", ").join(rights), table, to))
+    def let(rights: sql.Composable, table: str) -> None:
+        name = sql.Identifier(*table.split("."))
+        cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(rights, name, sql.Identifier(role)))
+
+    for table, names in columns_read(rule).items():
+        let(sql.SQL("SELECT ({})").format(listed(names)), table)
+    let(sql.SQL("DELETE") if rule.act == "delete" else sql.SQL("UPDATE ({})").format(listed(rule.columns)), rule.table)

@@ -37,6 +37,9 @@ class RetentionRule(Strict):
     columns: tuple[str, ...] = ()  # that `blank` sets to NULL
     grounds: tuple[str, ...] = ()  # what protects a row that is due
     outlives: tuple[str, ...] = ()  # rules whose rows must have ended before
+    account: dict[
+        str, tuple[str, ...]
+    ] = {}  # table -> columns that `sql/accounts/<rule>.sql` reads: see `Table.account`
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
 

@@ -83,8 +83,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "analytics.releases": "SELECT",
     },
     "sharer": {"control.in_force": "SELECT", "sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
-    "profiler": {"audit.append(text)": "EXECUTE"},
-    "screener": {"audit.append(text)": "EXECUTE"},
+    "profiler": {"vault.saved_cards": "SELECT, INSERT, DELETE", "audit.append(text)": "EXECUTE"},
+    "screener": {"vault.card_holds": "SELECT, INSERT, UPDATE, DELETE", "audit.append(text)": "EXECUTE"},
     "custodian": {
         "audit.run_log": "SELECT",
         "audit.append(text)": "EXECUTE",

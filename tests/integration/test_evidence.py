@@ -32,7 +32,8 @@ def log(site: Site) -> Iterator[RunLog]:
     builders.empty_warehouse(site)
     for number in range(12):
         specialty, price = [("dental", 20_000), ("ophthalmology", 90_000)][number % 2]
-        world.booking(services=[{"procedure_code": f"{specialty}.a"}], price_amount_minor=price)
+        card = {"card_id": number, "save_to_profile": number < 9} if 7 <= number < 11 else None
+        world.booking(services=[{"procedure_code": f"{specialty}.a"}], price_amount_minor=price, card=card)
         world.view(device_id=f"device-{number}")
     world.booking(with_terms=False)
     world.booking(purpose_code="resale")
@@ -52,6 +53,9 @@ def log(site: Site) -> Iterator[RunLog]:
     early = replace(builders.run("too early"), triggered_by=None)
     with pytest.raises(PartitionError):
         steps.pull(space, "visits", (DAY - timedelta(days=1)).isoformat(), early)
+    for card in ("8", "9"):
+        steps.place_hold(space, steps.HoldRequest(card, "fraud", "7", NOON.date() + timedelta(days=9)), builders.run())
+    steps.keep_cards(space, builders.run())
     world.booking(card={"captured_at": NOON}), world.booking(card={"captured_at": NOON + timedelta(hours=5)})
     late = builders.workspace(site, now=NOON + timedelta(days=10, hours=2, minutes=30))
     with pytest.raises(AlarmError):
@@ -93,6 +97,18 @@ def test_bookings_without_terms_or_purpose_are_counted(log: RunLog) -> None:
         0,
         0,
     )
+
+
+@pytest.mark.clause("K2")
+@pytest.mark.clause("K3")
+def test_what_became_of_every_card_is_counted(log: RunLog) -> None:
+    (hours,) = told(log, "card_hours")
+    names = ("hours", "captured", "saved_only", "held_only", "both", "gone", "hours_that_do_not_add_up")
+    assert [hours[name] for name in names] == [1, 4, 1, 1, 1, 1, 0]
+    (saved,) = told(log, "saved_cards")
+    assert (saved["looks"], saved["saved"], saved["missed"], saved["withdrawn"], saved["failed"]) == (1, 2, 0, 0, 0)
+    (held,) = told(log, "card_holds")
+    assert (held["placed"], held["owners"], held["numbers_kept"], held["refused"], held["looks"]) == (2, 1, 0, 0, 1)
 
 
 @pytest.mark.clause("L1")
@@ -208,7 +224,7 @@ def test_the_auditor_can_read_the_log_and_change_nothing(site: Site) -> None:
 def test_reads_are_told_with_role_purpose_person_and_rows(log: RunLog) -> None:
     rows = {(row["database_role"], row["dataset"]): row for row in told(log, "reads")}
     hops = {(role, dataset) for role in ("validator", "publisher") for dataset in ("bookings", "visits")}
-    assert set(rows) == hops | {("retainer", "retention")}
+    assert set(rows) == hops | {("profiler", "cards"), ("screener", "cards"), ("retainer", "retention")}
     published = rows["publisher", "bookings"]
     assert (published["purpose"], published["read_by"]) == ("improve_services", "tester")
     assert published["opened"] == published["closed"]

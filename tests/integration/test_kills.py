@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import boundaries
@@ -29,6 +30,7 @@ from governance.accounting import Action, Key, Try
 from governance.airflow_records import Records
 from governance.embedded import backup, control, workspaces
 from governance.embedded.site import Site
+from governance.encryption import Column, decrypt
 from governance.errors import AlarmError, InputError
 from governance.key_store import KeyStore
 from governance.log_tree import LogTree
@@ -200,6 +202,55 @@ def store_lost(place: Place) -> None:
     place.patch.setattr(workspaces, "workspace", lambda site, policy=None: builders.workspace(site))
 
 
+def landed_cards(place: Place) -> None:
+    """Accepted cards of three clients: one chose to save his, one chose and will withdraw, one did not choose."""
+    for card, client in ((7, 71), (8, 72), (9, 73)):
+        place.world.booking(
+            client_id=client, card={"card_id": card, "client_id": client, "save_to_profile": client == 72}
+        )
+    batch = steps.pull(place.space, "bookings", KEY, AIRFLOW)
+    steps.validate(place.space, batch, AIRFLOW)
+
+
+def cards_to_keep(place: Place) -> None:
+    """A saved card whose choice was withdrawn, another that was chosen since, and a hold that has expired."""
+    landed_cards(place)
+    steps.keep_cards(place.space, AIRFLOW)
+    for number, (client, decision) in enumerate(((72, "withdrawn"), (71, "given")), 1):
+        place.world.insert(
+            "consent_events", event_id=number, client_id=client, purpose="profile_card", channel="web",
+            decision=decision, effective_at=NOW, received_at=NOW, source="profile", version=1, recorded_at=NOW,
+        )  # fmt: skip
+    held = keeping_numbers(place.space)
+    for card in ("7", "9"):
+        request = steps.HoldRequest(card, "fraud", "7", NOW.date() + timedelta(days=int(card) - 7), True)
+        steps.place_hold(held, request, AIRFLOW)
+
+
+def keeping_numbers(space: Workspace) -> Workspace:
+    """The same under a policy that lets a hold keep the number."""
+    values = space.policy.open_values
+    decided = values["hold_keeps_number"].model_copy(update={"value": True})
+    policy = space.policy.model_copy(update={"open_values": {**values, "hold_keeps_number": decided}})
+    return replace(space, policy=policy)
+
+
+def held_once(place: Place, run: Run) -> None:
+    """A hold of a card that has none: whoever is killed and asks again looks whether there is one."""
+    if not builders.read(place.site, "SELECT 1 FROM vault.card_holds"):
+        steps.place_hold(place.space, steps.HoldRequest("7", "fraud", "7", NOW.date() + timedelta(days=9)), run)
+
+
+def saved_numbers(place: Place) -> list[object]:
+    """What is saved of which card, opened."""
+    rows = builders.read(place.site, "SELECT card_key, partial_number_encrypted FROM vault.saved_cards ORDER BY 1")
+    column = Column("saved_cards", "partial_number_encrypted")
+    with closing(place.space.keys()) as service:
+        found, _ = service.unwrapped({bytes(value)[1:17] for _, value in rows})
+    values, names = pa.array([bytes(value) for _, value in rows], pa.binary()), pa.array([name for name, _ in rows])
+    return [[name for name, _ in rows], decrypt(values, names, key_of=found.__getitem__, column=column).to_pylist()]
+
+
 # -- the steps ---------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +346,11 @@ CASES: Mapping[str, Case] = {
     "plan": Case(one_day, lambda p, run: steps.plan(p.space, "bookings", KEY, run)),
     "keep_keys with nothing due": Case(landed, lambda p, run: steps.keep_keys(p.space, run), stride=3),
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
+    "keep_cards": Case(
+        cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
+        after=timedelta(days=1), left=saved_numbers, stride=2,
+    ),
+    "cards hold": Case(landed_cards, held_once, is_by_hand=True),
     "keys destroy": Case(
         landed, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
     ),

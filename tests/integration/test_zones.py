@@ -68,7 +68,9 @@ quarantine.erasures                 -       -          -          -       -     
 vault.bookings                      -       -          s          s       -         -         -
 vault.booking_travellers            -       -          -          s       -         -         -
 vault.booking_services              -       -          s          s       -         -         -
-vault.payment_cards                 -       -          -          -       -         -         -
+vault.payment_cards                 -       -          -          -       s         s         -
+vault.saved_cards                   -       -          -          -       SID       -         -
+vault.card_holds                    -       -          -          -       -         SIUD      -
 vault.page_views                    -       -          s          -       -         -         -
 vault.release_ledger                -       -          SI         -       -         -         -
 analytics.releases                  -       -          SI         -       -         -         -
@@ -92,6 +94,7 @@ control.landings                    -         -         -            -          
 control.in_force                    -         -         -            -          -          -        -
 control.purged                      -         -         -            -          -          -        -
 control.shards                      -         -         -            -          -          -        -
+control.purged                      -         -         -            -          -          -        -
 records.bookings                    -         -         -            -          -          -        -
 records.booking_travellers          -         -         -            -          -          -        -
 records.booking_services            -         -         -            -          -          -        -
@@ -119,6 +122,8 @@ vault.booking_services              -         -         -            -          
 vault.payment_cards                 -         -         -            -          -          -        -
 vault.page_views                    -         -         -            -          -          -        -
 vault.release_ledger                -         -         -            -          -          -        -
+vault.saved_cards                   -         -         -            -          -          -        -
+vault.card_holds                    -         -         -            -          -          -        -
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.visits_daily              -         -         -            -          -          S        -
@@ -147,7 +152,9 @@ ENDS = {
     ),
     "records.booking_travellers": ("row_id landing_no partition_key row_key", "D"),
     "records.booking_services": ("row_id landing_no partition_key root_key itinerary_encrypted", "D"),
-    "records.payment_cards": ("row_id landing_no partition_key captured_at client_id", "D"),
+    "records.payment_cards": ("row_id landing_no partition_key captured_at client_id row_key", "D"),
+    "vault.saved_cards": ("card_key", ""),
+    "vault.card_holds": ("card_key hold_id placed_at", "D"),
     "records.page_views": ("row_id landing_no partition_key", "D"),
     "records.refusals": ("table_name row_key rule refused_at", "D"),
     "quarantine.rows": ("dataset row_id row_key quarantined_at", "D"),
@@ -170,6 +177,9 @@ BLANKS = {
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
     ("validator", "quarantine.findings"): "dataset partition_key",
+    ("profiler", "vault.payment_cards"): """
+        partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",
+    ("screener", "vault.payment_cards"): "partition_key row_key captured_at card_number_encrypted",
     ("publisher", "vault.bookings"): """
         partition_key row_key booking_id version client_token status nights_count price_amount_minor currency_code
         client_country_code lead_days travellers_count""",
@@ -268,6 +278,9 @@ def filled(site: Site) -> Iterator[Site]:
     builders.read(site, "INSERT INTO sharing.obligations (delivery_id, reason) VALUES ('1', 'erased')")
     builders.read(site, "INSERT INTO quarantine.reviews VALUES ('bookings', '1/1', now())")
     builders.read(site, "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (1, '{1}', '{}')")
+    builders.read(site, "INSERT INTO vault.saved_cards VALUES ('1', 1, now(), true, '\\x02')")
+    builders.read(site, "INSERT INTO vault.card_holds VALUES ('1', '1', 'fraud', 'case', 'anna', now(), now() + "
+                        "interval '1 day', NULL, 'list', 'token', NULL)")  # fmt: skip
     world.close()
     yield site
     builders.empty_warehouse(site)
@@ -312,7 +325,7 @@ class Tries:
         """Whether the database refuses the right (42501). Anything else but success fails the test."""
         outcome = self.outcome(statement, *values)
         # Constraints, defaults and append-only triggers come after the right was granted.
-        assert outcome in ("done", "42501", "23502", "23505", "P0001"), (statement, outcome)
+        assert outcome in ("done", "42501", "23502", "23505", "23514", "P0001"), (statement, outcome)
         return outcome == "42501"
 
     def close(self) -> None:
@@ -625,7 +638,9 @@ def test_nobody_logs_in_with_select_on_landing_vault_or_quarantine(filled: Site)
         "AND n.nspname = ANY(%s) AND has_any_column_privilege(r.oid, c.oid, 'SELECT')",
         list(PERSONAL),
     )
-    assert set(readers) == {"validator", "publisher", "sharer", "steward", "retainer", "governance_owner"}
+    assert set(readers) == {
+        "validator", "publisher", "sharer", "profiler", "screener", "retainer", "steward", "governance_owner",
+    }  # fmt: skip
 
 
 @pytest.mark.clause("J2")
@@ -841,7 +856,7 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
 
 PULLER_READS_SOME = """
 bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
-providers
+providers consent_events
 """
 
 

@@ -42,7 +42,7 @@ def test_secret_domain_and_type_each_make_another_token() -> None:
         token("7", key=DataKey(KEY.id, "visitor_day", bytes(32))),
         *(token("7", domain=domain) for domain in DOMAINS - {"device"}),
     ]
-    assert len(set(others)) == len(others) == 6
+    assert len(set(others)) == len(others) == 7
 
 
 def test_a_token_tells_nothing_of_the_key_by_which_it_was_made() -> None:
@@ -76,7 +76,7 @@ def test_null_stays_null_and_rows_keep_their_place() -> None:
 
 @pytest.mark.parametrize("domain", ["devices", "client", "key", ""])
 def test_an_unknown_domain_is_refused(domain: str) -> None:
-    with pytest.raises(GovernanceError, match=f"no domain {domain}; there are device, session, visitor"):
+    with pytest.raises(GovernanceError, match=f"no domain {domain}; there are card, device, session, visitor"):
         tokens(texts("a"), key=KEY, domain=domain)
 
 

@@ -3,8 +3,10 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.cards import keep_cards
 from governance.steps.consenting import consents
 from governance.steps.erasing import erase_minors
+from governance.steps.holding import HoldRequest, place_hold, release_hold
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.reconciling import reconcile
 from governance.steps.retaining import Plan, crawl, plan_retention, retain
@@ -16,6 +18,7 @@ from governance.steps.watching import watch
 from governance.steps.workspace import Hop, Workspace
 
 __all__ = [
+    "HoldRequest",
     "Hop",
     "Workspace",
     "Plan",
@@ -25,14 +28,17 @@ __all__ = [
     "crawl",
     "destroy_key",
     "erase_minors",
+    "keep_cards",
     "keep_keys",
     "logged_destructions",
     "missing_predecessor",
+    "place_hold",
     "plan",
     "plan_retention",
     "publish",
     "pull",
     "reconcile",
+    "release_hold",
     "retain",
     "rotate_key",
     "rotate_signing_key",

@@ -123,6 +123,25 @@ def erase_subjects(workspace: Workspace, scopes: Sequence[str], reason: str, run
     return ids
 
 
+def destroy_keys(workspace: Workspace, ids: Sequence[bytes], reason: str, run: Run) -> int:
+    """Destroy those of these keys that still live, on the record; returns how many. Repeating it changes nothing.
+
+    What a try before has destroyed and not recorded any more is recorded. Raises ContendedError.
+    """
+    with closing(workspace.keys()) as service:
+        living = [key for key in service.store.fetch(ids).values() if not key.is_destroyed]
+        if not living and not service.store.unrecorded():
+            return 0
+        again = "nothing was destroyed: the task retries"
+        with _recorded(workspace, "destroy_keys", run, again) as (recorded, connection):
+            _destroy(service, living, reason, recorded.attempt.attempt_id)
+            for act in service.store.unrecorded():
+                _record(service, connection, recorded, act, **_identity(service, _lacking(workspace, service)))
+            if not living:
+                connection.append(recorded.outcome(Outcome.REPLAYED, reason=reason))
+    return len(living)
+
+
 def rotate_key(workspace: Workspace, run: Run) -> int:
     """Replace the key-encryption key, or finish a replacement that was interrupted; returns how many keys were
     re-wrapped.

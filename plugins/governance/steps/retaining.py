@@ -40,6 +40,7 @@ from governance.warehouse import Transaction
 ROLE = "retainer"
 EVENT = "retain"
 BREACH = "breach"
+HOUR_ENDED = "end_card_hour"
 CRAWL = "crawl"
 OF_ALL = "all"
 PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
@@ -131,11 +132,10 @@ def now_by_both_clocks(workspace: Workspace) -> datetime:
 
     A database that is away delays nothing at the source.
     """
-    now = workspace.clock()
     try:
-        return min(now, workspace.database_clock()) if workspace.apart() else now
+        return workspace.instant()
     except WarehouseUnavailableError:
-        return now
+        return workspace.clock()
 
 
 def _planned(workspace: Workspace, plan: str, run: Run) -> datetime:
@@ -174,6 +174,7 @@ class _Rule:
             if at_source:  # said before, because what is done there is no part of our transaction
                 at = self.workspace.clock()
                 recorded.append(recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}))
+            accounts = table.account() if look.due else []
             ended = table.act() if look.due else 0
             left = table.look() if look.due else look
             if left.due:
@@ -183,6 +184,8 @@ class _Rule:
                 )
             for breach in breaches:
                 append(self._breach(recorded, breach))
+            for of, counts in accounts:
+                append(recorded.outcome_of(new_id(), HOUR_ENDED, Outcome.PASSED, counts=counts, details={"hour": of}))
             append(self._outcome(recorded, look, ended, breaches))
         alarms += [_told(self.name, self.spec, breach) for breach in breaches]
         return ended
@@ -218,7 +221,7 @@ def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
 def _rows_of(workspace: Workspace, attempt: Attempt, rule: RetentionRule) -> Iterator[Transaction]:
     """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
     if rule.store == "warehouse":
-        columns: Mapping[str, Sequence[str]] = {rule.table: retention.columns_read(rule)}
+        columns: Mapping[str, Sequence[str]] = retention.columns_read(rule)
         with as_retainer(workspace, attempt, columns) as transaction:
             yield transaction
         return

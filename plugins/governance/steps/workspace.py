@@ -50,6 +50,13 @@ class Workspace:
             now=self.clock(),
         )
 
+    def instant(self) -> datetime:
+        """The instant that has come by this machine's clock and by the database's: what is ended does not come back.
+
+        Raises WarehouseUnavailableError.
+        """
+        return min(self.clock(), self.database_clock()) if self.apart() else self.clock()
+
     def apart(self) -> str | None:
         """How far this machine's clock is from the database's, in words; None while policy tolerates it.
 

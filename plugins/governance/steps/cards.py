@@ -1,0 +1,184 @@
+"""Cards in their clients' profiles (K3 K4), and the step that keeps both exceptions of a card (`holding.py`: K2).
+
+Three parts, each a try of its own, so that one which fails keeps no other from its work: cards whose clients chose so
+are saved, the number without its last digits, under the client's profile key; saved cards whose choice was withdrawn
+end, and with the last one the key; holds that expired or were released end. Nothing here keeps a card, or the key of
+its hour, a second longer: what was not saved by then cannot be saved any more, and is an alarm.
+
+A client's profile key is that of `client N`; a client who withdrew every choice, which destroyed it, and chooses again
+has the next one, `client N since 2`, because a destroyed key never comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+
+import pyarrow as pa
+from psycopg2.extras import execute_values
+
+from governance import sources
+from governance.encryption import Column
+from governance.errors import AlarmError, GovernanceError, SourceUnavailableError, TransientError
+from governance.key import ID_BYTES
+from governance.key_kinds import SCOPE_FORMATS
+from governance.keys import Keys
+from governance.run_log import Outcome, Run
+from governance.saved_cards import Card, Choice, chosen_at, partial_number
+from governance.sources import named_query
+from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.holding import end_holds
+from governance.steps.keeping import destroy_keys
+from governance.steps.workspace import Workspace
+
+EVENT = "keep_cards"
+ROLE = "profiler"
+WITHDRAWN = "the choice to keep a card in the profile was withdrawn (K3)"
+PARTIAL = Column("saved_cards", "partial_number_encrypted")
+"""What a saved number is bound to; its row key is the card's."""
+UNSAVED = {
+    "vault.payment_cards": ("row_key", "client_id", "captured_at", "is_saved_to_profile", "card_number_encrypted"),
+    "vault.saved_cards": ("card_key",),
+}
+SAVED = {
+    "vault.saved_cards": ("card_key", "client_id", "captured_at", "is_saved_to_profile", "partial_number_encrypted")
+}
+
+
+def keep_cards(workspace: Workspace, run: Run) -> dict[str, int]:
+    """Save what clients chose, end what they withdrew, end holds; returns counts.
+
+    Raises, once every part was tried, the first error that lasts, or AlarmError when a choice came to nothing because
+    the key of its card's hour had died.
+    """
+    counts: dict[str, int] = {}
+    errors: list[GovernanceError] = []
+    for part in (_save, _end_withdrawn, end_holds):
+        try:
+            counts |= part(workspace, run)
+        except GovernanceError as error:
+            errors.append(error)
+    if errors:
+        lasting = [error for error in errors if not isinstance(error, TransientError)]
+        raise (lasting or errors)[0]
+    if counts["missed"]:
+        raise AlarmError([_told(counts["missed"])])
+    return counts
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """A card and its ciphertext."""
+
+    card: Card
+    value: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        """The key that it is under."""
+        return self.value[1 : 1 + ID_BYTES]
+
+
+def _save(workspace: Workspace, run: Run) -> dict[str, int]:
+    """Save the cards of accepted bookings whose clients' choice is in force, while the keys of their hours live."""
+    with recorded(workspace, EVENT, "saved", run, ("K3", "K4")) as told, desk(workspace, told, ROLE, UNSAVED) as at:
+        cards = _cards(at, "cards/unsaved")
+        opened = at.keys.opening("card_hour", _ids(cards))
+        dead = [each for each in cards if each.key_id in opened.destroyed]
+        try:
+            choices = _choices(at)
+        except SourceUnavailableError:
+            if dead:
+                told.facts["alarms"] = [f"K3 {len(dead)} cards ended before anybody could ask whether they are saved"]
+            raise
+        living = [each for each in _chosen(cards, choices) if each.key_id not in opened.destroyed]
+        numbers = at.numbers([each.value for each in living], [each.card.card_key for each in living], opened)
+        without = int(workspace.policy.value("last_card_digits"))
+        parts = [(each.card, partial_number(number, without)) for each, number in zip(living, numbers, strict=True)]
+        saved = [(card, part) for card, part in parts if part]
+        missed = sum(_was_chosen_in_time(workspace, each.card, choices) for each in dead)
+        counts = {
+            "looked_at": len(cards), "saved": len(saved), "no_number": len(living) - len(saved), "missed": missed,
+        }  # fmt: skip
+        rows = _rows(at, saved)
+        with at.connection.ending() as (cursor, append):
+            if rows:
+                execute_values(cursor, named_query("cards/save"), rows)
+            outcome = Outcome.PASSED if saved or missed else Outcome.NO_DATA
+            append(told.outcome(outcome, counts=counts, alarms=[_told(missed)] if missed else []))
+    return counts
+
+
+def _end_withdrawn(workspace: Workspace, run: Run) -> dict[str, int]:
+    """End saved cards whose choice is no longer in force, and the key of a client who has no other saved card."""
+    with recorded(workspace, EVENT, "withdrawn", run, ("K3",)) as told, desk(workspace, told, ROLE, SAVED) as at:
+        cards = _cards(at, "cards/saved")
+        opened = at.keys.opening("profile", _ids(cards))
+        # What is under a destroyed key can be read by nobody: a try before was killed, or the client was erased.
+        readable = [each for each in cards if each.key_id not in opened.destroyed]
+        stays = _chosen(readable, _choices(at))
+        ends = {each.card.card_key for each in cards} - {each.card.card_key for each in stays}
+        keys = {each.key_id for each in cards} - {each.key_id for each in stays}
+        # The key first: a row that is still there tells the next run of a key that is left.
+        counts = {"keys_destroyed": destroy_keys(workspace, sorted(keys), WITHDRAWN, run)}
+        counts |= {"withdrawn": len(ends), "still_saved": len(stays)}
+        with at.connection.ending() as (cursor, append):
+            cursor.execute("DELETE FROM vault.saved_cards WHERE card_key = ANY(%s)", (sorted(ends),))
+            append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
+    return counts
+
+
+def _told(missed: int) -> str:
+    return f"K3 {missed} cards that their clients chose to save were not saved before the key of their hour died"
+
+
+def _cards(at: Desk, query: str) -> list[_Sealed]:
+    return [_Sealed(Card(*about), value) for *about, value in at.read(query) if value is not None]
+
+
+def _ids(cards: Sequence[_Sealed]) -> pa.Array:
+    return pa.array([each.key_id for each in cards], pa.binary())
+
+
+def _choices(at: Desk) -> dict[int, Choice]:
+    """Each client's latest event about cards in the profile, as the operational store has it at this moment."""
+    with sources.snapshot(at.workspace.source_uri(), at.label) as snapshot:
+        rows = snapshot.as_of("profile_card_choices", at.workspace.clock()).to_pylist()
+    return {row.pop("client_id"): Choice(**row) for row in rows}
+
+
+def _chosen(cards: Sequence[_Sealed], choices: Mapping[int, Choice]) -> list[_Sealed]:
+    return [each for each in cards if chosen_at(each.card, choices.get(each.card.client_id))]
+
+
+def _was_chosen_in_time(workspace: Workspace, card: Card, choices: Mapping[int, Choice]) -> bool:
+    """Whether the choice was there before the key of the card's hour died: what is chosen later comes to nothing."""
+    hour = card.captured_at.astimezone(UTC).strftime(SCOPE_FORMATS["hour"])
+    deadline = workspace.policy.key_deadline("card_hour", hour, card.captured_at)
+    chosen = chosen_at(card, choices.get(card.client_id))
+    return chosen is not None and (deadline is None or chosen < deadline)
+
+
+def _rows(at: Desk, saved: Sequence[tuple[Card, str]]) -> list[tuple[object, ...]]:
+    """What is stored of cards and their shortened numbers."""
+    cards = [card for card, _ in saved]
+    keys = at.keys.sealing("profile", _scopes(at.keys, cards))
+    values = at.sealed([part for _, part in saved], [card.card_key for card in cards], keys, PARTIAL)
+    return [
+        (card.card_key, card.client_id, card.captured_at, bool(card.is_saved_to_profile), value)
+        for card, value in zip(cards, values, strict=True)
+    ]
+
+
+def _scopes(keys: Keys, cards: Sequence[Card]) -> pa.Array:
+    """Whose profile key each card is under: the first of the client's that is not destroyed."""
+    scopes = [f"client {card.client_id}" for card in cards]
+    number = 1
+    while gone := keys.ended("profile", set(scopes)):
+        number += 1
+        scopes = [
+            f"client {card.client_id} since {number}" if scope in gone else scope
+            for card, scope in zip(cards, scopes, strict=True)
+        ]
+    return pa.array(scopes, pa.string())

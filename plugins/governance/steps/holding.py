@@ -1,0 +1,157 @@
+"""Holds of cards for intrusion or fraud: placed before a card's deadline, with an owner and an end (K2).
+
+A hold keeps a keyed token of the number, by which the card is known again, under a key that the role of saved cards
+cannot use: kept digits and a token that can be tested would be the whole number. Only where policy says that the number
+itself may be evidence does a hold keep it too, under a key of that hold alone, which dies with it. A hold keeps neither
+the row of the card nor the key of its hour: both end at their time.
+
+Tokens of one month are under one key, `card holds 2026-03`, so that a card held twice in it is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from governance.encryption import Column, key_ids
+from governance.errors import InputError
+from governance.policy import Policy
+from governance.pseudonymisation import tokens
+from governance.recording import new_id
+from governance.run_log import Outcome, Run
+from governance.saved_cards import digits
+from governance.sources import named_query
+from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.keeping import destroy_keys
+from governance.steps.workspace import Workspace
+
+ROLE = "screener"
+NUMBER = Column("card_holds", "number_encrypted")
+"""What a number that is evidence is bound to; its row key is the hold's."""
+CARD = {"vault.payment_cards": ("row_key", "captured_at", "card_number_encrypted")}
+HOLDS: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "released_at")}
+ENDED = "its hold has ended (K2)"
+
+Reason = Literal["intrusion", "fraud"]
+
+
+@dataclass(frozen=True)
+class HoldRequest:
+    """What a person asks for: which card, why, until when (that day included), and whether its number is evidence."""
+
+    card_key: str
+    reason: Reason
+    case: str
+    until: date
+    number_is_evidence: bool = False
+
+
+def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> str:
+    """Hold an accepted card; returns the id of the hold, whose owner is whoever is behind the run.
+
+    Raises InputError for a card that is not there, or past its deadline; for an end that has been, or is later than
+    policy allows; and for a number as evidence where policy does not let a hold keep it.
+    """
+    why = f"{request.reason}, case {request.case}"
+    with recorded(workspace, "hold_card", "holds", run, ("K2",)) as told:
+        workspace.require_one_time(told.attempt.batch)
+        now = workspace.clock()
+        expires_at = _end(request, workspace.policy, now)
+        with desk(workspace, told, ROLE, CARD, why) as at:
+            number = _number(at, request.card_key)
+            hold, listed = new_id(), f"card holds {now:%Y-%m}"
+            token_key = at.keys.key("fraud_token", listed)
+            (token,) = tokens(pa.array([number]), key=token_key, domain="card").to_pylist()
+            evidence = _evidence(at, hold, number, expires_at) if request.number_is_evidence else None
+            row = (
+                hold, request.card_key, request.reason, request.case, run.triggered_by or "unknown", now, expires_at,
+                listed, token, evidence,
+            )  # fmt: skip
+            with at.connection.ending() as (cursor, append):
+                cursor.execute(named_query("cards/hold"), row)
+                append(
+                    told.outcome(
+                        Outcome.PASSED,
+                        counts={"held": 1, "numbers_kept": int(evidence is not None)},
+                        reason=why,
+                        details={"hold": hold, "until": request.until.isoformat()},
+                    )
+                )
+    return hold
+
+
+def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:
+    """Say that a hold is over; the next `keep_cards` ends it. Raises InputError when there is no such hold any more."""
+    with (
+        recorded(workspace, "release_hold", "holds", run, ("K2",)) as told,
+        desk(workspace, told, ROLE, HOLDS, why) as at,
+    ):
+        now = workspace.clock()
+        with at.connection.ending() as (cursor, append):
+            cursor.execute(
+                "UPDATE vault.card_holds SET released_at = %s WHERE hold_id = %s AND released_at IS NULL "
+                "AND expires_at > %s",
+                (now, hold, now),
+            )
+            if not cursor.rowcount:
+                raise InputError("there is no hold of that id, or it is over already; `governance cards holds`")
+            append(told.outcome(Outcome.PASSED, counts={"released": 1}, reason=why, details={"hold": hold}))
+
+
+def end_holds(workspace: Workspace, run: Run) -> dict[str, int]:
+    """End every hold that expired or was released: its key is destroyed, then its row deleted. Returns counts."""
+    with recorded(workspace, "keep_cards", "holds", run, ("K2",)) as told, desk(workspace, told, ROLE, HOLDS) as at:
+        now = workspace.instant()
+        held = [
+            (hold, released is not None or expires_at <= now) for hold, expires_at, released in at.read("cards/holds")
+        ]
+        ends = [hold for hold, is_over in held if is_over]
+        keys = [at.service.id_of("hold", hold) for hold in ends]
+        counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run)}
+        counts |= {"ended": len(ends), "still_held": len(held) - len(ends)}
+        with at.connection.ending() as (cursor, append):
+            cursor.execute("DELETE FROM vault.card_holds WHERE hold_id = ANY(%s)", (ends,))
+            append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
+    return counts
+
+
+def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:
+    """The instant at which a hold ends: with its last day, where policy's days begin. Raises InputError."""
+    if request.number_is_evidence and not policy.value("hold_keeps_number"):
+        raise InputError(
+            "policy does not let a hold keep a number as evidence; nothing was held: hold the card without it, or let "
+            "the controller decide hold_keeps_number (policies/policy.yaml, K2)"
+        )
+    days = float(policy.value("hold_days"))
+    ends = datetime.combine(request.until + timedelta(days=1), time(), ZoneInfo(policy.time_zone))
+    if not now < ends <= now + timedelta(days=days):
+        raise InputError(
+            f"a hold ends after now and within {days:g} days (policy value hold_days); nothing was held: name "
+            "another day"
+        )
+    return ends
+
+
+def _number(at: Desk, card_key: str) -> str:
+    """The digits of an accepted card that is not past its deadline. Raises InputError."""
+    found = at.read("cards/held", card_key)
+    if not found:
+        raise InputError("there is no accepted card of that id; nothing was held")
+    ids = key_ids(pa.array([value for (value,) in found], pa.binary()))
+    opened = at.keys.opening("card_hour", ids)
+    if opened.destroyed:
+        raise InputError("that card is past its deadline: a hold is placed before (K2); nothing was held")
+    number = digits(at.numbers([value for (value,) in found], [card_key], opened)[0])
+    if number is None:
+        raise InputError("that card has no number by which it could be known again; nothing was held")
+    return number
+
+
+def _evidence(at: Desk, hold: str, number: str, expires_at: datetime) -> bytes:
+    keys = at.keys.sealing("hold", pa.array([hold]), expires_at=expires_at)
+    return at.sealed([number], [hold], keys, NUMBER)[0]

@@ -1,0 +1,41 @@
+"""The DAG `retention` under a live scheduler: what is due ends whatever became of the exceptions of a card."""
+
+from __future__ import annotations
+
+import pytest
+
+import builders
+from governance.commands.reading import rows
+from governance.embedded.site import Site
+from live_runs import ended, trigger, until
+
+pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow, pytest.mark.clause("K1"), pytest.mark.clause("K2")]
+
+
+def states(site: Site, run_id: str) -> dict[str, str]:
+    """How a run ended, under its own name, and its tasks."""
+    found = dict(rows(site.dsn("airflow"), "SELECT task_id, state FROM task_instance WHERE run_id = %s", (run_id,)))
+    return found | dict(rows(site.dsn("airflow"), "SELECT run_id, state FROM dag_run WHERE run_id = %s", (run_id,)))
+
+
+@pytest.mark.parametrize("is_broken", (False, True), ids=("sound", "broken"))
+def test_a_run_fails_when_the_exceptions_were_not_kept_and_ends_what_is_due_all_the_same(
+    live: Site, is_broken: bool
+) -> None:
+    known = "SELECT dag_id FROM serialized_dag WHERE dag_id = 'retention'"
+    until(lambda: rows(live.dsn("airflow"), known), 120)
+    run_id = f"exceptions-{'broken' if is_broken else 'sound'}"
+    if is_broken:
+        builders.read(live, "REVOKE SELECT ON vault.card_holds FROM screener")
+    try:
+        trigger(live, "retention", run_id)
+        until(ended(live, run_id), 240)
+    finally:
+        builders.read(live, "GRANT SELECT ON vault.card_holds TO screener")
+    assert states(live, run_id) == {
+        "keep_cards": "failed" if is_broken else "success",
+        "exceptions_kept": "upstream_failed" if is_broken else "success",
+        "retain": "success",
+        "crawl": "success",
+        run_id: "failed" if is_broken else "success",
+    }
