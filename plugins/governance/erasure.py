@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2.extensions
 from psycopg2 import sql
 
+from governance import retention
 from governance.policy import Policy
 from governance.retention_rules import ErasedPlace, Store
 
@@ -160,3 +161,15 @@ def grant(cursor: psycopg2.extensions.cursor, place: ErasedPlace, role: str) -> 
         rights.append(sql.SQL("UPDATE ({})").format(listed(place.columns)))
     given = sql.SQL(", ").join(rights)
     cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(given, _table(place), sql.Identifier(role)))
+
+
+def grant_at_source(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
+    """Let `source_retention` do at the source what rules of retention and of erasure ask for, and no more."""
+    role = sql.Identifier("source_retention")
+    cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
+    cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
+    for rule in policy.retention.of("source").values():
+        if rule.act != "keep":
+            retention.grant(cursor, rule, "source_retention")
+    for place in places(policy, "source").values():
+        grant(cursor, place, "source_retention")

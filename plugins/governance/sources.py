@@ -294,8 +294,10 @@ def grant(owner_dsn: str, policy: Policy) -> None:
 
     Read is refused by the database itself for every column whose treatment is *refuse*.
     """
+    from governance import erasure  # it reads named queries from here
+
     with psycopg2.connect(owner_dsn) as connection, connection.cursor() as cursor:
-        _grant_retention(cursor, policy)
+        erasure.grant_at_source(cursor, policy)
         role = sql.Identifier("puller")
         cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
         cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
@@ -313,16 +315,3 @@ def grant(owner_dsn: str, policy: Policy) -> None:
                 listed = sql.SQL(", ").join(map(sql.Identifier, readable))
                 cursor.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, name, role))
     connection.close()
-
-
-def _grant_retention(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
-    from governance import erasure, retention  # they read named queries from here
-
-    role = sql.Identifier("source_retention")
-    cursor.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA wellbe FROM {}").format(role))
-    cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA wellbe TO {}").format(role))
-    for rule in policy.retention.of("source").values():
-        if rule.act != "keep":
-            retention.grant(cursor, rule, "source_retention")
-    for place in erasure.places(policy, "source").values():
-        erasure.grant(cursor, place, "source_retention")

@@ -32,7 +32,7 @@ from governance.key_wrapping import StoredKey
 from governance.keyring import Keyring
 from governance.keys import KeyService
 from governance.nonces import Nonces
-from governance.steps.keeping import _rotate
+from governance.steps import key_rotation
 
 KEYS = int(os.environ.get("GOVERNANCE_BENCH_KEYS", "10_000_000"))
 """How many there are in the key store; rounded down to whole batches."""
@@ -185,7 +185,7 @@ def encrypt_under_stored(folder: Path) -> Job:
 def rotate(folder: Path) -> Job:
     """The rotation of `governance keys rotate`, without its entry in the run log."""
     service = _service(folder)
-    return Job(KEYS + 1, lambda: _rotate(service))  # the reference key is one more
+    return Job(KEYS + 1, lambda: key_rotation.rotate(service))  # the reference key is one more
 
 
 # -- input -------------------------------------------------------------------------------------------------------------

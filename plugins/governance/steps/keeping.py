@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from governance import key_audit, warehouse
 from governance.errors import ContendedError, InputError, KeyringError, WarehouseUnavailableError
-from governance.key_backups import made_at
 from governance.key_store import Destruction
-from governance.key_wrapping import StoredKey, check_value
-from governance.keyring import KEY_ENCRYPTION, Keyring, sweep
+from governance.key_wrapping import StoredKey
 from governance.keys import KeyService
 from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
+from governance.steps.key_rotation import rotate, rotate_in_time
 from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
@@ -57,7 +55,7 @@ def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> d
             alarms += (
                 [f"J1 {apart}; a key is destroyed only when it is due by both, and none is replaced"] if apart else []
             )
-            rewrapped = 0 if apart else _rotate_in_time(service, lost, alarms)
+            rewrapped = 0 if apart else rotate_in_time(service, lost, alarms)
             counts = {"destroyed": len(due) + len(returned), "rewrapped": rewrapped}
             outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
             connection.append(recorded.outcome(outcome, counts=counts, alarms=alarms, **_identity(service, lost)))
@@ -157,7 +155,7 @@ def rotate_key(workspace: Workspace, run: Run) -> int:
     ):
         if lost := _lacking(workspace, service):
             raise KeyringError(f"{lost}. Nothing was changed")
-        rotated = _rotate(service)
+        rotated = rotate(service)
         if rotated.stuck:
             raise KeyringError(f"{rotated.stuck}; {rotated.rewrapped:,} others are re-wrapped")
         counts, told = {"rewrapped": rotated.rewrapped}, _identity(service, None)
@@ -251,83 +249,3 @@ def _breaches(policy: Policy, kind: str, keys: Sequence[StoredKey]) -> Iterator[
             f"{spec.clause} {len(breaches)} keys of kind {kind} lived up to {max(breaches) / 3600:.1f} hours "
             "beyond their term"
         )
-
-
-# -- the key-encryption key --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Rotated:
-    rewrapped: int
-    stuck: str | None
-    """What to say when keys do not unwrap, and so could not be wrapped anew."""
-
-
-def _rotate_in_time(service: KeyService, lost: str | None, alarms: list[str]) -> int:
-    """Replace the key-encryption key when it is past its life, and finish a replacement that was broken off.
-
-    Returns how many keys were re-wrapped; what is in the way, it adds to the alarms.
-    """
-    for path in (service.keyring.path, service.store.path):
-        if path is not None:
-            sweep(path)
-    if lost:
-        alarms.append(f"J1 {lost}")
-        return 0
-    rotated = _Rotated(0, None)
-    if _is_unfinished(service) or (_is_old(service) and service.keyring.path is not None):
-        rotated = _rotate(service)
-    alarms += [f"J1 {rotated.stuck}"] if rotated.stuck else []
-    if _is_old(service) and service.keyring.path is None:
-        alarms.append("J1 the key-encryption key is past its life; rotate it where the connection keeps it")
-    return rotated.rewrapped
-
-
-def _is_old(service: KeyService) -> bool:
-    return made_at(service) + service.policy.key_encryption_key_life <= service.clock()
-
-
-def _is_unfinished(service: KeyService) -> bool:
-    head, versions = service.store.head(), service.keyring.versions(KEY_ENCRYPTION)
-    return max(versions) > head.current_version or len(head.check_values) > 1 or len(versions) > 1
-
-
-def _rotate(service: KeyService) -> _Rotated:
-    """Each step leaves a store that works: the keyring has every version that wraps a key, and the store knows it.
-
-    A version that still wraps a key stays, and the first one cannot be ended before the last key is mended.
-    """
-    store, keyring, path = service.store, service.keyring, service.keyring.path
-    # What is not sound is found before anything is changed: the store is read, and written once for the nonces.
-    service.require_reference()
-    head, _ = store.head(), service.nonces
-    newest = max(keyring.versions(KEY_ENCRYPTION))
-    is_finished = not _is_unfinished(service)
-    if newest == head.current_version and (is_finished or (_is_old(service) and path is not None)):
-        if path is None:
-            raise KeyringError(
-                f"{keyring.place} has no version after {newest}: add one (`governance keys new-version FILE`), rotate "
-                f"again, and take version {newest} out of it when that is done"
-            )
-        keyring = Keyring.add_version(path, KEY_ENCRYPTION, now=service.clock())
-        newest = max(keyring.versions(KEY_ENCRYPTION))
-    service.keyring = keyring
-    store.begin_version(newest, check_value(keyring.key(KEY_ENCRYPTION, newest), head.store_id))
-    rewrapped, behind, last = 0, 0, b""
-    while page := store.behind(newest, last):
-        anew = service.rewrapped(page, newest)
-        store.rewrap(anew, newest)
-        rewrapped, behind, last = rewrapped + len(anew), behind + len(page) - len(anew), page[-1].id
-    store.end_versions(newest)
-    needed = {newest, *store.head().check_values}
-    if path is not None:
-        old = {(KEY_ENCRYPTION, v) for v in keyring.versions(KEY_ENCRYPTION) if v < newest and v not in needed}
-        service.keyring = Keyring.remove(path, old)
-    return _Rotated(rewrapped, _stuck(service, behind, needed - {newest}) if behind else None)
-
-
-def _stuck(service: KeyService, behind: int, versions: set[int]) -> str:
-    return (
-        f"{service.store.place}: {behind:,} keys cannot be unwrapped, and keep versions {sorted(versions)} of the "
-        "key-encryption key alive: `governance keys restore BACKUP` mends those that the backup has, then rotate again"
-    )
