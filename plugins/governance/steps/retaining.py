@@ -107,7 +107,10 @@ def crawl(workspace: Workspace, run: Run) -> None:
     """
     with recorded_end(workspace, CRAWL, OF_ALL, run) as recorded:
         rules = workspace.policy.retention
-        with warehouse.connect(workspace.warehouse_dsn(ROLE), "the crawl of schemas") as connection:
+        with (
+            door.lent(workspace, recorded.attempt, ROLE, {}) as lent,  # of rows it reads nothing
+            warehouse.connect(lent.dsn, "the crawl of schemas") as connection,
+        ):
             ours = live.tables(connection.rows(named_query("live_columns")))
         with session_at_source(workspace, "the crawl of the source's schema", "nothing was compared") as cursor:
             cursor.execute(named_query("live_columns"))
