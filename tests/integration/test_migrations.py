@@ -134,6 +134,7 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     assert schema.migrate(database, POLICY) == every[version:]
     after = content(database)
     assert before.keys() <= after.keys()
+    before.pop("control.in_force", None)  # what has just been put into force
     for table, rows in before.items():  # a later version may add columns
         for row in rows if table == "audit.run_log" else ():
             row[0].pop("entry_sha256", None)  # 0005: the hash of its leaf says more

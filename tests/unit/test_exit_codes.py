@@ -23,6 +23,9 @@ AGAIN = 75
 ENTRY = "6a8ea1ae-0d0d-4b0e-9a10-4c6f3d1d2f11"
 COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "backup": (("NEW/a", "--secrets", "NEW/b"), AGAIN),
+    "cards hold": (("7", "--reason", "fraud", "--case", "7", "--until", "2027-01-01"), AGAIN),
+    "cards holds": ((), AGAIN),
+    "cards release": ((ENTRY, "--why", "cleared up"), AGAIN),
     "dsn": (("--role", "analyst"), 0),
     "import": (("--bookings", "BOOKINGS", "--access-log", "LOG"), AGAIN),
     "keys audit": ((), AGAIN),
