@@ -57,7 +57,8 @@ def stored(dsn: str) -> list[Value]:
         )
         found = []
         for zone, table, column in cursor.fetchall():
-            cursor.execute(f'SELECT row_key, {column} FROM {zone}."{table}" WHERE {column} IS NOT NULL')
+            key = {"saved_cards": "card_key", "card_holds": "hold_id"}.get(table, "row_key")
+            cursor.execute(f'SELECT {key}, {column} FROM {zone}."{table}" WHERE {column} IS NOT NULL')
             found += [Value(table, column, row_key, bytes(sealed)) for row_key, sealed in cursor.fetchall()]
     return found
 

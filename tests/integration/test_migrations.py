@@ -135,6 +135,7 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     assert schema.migrate(database, POLICY) == every[version:]
     after = content(database)
     assert before.keys() <= after.keys()
+    before.pop("control.in_force", None)  # what has just been put into force
     for table, rows in before.items():  # a later version may add columns
         if table == "control.in_force":  # says what it was migrated for, from then on
             continue
