@@ -19,7 +19,7 @@ WHERE s.database_login IN (SELECT rolname FROM readers)
   AND NOT EXISTS (
         SELECT FROM audit.run_log opened
         WHERE opened.attempt_id = s.application_name AND opened.phase = 'intent'
-          AND opened.event IN ('read', 'pull', 'validate', 'publish', 'provision', 'note_logins', 'backup', 'reencrypt')
+          AND opened.event IN ('read', 'pull', 'validate', 'publish', 'crawl', 'provision', 'note_logins', 'backup', 'reencrypt')
           AND opened.written_at BETWEEN s.opened_at - interval '3 hours' AND s.opened_at
           AND NOT EXISTS (SELECT FROM audit.run_log closed
                           WHERE closed.attempt_id = opened.attempt_id AND closed.phase = 'outcome' AND closed.written_at < s.opened_at))
