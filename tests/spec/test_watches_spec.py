@@ -159,3 +159,12 @@ def test_the_oldest_day_with_rows_that_is_not_settled_is_an_alarm_after_the_limi
         if is_on:
             assert "partition 2026-03-10: 7 rows wait for 13 hours" in found[0]
     assert not list(watches.oldest_unprocessed(SCHEDULE, {day: state(day)}, {day: 7}, now, limit))
+
+
+def test_rows_from_before_a_site_began_wait_from_its_beginning() -> None:
+    began, day, limit = datetime(2026, 3, 20, 12, tzinfo=UTC), date(2026, 3, 10), timedelta(hours=12)
+    schedule = replace(SCHEDULE, began=began)
+    for late, alarms in ((timedelta(0), 0), (timedelta(seconds=1), 1)):
+        found = list(watches.oldest_unprocessed(schedule, {}, {day: 7}, began + limit + late, limit))
+        assert len(found) == alarms
+    assert "7 rows wait for 12 hours" in found[0]
