@@ -176,3 +176,12 @@ def test_the_oldest_card_that_nears_the_end_of_its_term_is_an_alarm(hours: float
     found = list(watches.nearing_end("K1 cards", now - timedelta(hours=hours), ten_days, an_hour, now))
     assert len(found) == (says is not None)
     assert says is None or found[0].startswith(says)
+
+
+def test_rows_from_before_a_site_began_wait_from_its_beginning() -> None:
+    began, day, limit = datetime(2026, 3, 20, 12, tzinfo=UTC), date(2026, 3, 10), timedelta(hours=12)
+    schedule = replace(SCHEDULE, began=began)
+    for late, alarms in ((timedelta(0), 0), (timedelta(seconds=1), 1)):
+        found = list(watches.oldest_unprocessed(schedule, {}, {day: 7}, began + limit + late, limit))
+        assert len(found) == alarms
+    assert "7 rows wait for 12 hours" in found[0]
