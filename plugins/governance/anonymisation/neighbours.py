@@ -29,14 +29,14 @@ def neighbours(codes: np.ndarray, losses: Losses, most: int) -> tuple[np.ndarray
     count, columns = codes.shape
     near = np.full((count, most), NOBODY, dtype=np.int32)
     distance = np.full((count, most), np.inf, dtype=np.float32)
-    orders = _orders(losses.width)
-    window = int(np.clip(LOOKED_AT // max(1, count * len(orders)), NARROWEST, WIDEST))
-    for order in orders:
+    sorts = orders(losses.width)
+    window = int(np.clip(LOOKED_AT // max(1, count * len(sorts)), NARROWEST, WIDEST))
+    for order in sorts:
         _look(codes, losses, np.lexsort(codes.T[list(reversed(order))]), window, (near, distance))
     return near, distance
 
 
-def _orders(width: np.ndarray) -> list[list[int]]:
+def orders(width: np.ndarray) -> list[list[int]]:
     """Orders of the columns, the two that a neighbour may differ in last; the others by how few values they have."""
     columns = sorted(range(width.size), key=lambda column: (width[column], column))
     last = [list(pair) for pair in combinations(columns, min(2, len(columns)))]

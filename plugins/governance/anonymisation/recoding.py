@@ -12,7 +12,9 @@ import numpy as np
 
 from governance.anonymisation.census import Census, groups
 from governance.anonymisation.classes import NONE, Classes, Problem, no_classes
+from governance.anonymisation.dealing import Quotas, deal, improve, seated
 from governance.anonymisation.domains import Domain, losses
+from governance.anonymisation.losses import Losses
 from governance.anonymisation.neighbours import neighbours
 from governance.anonymisation.search import recode
 from governance.errors import DisclosureError
@@ -92,6 +94,8 @@ def recoding(
     sensitive = census.codes[:, codes.shape[1] :]
     _require_possible(census, sensitive, protection)
     tuples, tuple_of = groups(codes)
+    if protection.t is not None:
+        return _closely(census, (losses(domains), tuples, tuple_of), sensitive, protection, effort)
     watched = sensitive if protection.looks_at_values else sensitive[:, :0]
     # Rows that count as a person and rows that do not are never alike: only giving away the former changes k.
     alike = np.column_stack([tuple_of, census.counted, watched]).astype(np.int32)
@@ -106,6 +110,49 @@ def recoding(
     now = no_classes(problem, effort.seed)
     recode(problem, now, np.argsort(-distance[:, NEIGHBOURS // 4], kind="stable"), effort.steps)
     return _spread(now, cell_of, census.rows, effort.seed)
+
+
+def _closely(
+    census: Census,
+    tuples: tuple[Losses, np.ndarray, np.ndarray],
+    sensitive: np.ndarray,
+    protection: Protection,
+    effort: Effort,
+) -> Recoding:
+    """Classes that are t-close: dealt, then improved."""
+    lost, codes, tuple_of = tuples
+    kinds, kind_of = groups(np.column_stack([sensitive, census.counted]))
+    quotas, values = _quotas(census, kinds[:, :-1], protection)
+    rows = np.bincount(kind_of, census.rows, len(kinds)).astype(np.int64)
+    counted = kinds[:, -1].astype(np.int64)
+    dealt = deal(values, counted, rows, quotas)
+    cell = np.repeat(np.arange(len(census.rows)), census.rows)
+    table = seated((lost, codes), tuple_of[cell].astype(np.int32), kind_of[cell].astype(np.int32), dealt)
+    improve(table, (values, counted, quotas), effort.steps, effort.seed)
+    classes = len(table.begin) - 1
+    low, high = (np.empty((classes, codes.shape[1]), dtype=np.int32) for _ in range(2))
+    low[:] = np.minimum.reduceat(codes[table.tuple_of[table.member]], table.begin[:-1])
+    high[:] = np.maximum.reduceat(codes[table.tuple_of[table.member]], table.begin[:-1])
+    boxes, merged = groups(np.column_stack([low, high]))
+    pairs, times = np.unique(np.column_stack([cell, merged[table.owner]]), axis=0, return_counts=True)
+    return Recoding(pairs[:, 0], pairs[:, 1], times, boxes[:, : codes.shape[1]], boxes[:, codes.shape[1] :])
+
+
+def _quotas(census: Census, kinds: np.ndarray, protection: Protection) -> tuple[Quotas, np.ndarray]:
+    """What classes must hold, and the values of every kind as places in it."""
+    names = census.columns[len(census.columns) - kinds.shape[1] :]
+    places = protection.orders(census, names)
+    begin, whole, values = [0], [], []
+    for index, name in enumerate(names):
+        at = census.columns.index(name)
+        place = places.get(index, np.arange(len(census.values[at])))
+        whole.append(np.bincount(place, census.count(at)) / census.rows.sum())
+        values.append(place[kinds[:, index]] + begin[-1])
+        begin.append(begin[-1] + len(whole[-1]))
+    ordered = np.array([index in places for index in range(len(names))])
+    entropy = float(np.log(protection.entropy_l))
+    limits = (protection.k, protection.l, entropy, float(protection.t or 0))
+    return Quotas(np.array(begin), np.concatenate(whole), ordered, *limits), np.column_stack(values).astype(np.int64)
 
 
 def _require_possible(census: Census, sensitive: np.ndarray, protection: Protection) -> None:
