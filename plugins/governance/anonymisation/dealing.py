@@ -24,7 +24,7 @@ from governance.anonymisation.neighbours import orders
 MOST_ORDERS = 12
 HOTTEST, COLDEST = 0.02, 0.001  # temperatures, in units of what a class loses on average
 REACH = 24
-SUPPRESSED = 2.0  # so much dearer is a class that keeps nothing at all: its rows might as well not be published
+SURCHARGE = 2.0  # columns' worth, for a class that keeps nothing at all: its rows might as well not be published
 ANY_KIND = 0.3
 
 SWAPS_PER_STEP = 24  # swaps tried for each step of effort: one takes as much less time
@@ -262,5 +262,18 @@ def _cost(table: Table, one: int) -> float:
             low, high = min(low, table.seat[column, at]), max(high, table.seat[column, at])
         total += pair_loss(table.losses, column, low, high)
     if total > table.seat.shape[0] - 1e-6:
-        total *= SUPPRESSED
+        total += _surcharge(table, begin, end)
     return total * (end - begin)
+
+
+@tight
+def _surcharge(table: Table, begin: int, end: int) -> float:
+    """What a class costs more that keeps nothing, and more still the further it is from keeping something: the fewest
+    rows that would have to leave for one column to be of one value."""
+    fewest = end - begin
+    for column in range(table.seat.shape[0]):
+        others = 0
+        for at in range(begin + 1, end):
+            others += table.seat[column, at] != table.seat[column, begin]
+        fewest = min(fewest, others)
+    return SURCHARGE * (1 + fewest / (end - begin))

@@ -20,7 +20,7 @@ from governance.anonymisation.search import recode
 from governance.errors import DisclosureError
 
 NEIGHBOURS = 16
-DEFAULT_STEPS = 400_000
+DEFAULT_STEPS = 500_000
 
 
 @dataclass(frozen=True)

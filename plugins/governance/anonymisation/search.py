@@ -32,6 +32,7 @@ from governance.anonymisation.rebuilding import carry_out, rebuild
 MOST_DISSOLVED = 4
 HOTTEST, COLDEST = 0.5, 0.01  # temperatures, in units of what a class loses on average
 TRIES = 8
+CONTENDERS = 3  # of so many classes the one that loses most is dissolved
 
 
 def recode(problem: Problem, now: Classes, outliers_first: np.ndarray, steps: int) -> None:
@@ -72,6 +73,10 @@ def anneal(problem: Problem, now: Classes, work: Bench, steps: int, heat: tuple[
 def _choose(problem: Problem, now: Classes, work: Bench) -> None:
     """Choose a class that loses something, and classes of tuples that lie near its own."""
     work.gone[0] = now.lossy[below(now.state, now.counts[LOSSY])]
+    for _ in range(CONTENDERS - 1):
+        other = now.lossy[below(now.state, now.counts[LOSSY])]
+        if now.mass[other] * now.loss[other] > now.mass[work.gone[0]] * now.loss[work.gone[0]]:
+            work.gone[0] = other
     work.counts[GONE] = 1
     wanted = 2 + below(now.state, MOST_DISSOLVED - 1)
     for _ in range(TRIES):
