@@ -22,13 +22,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from governance.anonymisation.census import Census, Counting
 from governance.anonymisation.domains import Domain, domain
-from governance.anonymisation.labelling import Lines, class_columns, lines
+from governance.anonymisation.labelling import Column, Lines, class_columns, lines
 from governance.anonymisation.measuring import Measures, measure
 from governance.anonymisation.recoding import Recoding, recoding
 from governance.anonymisation.specification import (
@@ -40,6 +41,9 @@ from governance.anonymisation.specification import (
 )
 from governance.anonymisation.tables import batches, columns_of, write
 from governance.errors import DisclosureError, InputError, PolicyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Progress = Callable[[str, int], None]
 """Told what is being done, and how many rows or classes it has come to."""
@@ -118,7 +122,7 @@ def _result(census: Census, domains: list[Domain], found: Recoding, rules: Speci
     )  # fmt: skip
 
 
-def require(census: Census, found: Recoding, published: tuple, rules: Specification) -> Measures:  # type: ignore[type-arg]
+def require(census: Census, found: Recoding, published: tuple[Column, ...], rules: Specification) -> Measures:
     """Measure the very lines that would be published. Raises DisclosureError when they do not hold the model."""
     asked, sensitive = rules.protection, rules.of_role("sensitive")
     coded = np.column_stack([column.codes for column in published])[found.owner]
@@ -159,6 +163,12 @@ def table_measures(path: Path, quasi: tuple[str, ...], sensitive: tuple[str, ...
     return measure(census.codes[:, :split], census.codes[:, split:], census.rows, census.people)
 
 
-def batch_of(frame: object) -> pa.RecordBatch:
-    """A pandas frame as a batch that a census can be taken of."""
+def batch_of(frame: pd.DataFrame) -> pa.RecordBatch:
+    """A pandas frame as a batch that a census can be taken of.
+
+    >>> import pandas as pd
+    >>> counting = Counting(["sex"])
+    >>> counting.add(batch_of(pd.DataFrame({"sex": ["f", "m", "f"]}))).tolist(), counting.census().rows.tolist()
+    ([0, 1, 0], [2, 1])
+    """
     return pa.RecordBatch.from_pandas(frame, preserve_index=False)
