@@ -11,9 +11,11 @@ from governance.anonymisation.diversity import diverse, diverse_with
 from governance.anonymisation.losses import joined_loss, pair_loss
 from governance.anonymisation.rebuilding import carry_out, grow, nearest_class, reopen
 
+MANY = 4  # when one cell in so many found no class among its neighbours
+
 
 @compiled
-def begin(problem: Problem, now: Classes, work: Bench, outliers_first: np.ndarray) -> None:
+def begin(problem: Problem, now: Classes, work: Bench, tuples: tuple[np.ndarray, np.ndarray]) -> None:
     """First classes: exact ones where a tuple has k people, then greedy ones from the outliers inwards."""
     start, cells = _cells_by_tuple(problem)
     placed = np.zeros(cells.size, dtype=np.bool_)
@@ -25,15 +27,39 @@ def begin(problem: Problem, now: Classes, work: Bench, outliers_first: np.ndarra
             placed[mine] = True
     orphans = np.empty(cells.size, dtype=np.int64)
     left = 0
-    for tuple_ in outliers_first:
+    for tuple_ in tuples[0]:
         for cell in cells[start[tuple_] : start[tuple_ + 1]]:
             if not placed[cell] and not _first_class(problem, now, work, (cell, start, cells, placed)):
                 orphans[left] = cell
                 placed[cell] = True
                 left += 1
+    if MANY * left > cells.size:  # k is larger than what neighbours have: cut a sorted line instead
+        placed[orphans[:left]] = False
+        _cut_line(problem, now, (tuples[1], start, cells, placed))
+        left = 0
     for index in range(left):
         _shelter(problem, now, work, orphans[index])
     mend(problem, now)
+
+
+@compiled
+def _cut_line(problem: Problem, now: Classes, where: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Classes of cells that follow each other in sorted order; what is left at the end makes one that may not hold."""
+    tuples, start, cells, placed = where
+    piece = np.empty(cells.size, dtype=np.int64)
+    length, people = 0, 0
+    for tuple_ in tuples:
+        for cell in cells[start[tuple_] : start[tuple_ + 1]]:
+            if placed[cell]:
+                continue
+            piece[length] = cell
+            length += 1
+            people += problem.people[cell]
+            if people >= problem.k and diverse(problem, _units(problem, piece[:length])):
+                found(problem, now, _units(problem, piece[:length]))
+                length, people = 0, 0
+    if length > 0:
+        found(problem, now, _units(problem, piece[:length]))
 
 
 @compiled

@@ -15,11 +15,11 @@ from governance.anonymisation.classes import NONE, Classes, Problem, no_classes
 from governance.anonymisation.dealing import Quotas, deal, improve, seated
 from governance.anonymisation.domains import Domain, losses
 from governance.anonymisation.losses import Losses
-from governance.anonymisation.neighbours import neighbours
+from governance.anonymisation.neighbours import neighbours, orders
 from governance.anonymisation.search import recode
 from governance.errors import DisclosureError
 
-NEIGHBOURS = 16
+NEIGHBOURS, MOST_NEIGHBOURS = 16, 128
 DEFAULT_STEPS = 500_000
 
 
@@ -102,13 +102,14 @@ def recoding(
     cells, cell_of = groups(alike)
     rows = np.bincount(cell_of, census.rows, len(cells)).astype(np.int64)
     lost = losses(domains)
-    near, distance = neighbours(tuples, lost, NEIGHBOURS)
+    near, distance = neighbours(tuples, lost, int(np.clip(2 * protection.k, NEIGHBOURS, MOST_NEIGHBOURS)))
     problem = Problem(
         lost, tuples, near, cells[:, 0].copy(), np.where(cells[:, 1] == 1, rows, 0), rows, cells[:, 2:].copy(),
         protection.k, protection.l, float(np.log(protection.entropy_l)),
     )  # fmt: skip
     now = no_classes(problem, effort.seed)
-    recode(problem, now, np.argsort(-distance[:, NEIGHBOURS // 4], kind="stable"), effort.steps)
+    outliers_first = np.argsort(-distance[:, NEIGHBOURS // 4], kind="stable")
+    recode(problem, now, (outliers_first, np.lexsort(tuples.T[orders(lost.width)[-1][::-1]])), effort.steps)
     return _spread(now, cell_of, census.rows, effort.seed)
 
 

@@ -32,17 +32,20 @@ from governance.anonymisation.rebuilding import carry_out, rebuild
 MOST_DISSOLVED = 4
 HOTTEST, COLDEST = 0.5, 0.01  # temperatures, in units of what a class loses on average
 TRIES = 8
+SMALL = 16  # the size of classes up to which a step costs the same
 CONTENDERS = 3  # of so many classes the one that loses most is dissolved
 
 
-def recode(problem: Problem, now: Classes, outliers_first: np.ndarray, steps: int) -> None:
+def recode(problem: Problem, now: Classes, tuples: tuple[np.ndarray, np.ndarray], steps: int) -> None:
     """Search for classes of little loss: first ones, then `steps` steps of improvement.
 
-    `outliers_first`: the tuples, those far from all others first. Afterwards every cell's rows are in classes of at
-    least k people and diverse values, as long as the table as a whole is so.
+    `tuples`: all of them, those far from all others first, and in sorted order. Afterwards every
+    cell's rows are in classes of at least k people and diverse values, as long as the table as a whole is so.
     """
     work = bench(problem, 64 + 8 * MOST_DISSOLVED * max(problem.k, problem.l))
-    begin(problem, now, work, outliers_first)
+    begin(problem, now, work, tuples)
+    # A step costs about the square of a class: larger classes get fewer steps in the same time.
+    steps = int(steps * min(1.0, SMALL / max(problem.k, problem.l)) ** 2)
     per_class = steps / max(1, now.counts[LOSSY])
     mean = now.cost[0] / max(1, now.counts[LOSSY])
     hot = mean * min(HOTTEST, 0.05 * np.sqrt(per_class))
