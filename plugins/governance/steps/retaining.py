@@ -190,7 +190,7 @@ class _Rule:
             for of, counts in accounts:
                 append(recorded.outcome_of(new_id(), HOUR_ENDED, Outcome.PASSED, counts=counts, details={"hour": of}))
             append(self._outcome(recorded, look, ended, breaches))
-        alarms += [_told(self.name, self.spec, breach) for breach in breaches]
+        alarms += _summed(self.name, self.spec, breaches)
         return ended
 
     def _breach(self, recorded: Recorded, breach: Breach) -> Entry:
@@ -206,7 +206,7 @@ class _Rule:
             Outcome.PASSED if look.due or look.on_hold else Outcome.NO_DATA,
             counts=counts | {f"on hold: {ground}": n for ground, n in look.on_hold.items()},
             measures={} if oldest is None else {"oldest_kept_hours": round((self.now - oldest) / HOUR, 3)},
-            alarms=[_told(self.name, self.spec, breach) for breach in breaches],
+            alarms=_summed(self.name, self.spec, breaches),
         )
 
 
@@ -218,6 +218,21 @@ def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
         f"{rule.clause} {breach.rows} rows of {where} outlived their term by up to {breach.hours:.1f} hours (rule "
         f"{name}, clock in the hour from {breach.of.astimezone(UTC):%Y-%m-%d %H:%M} UTC); they are gone"
     )
+
+
+def _summed(name: str, rule: RetentionRule, breaches: Sequence[Breach]) -> list[str]:
+    """One alarm of all breaches of a rule; each has an entry of its own beside it."""
+    if len(breaches) < 2:
+        return [_told(name, rule, breach) for breach in breaches]
+    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    rows = sum(breach.rows for breach in breaches)
+    unknown = sum(breach.rows for breach in breaches if breach.hours is None)
+    known = max((breach.hours for breach in breaches if breach.hours is not None), default=0.0)
+    undated = f", {unknown} of them without an instant to count from" if unknown else ""
+    return [
+        f"{rule.clause} {rows} rows of {where} outlived their term by up to {known:.1f} hours{undated} (rule {name}, "
+        f"{len(breaches)} entries `{BREACH}`); they are gone"
+    ]
 
 
 @contextmanager
