@@ -51,7 +51,7 @@ HOUSE_KEEPING = (
     "keep_keys", "keep_cards", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase",
 )  # fmt: skip
 """Events that say what this try has found to do: less, where one before was killed after it had done it."""
-ONCE = ("publish", "destroy_keys", "alarm", "airflow_action")
+ONCE = ("publish", "destroy_keys", "hold_card", "alarm", "airflow_action")
 """Events that nothing may do, or tell, twice."""
 
 

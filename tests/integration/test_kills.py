@@ -235,10 +235,9 @@ def keeping_numbers(space: Workspace) -> Workspace:
     return replace(space, policy=policy)
 
 
-def held_once(place: Place, run: Run) -> None:
-    """A hold of a card that has none: whoever is killed and asks again looks whether there is one."""
-    if not builders.read(place.site, "SELECT 1 FROM vault.card_holds"):
-        steps.place_hold(place.space, steps.HoldRequest("7", "fraud", "7", NOW.date() + timedelta(days=9)), run)
+def held(place: Place, run: Run) -> None:
+    """A hold as a person asks for it, who asks again in the same words when the command was killed."""
+    steps.place_hold(place.space, steps.HoldRequest("7", "fraud", "7", NOW.date() + timedelta(days=9)), run)
 
 
 def saved_numbers(place: Place) -> list[object]:
@@ -350,7 +349,7 @@ CASES: Mapping[str, Case] = {
         cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
         after=timedelta(days=1), left=saved_numbers, stride=2,
     ),
-    "cards hold": Case(landed_cards, held_once, is_by_hand=True),
+    "cards hold": Case(landed_cards, held, is_by_hand=True),
     "keys destroy": Case(
         landed, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
     ),
