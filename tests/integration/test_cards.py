@@ -46,9 +46,7 @@ def at(site: Site, now: datetime, *, keeps_number: bool = False) -> Workspace:
     """A workspace at an instant, under a policy that lets a hold keep the number, or not."""
     policy = builders.workspace(site).policy
     if keeps_number:
-        values = policy.open_values
-        decided = values["hold_keeps_number"].model_copy(update={"value": True})
-        policy = policy.model_copy(update={"open_values": {**values, "hold_keeps_number": decided}})
+        policy = builders.keeping_numbers(policy)
     return builders.workspace(site, now=now, policy=policy, keys=lambda: service(site, now, policy))
 
 

@@ -67,8 +67,9 @@ class Hold:
 def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> Hold:
     """Hold an accepted card; the owner is whoever is behind the run.
 
-    Whoever asks again for the very same, say after a command that was killed, gets the hold that is in force. Raises InputError for a card that is not there, or past its deadline; for an end that has been, or is later than
-    policy allows; and for a number as evidence where policy does not let a hold keep it.
+    Whoever asks again for the very same, say after a command that was killed, gets the hold that is in force. Raises
+    InputError for a card that is not there, or past its deadline; for an end that has been, or is later than policy
+    allows; and for a number as evidence where policy does not let a hold keep it.
     """
     why = f"{request.reason}, case {request.case}"
     with recorded(workspace, "hold_card", "holds", run, ("K2",)) as told:
