@@ -397,7 +397,7 @@ CASES: Mapping[str, Case] = {
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
     "keep_cards": Case(
         cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
-        after=timedelta(days=1), left=saved_numbers, stride=2,
+        after=timedelta(days=1), left=saved_numbers,
     ),
     "cards hold": Case(landed_cards, held, is_by_hand=True),
     "keys destroy": Case(
