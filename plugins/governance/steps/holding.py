@@ -33,7 +33,12 @@ from governance.steps.workspace import Workspace
 ROLE = "screener"
 NUMBER = Column("card_holds", "number_encrypted")
 """What a number that is evidence is bound to; its row key is the hold's."""
-CARD = {"vault.payment_cards": ("row_key", "captured_at", "card_number_encrypted")}
+CARD = {
+    "vault.payment_cards": ("row_key", "captured_at", "card_number_encrypted"),
+    "vault.card_holds": (
+        "hold_id", "card_key", "reason", "case_reference", "placed_by", "expires_at", "released_at", "number_encrypted",
+    ),
+}  # fmt: skip
 HOLDS: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "released_at")}
 ENDED = "its hold has ended (K2)"
 
@@ -51,26 +56,40 @@ class HoldRequest:
     number_is_evidence: bool = False
 
 
-def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> str:
-    """Hold an accepted card; returns the id of the hold, whose owner is whoever is behind the run.
+@dataclass(frozen=True)
+class Hold:
+    """A hold in force; `is_new` unless it stood before it was asked for."""
 
-    Raises InputError for a card that is not there, or past its deadline; for an end that has been, or is later than
-    policy allows; and for a number as evidence where policy does not let a hold keep it.
+    hold_id: str
+    is_new: bool
+
+
+def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> Hold:
+    """Hold an accepted card; the owner is whoever is behind the run.
+
+    Whoever asks again for the very same, say after a command that was killed, gets the hold that is in force. Raises
+    InputError for a card that is not there, or past its deadline; for an end that has been, or is later than policy
+    allows; and for a number as evidence where policy does not let a hold keep it.
     """
     why = f"{request.reason}, case {request.case}"
     with recorded(workspace, "hold_card", "holds", run, ("K2",)) as told:
         workspace.require_one_time(told.attempt.batch)
         now = workspace.clock()
-        expires_at = _end(request, workspace.policy, now)
+        expires_at, owner = _end(request, workspace.policy, now), run.triggered_by or "unknown"
+        details = {"until": request.until.isoformat()}
         with desk(workspace, told, ROLE, CARD, why) as at:
+            asked = (request.card_key, request.reason, request.case, owner, expires_at, request.number_is_evidence)
+            if stands := at.read("cards/same_hold", *asked):
+                hold = str(stands[0][0])
+                told.append(told.outcome(Outcome.REPLAYED, reason=why, details={"hold": hold, **details}))
+                return Hold(hold, is_new=False)
             number = _number(at, request.card_key)
             hold, listed = new_id(), f"card holds {now:%Y-%m}"
             token_key = at.keys.key("fraud_token", listed)
             (token,) = tokens(pa.array([number]), key=token_key, domain="card").to_pylist()
             evidence = _evidence(at, hold, number, expires_at) if request.number_is_evidence else None
             row = (
-                hold, request.card_key, request.reason, request.case, run.triggered_by or "unknown", now, expires_at,
-                listed, token, evidence,
+                hold, request.card_key, request.reason, request.case, owner, now, expires_at, listed, token, evidence,
             )  # fmt: skip
             with at.connection.ending() as (cursor, append):
                 cursor.execute(named_query("cards/hold"), row)
@@ -79,10 +98,10 @@ def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> str:
                         Outcome.PASSED,
                         counts={"held": 1, "numbers_kept": int(evidence is not None)},
                         reason=why,
-                        details={"hold": hold, "until": request.until.isoformat()},
+                        details={"hold": hold, **details},
                     )
                 )
-    return hold
+    return Hold(hold, is_new=True)
 
 
 def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:

@@ -34,6 +34,7 @@ from governance.retention import Breach, Looked, Table
 from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.sources import named_query
+from governance.steps import completing
 from governance.steps.workspace import Workspace
 from governance.warehouse import Transaction
 
@@ -41,6 +42,7 @@ ROLE = "retainer"
 EVENT = "retain"
 BREACH = "breach"
 HOUR_ENDED = "end_card_hour"
+TOLD_LATER = "its try ended before it could say so; the source tells that it was done"
 CRAWL = "crawl"
 OF_ALL = "all"
 PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
@@ -87,7 +89,7 @@ def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str,
         now = _planned(workspace, plan, run)
     done: dict[str, int] = {}
     errors: list[GovernanceError] = []
-    alarms: list[str] = []
+    alarms = completing.untold_alarms(workspace, run)
     for name, rule in _acting(workspace.policy).items():
         try:
             done[name] = _Rule(workspace, name, rule, now).execute(run, alarms)
@@ -97,7 +99,7 @@ def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str,
     if errors:
         raise (lasting or errors)[0]
     if alarms:
-        raise AlarmError(alarms)
+        raise AlarmError([*dict.fromkeys(alarms)])
     return done
 
 
@@ -175,8 +177,11 @@ class _Rule:
             table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
             look, breaches = table.look(), table.breaches()
             if at_source:  # said before, because what is done there is no part of our transaction
+                alarms += self._completed(recorded, cursor)
+                told = completing.announced(cursor, breaches) if look.due else {}
                 at = self.workspace.clock()
-                recorded.append(recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}))
+                intent = recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}, details=told)
+                recorded.append(intent)
             accounts = table.account() if look.due else []
             ended = table.act() if look.due else 0
             left = table.look() if look.due else look
@@ -192,6 +197,16 @@ class _Rule:
             append(self._outcome(recorded, look, ended, breaches))
         alarms += _summed(self.name, self.spec, breaches)
         return ended
+
+    def _completed(self, recorded: Recorded, cursor: psycopg2.extensions.cursor) -> Iterator[str]:
+        """Tell what tries before have ended and not told; what that had outlived, for the alarm."""
+        for deed in completing.untold_deeds(self.workspace, self.name, cursor):
+            counts = {"due": deed.rows, "ended": deed.rows, "left_due": 0}
+            breaches = [self._breach(recorded, breach) for breach in deed.breaches]
+            outcome = recorded.outcome_of(deed.attempt_id, EVENT, Outcome.PASSED, counts=counts, reason=TOLD_LATER)
+            with warehouse.connect(self.workspace.warehouse_dsn(door.RECORDER), self.name) as log:
+                log.append(*breaches, outcome)
+            yield from (_told(self.name, self.spec, breach) for breach in deed.breaches)
 
     def _breach(self, recorded: Recorded, breach: Breach) -> Entry:
         error = {"type": "RetentionBreach", "message": _told(self.name, self.spec, breach)}
