@@ -190,7 +190,7 @@ def test_views_quarantine_and_refusals_end_too(site: Site, world: World, space: 
 
 # -- what no rule covers -----------------------------------------------------------------------------------------------
 
-OWNER, STORE, ADMIN = "governance_owner", "wellbe_owner", "postgres"
+OWNER, STORE, ADMIN, STORE_ADMIN = "governance_owner", "wellbe_owner", "postgres", "source_postgres"
 BATCHES, CLIENTS, CARDS = (
     "ALTER TABLE control.batches",
     "ALTER TABLE wellbe.clients",
@@ -243,9 +243,9 @@ GAPS = {  # how it comes to be, and how it ends: whose it is, statements, what t
         "CREATE FOREIGN TABLE vault.elsewhere (n int) SERVER nowhere",
         "DROP FOREIGN DATA WRAPPER nowhere CASCADE", "vault.elsewhere has no rule"),
     "a large object": (
-        OWNER, "SELECT lo_from_bytea(17, '\\x00')", "SELECT lo_unlink(17)", "pg_catalog.pg_largeobject has no rule"),
+        ADMIN, "SELECT lo_from_bytea(17, '\\x00')", "SELECT lo_unlink(17)", "pg_catalog.pg_largeobject has no rule"),
     "a large object at the source": (
-        STORE, "SELECT lo_from_bytea(17, '\\x00')", "SELECT lo_unlink(17)",
+        STORE_ADMIN, "SELECT lo_from_bytea(17, '\\x00')", "SELECT lo_unlink(17)",
         "pg_catalog.pg_largeobject at the source has no rule"),
     "a table in another schema of the source": (
         STORE, "CREATE SCHEMA aside CREATE TABLE copy (n int)", "DROP SCHEMA aside CASCADE",
@@ -266,13 +266,12 @@ GAPS = {  # how it comes to be, and how it ends: whose it is, statements, what t
 
 
 def altered(site: Site, statement: str, role: str) -> None:
-    """Run what changes a schema; as the superuser in our database, not in the one of that name."""
-    if role != ADMIN:
-        builders.read(site, statement, role=role)
-        return
-    with contextlib.closing(psycopg2.connect(site.dsn(ADMIN).rsplit("/", 1)[0] + "/governance")) as connection:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(statement)
+    """Run what changes a schema; as a superuser in our database or the source's, not in the one of that name."""
+    database = {ADMIN: "governance", STORE_ADMIN: "wellbe"}.get(role)
+    dsn = f"{site.dsn(role).rsplit('/', 1)[0]}/{database}" if database else site.dsn(role)
+    connection = psycopg2.connect(dsn)
+    with contextlib.closing(connection), connection, connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 NO_ROWS = {  # what a crawl leaves out, because it holds no rows of its own or not for long

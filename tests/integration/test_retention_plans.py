@@ -1,4 +1,4 @@
-"""A plan tells everything that retention would end, exceptions of cards and minors included; apply does exactly that."""
+"""A plan tells everything that retention would end, cards and minors included; apply does exactly that."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ CHOOSER, WITHDRAWER = 41, 42
 
 def says(world: World, client: int, decision: str, at: object) -> None:
     """A client's event about cards in the profile."""
-    world.insert("consent_events", event_id=world.number(), client_id=client, purpose="profile_card", channel="none",
-                 decision=decision, effective_at=at, received_at=at, source="profile_page", version=1, recorded_at=at)  # fmt: skip
+    event = {"event_id": world.number(), "client_id": client, "purpose": "profile_card", "channel": "none"}
+    world.insert("consent_events", **event, decision=decision, effective_at=at, received_at=at, source="profile_page",
+                 version=1, recorded_at=at)  # fmt: skip
 
 
 @pytest.fixture

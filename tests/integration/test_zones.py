@@ -77,7 +77,7 @@ analytics.releases                  -       -          SI         -       -     
 analytics.bookings                  -       -          SI         -       -         -         -
 analytics.visits_daily              -       -          SI         -       -         -         -
 sharing.deliveries                  -       -          -          SI      -         -         -
-sharing.obligations                 -       -          -          -       -         -         -
+sharing.obligations                 -       -          -          SU      -         -         -
 audit.run_log                       -       -          -          -       -         -         -
 audit.pending                       -       -          -          -       -         -         -
 audit.leaves                        -       -          -          -       -         -         -
@@ -127,8 +127,8 @@ vault.card_holds                    -         -         -            -          
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.visits_daily              -         -         -            -          -          S        -
-sharing.deliveries                  -         -         -            -          -          -        -
-sharing.obligations                 -         -         -            -          -          -        -
+sharing.deliveries                  -         -         s            -          -          -        -
+sharing.obligations                 -         -         S            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
 audit.pending                       -         -         -            -          SD         -        S
 audit.leaves                        -         -         -            -          SI         -        S
@@ -179,6 +179,7 @@ BLANKS = {
 
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
+    ("coordinator", "sharing.deliveries"): "delivery_id recipient_id",
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("profiler", "vault.payment_cards"): """
         partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",

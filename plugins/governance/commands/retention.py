@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC
+from datetime import UTC, datetime
+from typing import get_args
 
 from governance import steps
+from governance.commands.reading import reason
 from governance.embedded import site as sites
 from governance.embedded import workspaces
 from governance.embedded.cli import say
+from governance.obligations import Reason
 from governance.policy import Policy
 from governance.retention import Looked
 
@@ -24,6 +27,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     apply = actions.add_parser("apply", help="do exactly what a plan told, and nothing else")
     apply.add_argument("--plan", metavar="DIGEST", required=True, help="the digest that `retention plan` printed")
     apply.set_defaults(run=_apply)
+    owed = actions.add_parser("obligations", help="what was shared and may not be used any more: whom to tell by when")
+    owed.set_defaults(run=_obligations)
+    fulfil = actions.add_parser("fulfil", help="note that the recipient of a delivery was told")
+    fulfil.add_argument("delivery", metavar="DELIVERY_ID", help="as `retention obligations` prints it")
+    fulfil.add_argument("--reason", required=True, choices=get_args(Reason), help="of the obligation")
+    fulfil.add_argument("--how", required=True, metavar="REF", type=reason, help="its acknowledgement; in the run log")
+    fulfil.set_defaults(run=_fulfil)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -75,4 +85,30 @@ def _apply(arguments: argparse.Namespace) -> int:
         if count:
             say(f"{rule:<24} {count:>9,} {'bookings erased' if rule == 'minors' else 'rows ended'}")
     say("everything that the plan told is done" if any(ended.values()) else "nothing was due")
+    return 0
+
+
+def _obligations(arguments: argparse.Namespace) -> int:
+    space = workspaces.workspace(sites.load())
+    found, now = steps.owed(space), space.clock()
+    say(f"{'DELIVERY':<36} {'RECIPIENT':<20} {'BECAUSE':<18} {'SINCE (UTC)':<16}  {'DUE (UTC)':<16}  STANDS")
+    for one in found:
+        stands = "past due" if one.due_at <= now else "open"
+        if one.met_at is not None:
+            stands = f"met {_minute(one.met_at)}"
+        recipient, dates = one.recipient_id or "-", f"{_minute(one.raised_at):<16}  {_minute(one.due_at):<16}"
+        say(f"{one.delivery_id:<36} {recipient:<20} {one.reason:<18} {dates}  {stands}")
+    if not found:
+        say("nothing is owed")
+    return 0
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _fulfil(arguments: argparse.Namespace) -> int:
+    space, run = workspaces.workspace(sites.load()), workspaces.by_hand("retention fulfil")
+    steps.meet_obligation(space, arguments.delivery, arguments.reason, arguments.how, run)
+    say("noted: the recipient was told")
     return 0

@@ -8,6 +8,7 @@ from governance.steps.consenting import consents
 from governance.steps.erasing import erase_minors
 from governance.steps.holding import HoldRequest, place_hold, release_hold
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
+from governance.steps.obliging import meet_obligation, owed
 from governance.steps.planning import Plan, apply_plan, plan_retention
 from governance.steps.reconciling import reconcile
 from governance.steps.retaining import crawl, retain
@@ -33,7 +34,9 @@ __all__ = [
     "keep_cards",
     "keep_keys",
     "logged_destructions",
+    "meet_obligation",
     "missing_predecessor",
+    "owed",
     "place_hold",
     "plan",
     "plan_retention",

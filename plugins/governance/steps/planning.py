@@ -39,8 +39,8 @@ class Plan:
 
     @property
     def parts(self) -> tuple[Looked, ...]:
-        """Everything that was looked at."""
-        return (*self.rules, *self.exceptions, *self.erasures)
+        """What is done as a whole or not at all: each rule, each kind of exception, and minors."""
+        return (*self.rules, *self.exceptions, self.erasures[0])
 
 
 def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -> Plan:
@@ -55,7 +55,8 @@ def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -
         erasures = look_at_minors(workspace, recorded, now)
         looked = (*rules, *exceptions, *erasures)
         digest = retention.plan_digest(workspace.policy, now, looked)
-        due = {f"due {look.rule}": look.due for look in looked if look.due}
+        due = {f"due {look.rule}": look.due for look in (*rules, *exceptions, erasures[0]) if look.due}
+        due |= {f"to erase {look.rule}": look.due for look in erasures[1:] if look.due}
         recorded.append(recorded.outcome(Outcome.PASSED, counts=due, details={"plan": digest}))
     return Plan(now, tuple(rules), tuple(exceptions), tuple(erasures), digest)
 
