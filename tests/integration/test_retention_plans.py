@@ -40,6 +40,10 @@ def full(site: Site, world: World, space: Workspace) -> Workspace:
     steps.keep_cards(space, builders.run())
     for card, until in (("1", NOW.date()), ("2", (NOW + timedelta(days=90)).date())):
         steps.place_hold(space, HoldRequest(card, "fraud", "case", until), builders.run())
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", NOW)  # by the clock of the test
+    steps.retain(
+        builders.workspace(site, now=NOON + timedelta(days=10, hours=-2)), builders.run()
+    )  # the cards, in time
     says(world, WITHDRAWER, "withdrawn", NOW + timedelta(days=3))
     builders.read(site, "UPDATE quarantine.reviews SET since = %s", NOW)
     builders.read(

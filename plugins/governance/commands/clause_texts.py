@@ -171,7 +171,7 @@ def _retention(background: Background, clause: str) -> Iterator[tuple[str, ...]]
     """Per rule of retention of the clause: what it does, why, and what its last run found, left and proved."""
     answer = background.answers.get(RETAINED)
     rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows] if answer else []
-    last = {row["rule"]: row for row in rows}
+    last = {row.get("rule"): row for row in rows}
     for name, rule in background.policy.retention.rules.items():
         if rule.clause == clause:
             told = () if rule.act == "keep" or answer is None else (_last_run(last.get(name)),)
