@@ -11,9 +11,10 @@ has the next one, `client N since 2`, because a destroyed key never comes back.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pyarrow as pa
 from psycopg2.extras import execute_values
@@ -24,16 +25,19 @@ from governance.errors import AlarmError, GovernanceError, SourceUnavailableErro
 from governance.key import ID_BYTES
 from governance.key_kinds import SCOPE_FORMATS
 from governance.keys import Keys
+from governance.retention import Looked
 from governance.run_log import Outcome, Run
-from governance.saved_cards import Card, Choice, chosen_at, partial_number
+from governance.saved_cards import Card, Choice, chosen_at, partial_number, profile_scope
 from governance.sources import named_query
 from governance.steps.card_desk import Desk, desk, recorded
-from governance.steps.holding import end_holds
+from governance.steps.holding import HOLDS_OVER, LOOK, end_holds, look_at_holds
 from governance.steps.keeping import destroy_keys
+from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
 
 EVENT = "keep_cards"
 ROLE = "profiler"
+WITHDRAWN_CARDS = "withdrawn_cards"
 WITHDRAWN = "the choice to keep a card in the profile was withdrawn (K3)"
 PARTIAL = Column("saved_cards", "partial_number_encrypted")
 """What a saved number is bound to; its row key is the card's."""
@@ -65,6 +69,20 @@ def keep_cards(workspace: Workspace, run: Run) -> dict[str, int]:
     if counts["missed"]:
         raise AlarmError([_told(counts["missed"])])
     return counts
+
+
+def look_at_exceptions(workspace: Workspace, run: Run, at: datetime) -> list[Looked]:
+    """What of the exceptions of cards would end at an instant; nothing is changed."""
+    with recorded(workspace, LOOK, "withdrawn", run, ("K3",)) as told, desk(workspace, told, ROLE, SAVED) as table:
+        saved = _withdrawn(table, at).looked
+        told.append(told.outcome(Outcome.PASSED, counts={"due": saved.due}))
+    return [saved, look_at_holds(workspace, run, at)]
+
+
+def end_exceptions(workspace: Workspace, run: Run, planned: Planned) -> dict[str, int]:
+    """End the exceptions of cards that a plan told of. Raises InputError when they are others by now."""
+    saved = _end_withdrawn(workspace, run, planned)
+    return {WITHDRAWN_CARDS: saved["withdrawn"], HOLDS_OVER: end_holds(workspace, run, planned)["ended"]}
 
 
 @dataclass(frozen=True)
@@ -110,22 +128,44 @@ def _save(workspace: Workspace, run: Run) -> dict[str, int]:
     return counts
 
 
-def _end_withdrawn(workspace: Workspace, run: Run) -> dict[str, int]:
+@dataclass(frozen=True)
+class _Withdrawn:
+    """Saved cards whose choice is no longer in force, and keys of clients who have no other."""
+
+    ends: list[str]
+    keys: list[bytes]
+    still_saved: int
+
+    @property
+    def looked(self) -> Looked:
+        """As a plan tells it."""
+        digest = hashlib.sha256("\n".join(self.ends).encode()).hexdigest()
+        return Looked(WITHDRAWN_CARDS, len(self.ends), kept=self.still_saved, digest=digest)
+
+
+def _withdrawn(at: Desk, instant: datetime | None = None) -> _Withdrawn:
+    cards = _cards(at, "cards/saved")
+    opened = at.keys.opening("profile", _ids(cards))
+    # What is under a destroyed key can be read by nobody: a try before was killed, or the client was erased.
+    readable = [each for each in cards if each.key_id not in opened.destroyed]
+    stays = _chosen(readable, _choices(at, instant))
+    ends = {each.card.card_key for each in cards} - {each.card.card_key for each in stays}
+    keys = {each.key_id for each in cards} - {each.key_id for each in stays}
+    return _Withdrawn(sorted(ends), sorted(keys), len(stays))
+
+
+def _end_withdrawn(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
     """End saved cards whose choice is no longer in force, and the key of a client who has no other saved card."""
     with recorded(workspace, EVENT, "withdrawn", run, ("K3",)) as told, desk(workspace, told, ROLE, SAVED) as at:
-        cards = _cards(at, "cards/saved")
-        opened = at.keys.opening("profile", _ids(cards))
-        # What is under a destroyed key can be read by nobody: a try before was killed, or the client was erased.
-        readable = [each for each in cards if each.key_id not in opened.destroyed]
-        stays = _chosen(readable, _choices(at))
-        ends = {each.card.card_key for each in cards} - {each.card.card_key for each in stays}
-        keys = {each.key_id for each in cards} - {each.key_id for each in stays}
+        found = _withdrawn(at, planned.at if planned else None)
+        if planned:
+            planned.require(WITHDRAWN_CARDS, found.looked.digest)
         # The key first: a row that is still there tells the next run of a key that is left.
-        counts = {"keys_destroyed": destroy_keys(workspace, sorted(keys), WITHDRAWN, run)}
-        counts |= {"withdrawn": len(ends), "still_saved": len(stays)}
+        counts = {"keys_destroyed": destroy_keys(workspace, found.keys, WITHDRAWN, run)}
+        counts |= {"withdrawn": len(found.ends), "still_saved": found.still_saved}
         with at.connection.ending() as (cursor, append):
-            cursor.execute("DELETE FROM vault.saved_cards WHERE card_key = ANY(%s)", (sorted(ends),))
-            append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
+            cursor.execute("DELETE FROM vault.saved_cards WHERE card_key = ANY(%s)", (found.ends,))
+            append(told.outcome(Outcome.PASSED if found.ends else Outcome.NO_DATA, counts=counts))
     return counts
 
 
@@ -141,10 +181,10 @@ def _ids(cards: Sequence[_Sealed]) -> pa.Array:
     return pa.array([each.key_id for each in cards], pa.binary())
 
 
-def _choices(at: Desk) -> dict[int, Choice]:
-    """Each client's latest event about cards in the profile, as the operational store has it at this moment."""
+def _choices(at: Desk, instant: datetime | None = None) -> dict[int, Choice]:
+    """Each client's latest event about cards in the profile, as the operational store has it, now or at an instant."""
     with sources.snapshot(at.workspace.source_uri(), at.label) as snapshot:
-        rows = snapshot.as_of("profile_card_choices", at.workspace.clock()).to_pylist()
+        rows = snapshot.as_of("profile_card_choices", instant or at.workspace.clock()).to_pylist()
     return {row.pop("client_id"): Choice(**row) for row in rows}
 
 
@@ -173,12 +213,12 @@ def _rows(at: Desk, saved: Sequence[tuple[Card, str]]) -> list[tuple[object, ...
 
 def _scopes(keys: Keys, cards: Sequence[Card]) -> pa.Array:
     """Whose profile key each card is under: the first of the client's that is not destroyed."""
-    scopes = [f"client {card.client_id}" for card in cards]
+    scopes = [profile_scope(card.client_id, 1) for card in cards]
     number = 1
     while gone := keys.ended("profile", set(scopes)):
         number += 1
         scopes = [
-            f"client {card.client_id} since {number}" if scope in gone else scope
+            profile_scope(card.client_id, number) if scope in gone else scope
             for card, scope in zip(cards, scopes, strict=True)
         ]
     return pa.array(scopes, pa.string())

@@ -10,6 +10,7 @@ Tokens of one month are under one key, `card holds 2026-03`, so that a card held
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -23,11 +24,13 @@ from governance.errors import InputError
 from governance.policy import Policy
 from governance.pseudonymisation import tokens
 from governance.recording import new_id
+from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import digits
 from governance.sources import named_query
 from governance.steps.card_desk import Desk, desk, recorded
 from governance.steps.keeping import destroy_keys
+from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
 
 ROLE = "screener"
@@ -40,6 +43,8 @@ CARD = {
     ),
 }  # fmt: skip
 HOLDS: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "released_at")}
+HOLDS_OVER = "holds_over"
+LOOK = "plan_cards"
 ENDED = "its hold has ended (K2)"
 
 Reason = Literal["intrusion", "fraud"]
@@ -122,14 +127,28 @@ def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:
             append(told.outcome(Outcome.PASSED, counts={"released": 1}, reason=why, details={"hold": hold}))
 
 
-def end_holds(workspace: Workspace, run: Run) -> dict[str, int]:
-    """End every hold that expired or was released: its key is destroyed, then its row deleted. Returns counts."""
+def look_at_holds(workspace: Workspace, run: Run, at: datetime) -> Looked:
+    """The holds that are over at an instant; nothing is changed."""
+    with (
+        recorded(workspace, LOOK, "holds", run, ("K2",)) as told,
+        desk(workspace, told, ROLE, HOLDS) as table,
+    ):
+        found = _looked(_held(table), at)
+        told.append(told.outcome(Outcome.PASSED, counts={"due": found.due}))
+    return found
+
+
+def end_holds(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
+    """End every hold that expired or was released: its key is destroyed, then its row deleted. Returns counts.
+
+    `planned`: those of a plan, and no others. Raises InputError when they are others by now.
+    """
     with recorded(workspace, "keep_cards", "holds", run, ("K2",)) as told, desk(workspace, told, ROLE, HOLDS) as at:
-        now = workspace.instant()
-        held = [
-            (hold, released is not None or expires_at <= now) for hold, expires_at, released in at.read("cards/holds")
-        ]
-        ends = [hold for hold, is_over in held if is_over]
+        held = _held(at)
+        now = planned.at if planned else workspace.instant()
+        ends = [hold for hold, over_at in held if over_at <= now]
+        if planned:
+            planned.require(HOLDS_OVER, _looked(held, now).digest)
         keys = [at.service.id_of("hold", hold) for hold in ends]
         counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run)}
         counts |= {"ended": len(ends), "still_held": len(held) - len(ends)}
@@ -137,6 +156,20 @@ def end_holds(workspace: Workspace, run: Run) -> dict[str, int]:
             cursor.execute("DELETE FROM vault.card_holds WHERE hold_id = ANY(%s)", (ends,))
             append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
     return counts
+
+
+def _held(at: Desk) -> list[tuple[str, datetime]]:
+    """Every hold and when it is over: released, or expired."""
+    return [
+        (hold, min(expires_at, released_at or expires_at)) for hold, expires_at, released_at in at.read("cards/holds")
+    ]
+
+
+def _looked(held: Sequence[tuple[str, datetime]], now: datetime) -> Looked:
+    """As a plan tells it."""
+    ends = sorted(hold for hold, over_at in held if over_at <= now)
+    digest = hashlib.sha256("\n".join(ends).encode()).hexdigest()
+    return Looked(HOLDS_OVER, len(ends), kept=len(held) - len(ends), digest=digest)
 
 
 def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The end of data: every rule of retention, in our database and at the source, executed or told beforehand.
+"""The end of data: every rule of retention, in our database and at the source (`planning.py`: told beforehand).
 
 Each rule is a try of its own, so that one which fails keeps no other from its work. In our database rows go in the
 transaction of their entry; at the source an entry with the number of rows is written before and another after. Policy
@@ -7,7 +7,6 @@ clauses K1 K4 L3 B1 R1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -45,54 +44,49 @@ HOUR_ENDED = "end_card_hour"
 TOLD_LATER = "its try ended before it could say so; the source tells that it was done"
 CRAWL = "crawl"
 OF_ALL = "all"
-PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
-PLAN_LASTS = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 
 Act = Callable[[psycopg2.extensions.cursor], None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What would end at an instant, rule by rule; `digest` names it."""
+class Planned:
+    """What a plan told of an instant: the digest of each part, by name."""
 
     at: datetime
-    looked: tuple[Looked, ...]
-    digest: str
+    digests: Mapping[str, str]
+
+    def require(self, part: str, digest: str) -> None:
+        """Raise InputError when a part is no longer what the plan told."""
+        if self.digests.get(part) != digest:
+            raise InputError(
+                f"{part}: what is due by that plan's instant is no longer what the plan told; nothing of it was done: "
+                "make a new plan"
+            )
 
 
-def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -> Plan:
-    """What each rule would do now, or at an instant that has been; nothing is changed.
-
-    Raises SourceUnavailableError, WarehouseUnavailableError.
-    """
-    now = at or workspace.clock().replace(microsecond=0)
+def look_at_rules(workspace: Workspace, recorded: Recorded, at: datetime) -> list[Looked]:
+    """What each rule would do at an instant; nothing is changed."""
     looked = []
-    with recorded_end(workspace, "plan_retention", OF_ALL, run) as recorded:
-        for name, rule in _acting(workspace.policy).items():
-            with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
-                looked.append(Table(cursor, workspace.policy, name, rule, now).look())
-        digest = retention.plan_digest(workspace.policy, now, looked)
-        due = {f"due {look.rule}": look.due for look in looked if look.due}
-        recorded.append(recorded.outcome(Outcome.PASSED, counts=due, details={"plan": digest}))
-    return Plan(now, tuple(looked), digest)
+    for name, rule in _acting(workspace.policy).items():
+        with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
+            looked.append(Table(cursor, workspace.policy, name, rule, at).look())
+    return looked
 
 
-def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str, int]:
-    """Execute every rule; returns the rows that ended, by rule. `plan`: only if it is exactly what that plan told.
+def retain(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
+    """Execute every rule; returns the rows that ended, by rule. `planned`: exactly what a plan told.
 
     A rule that fails is recorded and keeps no other from its work; its error is raised at the end. Raises InputError
-    when a plan is no longer what would be done, AlarmError when rows had outlived their term.
+    when a rule would do something else than was planned, AlarmError when rows had outlived their term.
     """
-    now = now_by_both_clocks(workspace)
-    if plan is not None:
-        now = _planned(workspace, plan, run)
+    now = planned.at if planned else now_by_both_clocks(workspace)
     done: dict[str, int] = {}
     errors: list[GovernanceError] = []
     alarms = completing.untold_alarms(workspace, run)
     for name, rule in _acting(workspace.policy).items():
         try:
-            done[name] = _Rule(workspace, name, rule, now).execute(run, alarms)
+            done[name] = _Rule(workspace, name, rule, now, planned).execute(run, alarms)
         except GovernanceError as error:
             errors.append(error)
     lasting = [error for error in errors if not isinstance(error, TransientError)]
@@ -143,23 +137,6 @@ def now_by_both_clocks(workspace: Workspace) -> datetime:
         return workspace.clock()
 
 
-def _planned(workspace: Workspace, plan: str, run: Run) -> datetime:
-    """The instant of a plan that still is what would be done. Raises InputError."""
-    told = PLAN.fullmatch(plan)
-    if told is None:
-        raise InputError("that is no digest of a plan; `governance retention plan` prints one")
-    at = datetime.strptime(told[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    now = workspace.clock()
-    if not now - PLAN_LASTS <= at <= now:
-        raise InputError("that plan is older than a day, or of an instant to come; nothing was done: make a new one")
-    if plan_retention(workspace, run, at).digest != plan:
-        raise InputError(
-            "what is due by that plan's instant is no longer what the plan told, or policy is another; nothing was "
-            "done: make a new one"
-        )
-    return at
-
-
 @dataclass(frozen=True)
 class _Rule:
     """One rule at one instant, executed."""
@@ -168,6 +145,7 @@ class _Rule:
     name: str
     spec: RetentionRule
     now: datetime
+    planned: Planned | None
 
     def execute(self, run: Run, alarms: list[str]) -> int:
         """Returns how many rows ended; what they had outlived is added to the alarms."""
@@ -176,6 +154,8 @@ class _Rule:
         with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
             table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
             look, breaches = table.look(), table.breaches()
+            if self.planned:
+                self.planned.require(self.name, look.digest)
             if at_source:  # said before, because what is done there is no part of our transaction
                 alarms += self._completed(recorded, cursor)
                 told = completing.announced(cursor, breaches) if look.due else {}
