@@ -5,3 +5,8 @@ CREATE INDEX ON records.bookings (recorded_at);
 CREATE INDEX ON records.refusals (refused_at);
 CREATE INDEX ON quarantine.rows (quarantined_at);
 CREATE INDEX ON quarantine.findings (partition_key);
+CREATE INDEX ON vault.card_holds (placed_at);
+CREATE INDEX ON sharing.deliveries (created_at);
+
+-- One card among all: to be held, or to be saved with the clock of its first capture.
+CREATE INDEX ON records.payment_cards (row_key);
