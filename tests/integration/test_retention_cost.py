@@ -13,7 +13,9 @@ import pytest
 import builders
 from builders import NOW
 from governance.embedded.site import Site
+from governance.erasure import Erasure, Places
 from governance.retention import Table
+from governance.sources import named_query
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K1")]
 
@@ -70,3 +72,18 @@ def test_a_rule_finds_what_is_due_and_what_is_left_of_it_by_an_index_of_its_cloc
         whole = [s for s in spy.scans if s.get("Relation Name") == rule.table.partition(".")[2]]
     assert len(of_clock) >= 4 * 2 - 1  # before an instant or after another; what stays lies between them
     assert whole == []
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_finds_whatever_is_theirs_by_an_index(site: Site) -> None:
+    with (
+        closing(psycopg2.connect(site.dsn("governance_owner"))) as connection,
+        connection.cursor(cursor_factory=Spy) as spy,
+    ):
+        places = Places(spy, builders.POLICY, "warehouse", Erasure(1, 4711, (1, 2), (7,)))
+        for statement in (places.standing, places.end, places.unsettled):
+            statement()
+        spy.execute(named_query("minors_of_booking"), {"booking": 4711})
+    tables = {place.table.partition(".")[2] for place in builders.POLICY.retention.erasure.values()}
+    assert [scan for scan in spy.scans if scan.get("Relation Name") in tables] == []
+    assert len(spy.scans) > 3 * len(tables) / 2

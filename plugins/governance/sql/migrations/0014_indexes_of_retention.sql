@@ -10,3 +10,10 @@ CREATE INDEX ON sharing.deliveries (created_at);
 
 -- One card among all: to be held, or to be saved with the clock of its first capture.
 CREATE INDEX ON records.payment_cards (row_key);
+
+-- Where something of one booking or client stands, for each erasure (L3).
+CREATE INDEX ON records.bookings (client_id);
+CREATE INDEX ON records.payment_cards (client_id);
+CREATE INDEX ON quarantine.rows (split_part(row_key, '/', 1));
+CREATE INDEX ON quarantine.findings (split_part(root_key, '/', 1));
+CREATE INDEX ON quarantine.reviews (split_part(row_key, '/', 1));
