@@ -28,7 +28,8 @@ from governance.encryption import Column, decrypt, key_ids
 from governance.errors import AlarmError, InputError, KeyPurposeError, SourceUnavailableError
 from governance.keyring import Keyring
 from governance.policy import Policy
-from governance.steps import HoldRequest, Workspace
+from governance.sources import Snapshot
+from governance.steps import HoldRequest, Workspace, card_desk
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K2"), pytest.mark.clause("K3"), pytest.mark.clause("R1")]
 
@@ -149,7 +150,8 @@ def test_the_choice_in_force_decides_what_is_saved(site: Site, world: World, spa
     keep(space)
     assert saved(site) == ({"7": NUMBER[:-4]} if is_saved else {})
     (entry,) = told(site, "saved")
-    assert entry["counts"] == {"looked_at": 1, "saved": int(is_saved), "no_number": 0, "missed": 0}
+    looked_at = int(bool(flag) or is_saved)  # one that nobody ever chose to save is not even read
+    assert entry["counts"] == {"looked_at": looked_at, "saved": int(is_saved), "no_number": 0, "missed": 0}
     assert entry["outcome"] == ("passed" if is_saved else "no_data")
 
 
@@ -317,6 +319,59 @@ def test_a_choice_that_was_made_at_capture_still_counts_when_the_source_has_no_c
     says(world, WITHDRAWN, GOES)
     keep(late)
     assert (saved(site), living(site, "profile")) == ({}, 0)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Portions of one card."""
+    monkeypatch.setattr(card_desk, "NEXT", "FETCH 1 FROM portions")
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_cards_are_looked_at_in_portions_whatever_they_share(site: Site, world: World, space: Workspace) -> None:
+    captured(world, 7, save_to_profile=True)
+    captured(world, 8, save_to_profile=True, captured_at=CAPTURED + 5 * HOUR)
+    captured(world, 9, client=OTHER, save_to_profile=True)
+    captured(world, 10, client=OTHER)
+    captured(world, 11, client=OTHER + 1)
+    through(space, "bookings", KEY)
+    keep(space)
+    assert saved(site) == dict.fromkeys(("7", "8", "9"), NUMBER[:-4])
+    assert told(site, "saved")[-1]["counts"] == {"looked_at": 3, "saved": 3, "no_number": 0, "missed": 0}
+    assert living(site, "profile") == 2
+    says(world, WITHDRAWN, CAPTURED + HOUR)  # before the second card's own choice, whose key is the same
+    says(world, WITHDRAWN, NOW, client=OTHER)
+    keep(space)
+    assert list(saved(site)) == ["8"]
+    assert living(site, "profile") == 1
+    assert told(site, "withdrawn")[-1]["counts"] == {"keys_destroyed": 1, "withdrawn": 2, "still_saved": 1}
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_look_that_is_broken_off_between_portions_saves_nothing(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured(world, 7, save_to_profile=True)
+    captured(world, 8, save_to_profile=True)
+    through(space, "bookings", KEY)
+    asked = Snapshot.as_of
+
+    def fails(self: Snapshot, query: str, *about: Any) -> pa.Table:
+        queries.append(query)
+        if len(queries) == 3:  # who chose, of the first card, of the second
+            raise SourceUnavailableError("gone")
+        return asked(self, query, *about)
+
+    queries: list[str] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(Snapshot, "as_of", fails)
+        with pytest.raises(SourceUnavailableError, match="gone"):
+            keep(space)
+    assert queries[:3] == ["profile_card_givers", "profile_card_choices", "profile_card_choices"]
+    assert saved(site) == {}
+    assert told(site, "saved")[-1]["outcome"] == "failed"
+    keep(space)
+    assert list(saved(site)) == ["7", "8"]
 
 
 # -- held --------------------------------------------------------------------------------------------------------------

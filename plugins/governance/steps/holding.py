@@ -133,7 +133,7 @@ def look_at_holds(workspace: Workspace, run: Run, at: datetime) -> Looked:
         recorded(workspace, LOOK, "holds", run, ("K2",)) as told,
         desk(workspace, told, ROLE, HOLDS) as table,
     ):
-        found = _looked(_held(table), at)
+        found, _ = _over(table, at)
         told.append(told.outcome(Outcome.PASSED, counts={"due": found.due}))
     return found
 
@@ -144,32 +144,25 @@ def end_holds(workspace: Workspace, run: Run, planned: Planned | None = None) ->
     `planned`: those of a plan, and no others. Raises InputError when they are others by now.
     """
     with recorded(workspace, "keep_cards", "holds", run, ("K2",)) as told, desk(workspace, told, ROLE, HOLDS) as at:
-        held = _held(at)
         now = planned.at if planned else workspace.instant()
-        ends = [hold for hold, over_at in held if over_at <= now]
+        found, ends = _over(at, now)
         if planned:
-            planned.require(HOLDS_OVER, _looked(held, now).digest)
+            planned.require(HOLDS_OVER, found.digest)
         keys = [at.service.id_of("hold", hold) for hold in ends]
-        counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run)}
-        counts |= {"ended": len(ends), "still_held": len(held) - len(ends)}
+        counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run), "ended": len(ends)}
+        counts["still_held"] = found.kept
         with at.connection.ending() as (cursor, append):
             cursor.execute("DELETE FROM vault.card_holds WHERE hold_id = ANY(%s)", (ends,))
             append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
     return counts
 
 
-def _held(at: Desk) -> list[tuple[str, datetime]]:
-    """Every hold and when it is over: released, or expired."""
-    return [
-        (hold, min(expires_at, released_at or expires_at)) for hold, expires_at, released_at in at.read("cards/holds")
-    ]
-
-
-def _looked(held: Sequence[tuple[str, datetime]], now: datetime) -> Looked:
-    """As a plan tells it."""
-    ends = sorted(hold for hold, over_at in held if over_at <= now)
+def _over(at: Desk, now: datetime) -> tuple[Looked, list[str]]:
+    """The holds that are over at an instant: as a plan tells them, and their ids."""
+    ends = sorted(hold for (hold,) in at.read("cards/holds", now))
+    ((kept,),) = at.read("cards/holds_kept", now)
     digest = hashlib.sha256("\n".join(ends).encode()).hexdigest()
-    return Looked(HOLDS_OVER, len(ends), kept=len(held) - len(ends), digest=digest)
+    return Looked(HOLDS_OVER, len(ends), kept=kept, digest=digest), ends
 
 
 def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:

@@ -153,7 +153,8 @@ class _Rule:
         recorded = recorded_end(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
         with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
             table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
-            look, breaches = table.look(), table.breaches()
+            look = table.look()
+            breaches = table.breaches() if look.due else []
             if self.planned:
                 self.planned.require(self.name, look.digest)
             if at_source:  # said before, because what is done there is no part of our transaction
@@ -164,10 +165,9 @@ class _Rule:
                 recorded.append(intent)
             accounts = table.account() if look.due else []
             ended = table.act() if look.due else 0
-            left = table.look() if look.due else look
-            if left.due:
+            if look.due and (left := table.left()):
                 raise GovernanceError(
-                    f"retention rule {self.name}: {left.due} rows of {self.spec.table} that are due were not found "
+                    f"retention rule {self.name}: {left} rows of {self.spec.table} that are due were not found "
                     "when they were to end; nothing was done; the task retries"
                 )
             for breach in breaches:
