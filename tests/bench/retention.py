@@ -78,7 +78,8 @@ def main(folder: Path, cards: int, standing: int) -> None:
         ours = _rules(site)
         peer = sum(line.wall[0] for line in peers)
         say(f"    = {(ours['cards'] + ours['cards_at_source']) / peer:.2f} x the peer's time for the rules of cards")
-        say(f"    = {sum(purge.client + purge.server) / sum(sum(p.client + p.server) for p in peers):.2f} x its CPU")
+        cpu = sum(purge.client + purge.server) / sum(sum(line.client + line.server) for line in peers)
+        say(f"    = {cpu:.2f} x its CPU for the whole run, every rule")
         one(there, "proof of absence: every rule looks again", look, LATE)
         one(there, "crawl", step, "crawl", LATE)
     finally:
