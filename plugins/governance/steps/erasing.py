@@ -194,10 +194,12 @@ def _ended(service: KeyService, kind: str, scopes: Iterable[str]) -> dict[str, d
 
 
 def _profile_scopes(service: KeyService, client: int) -> list[str]:
-    """Of every profile key that a client has had, up to the one that lives or would be made next."""
-    scopes = [saved_cards.profile_scope(client, 1)]
-    while _ended(service, "profile", scopes[-1:]):
-        scopes.append(saved_cards.profile_scope(client, len(scopes) + 1))
+    """Of every profile key that a client has had: no other, so that a try which goes on destroys the same."""
+    scopes: list[str] = []
+    following = saved_cards.profile_scope(client, 1)
+    while service.store.fetch([service.id_of("profile", following)]):
+        scopes.append(following)
+        following = saved_cards.profile_scope(client, len(scopes) + 1)
     return scopes
 
 
