@@ -28,7 +28,7 @@ from governance.log_tree import LogTree
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens, card_number, token
 from governance.sample.plan import CANARY_SLOT, booking_ids, keys_of
-from live_runs import attempts, backfill, fill, held, run_airflow, wait_published
+from live_runs import attempts, backfill, fill, held, pause_at_rest, run_airflow, wait_published
 
 OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 """Of what was killed, before and after the reconciliation has told of it."""
@@ -53,7 +53,7 @@ class Scenario:
 def scenario(live: Site) -> Scenario:
     """Three days of both datasets: yesterday by the timetable, the days before by `airflow backfill create`."""
     scenario = Scenario(live, fill(live, DAYS))
-    run_airflow(live, "dags", "pause", "--yes", "retention")  # it would wait for the held tables too
+    pause_at_rest(live, "retention")  # it would wait for the held tables too
     with held(live, HOPS["pull"]):
         run_airflow(live, "dags", "unpause", "--yes", "bookings")
         scenario.killed["pull"] = kill_task(live, "pull")
@@ -62,6 +62,7 @@ def scenario(live: Site) -> Scenario:
             if hop == "publish":
                 backfill(live, "bookings", scenario.days[:-1])
             scenario.killed[hop] = kill_task(live, hop)
+    run_airflow(live, "dags", "unpause", "--yes", "retention")
     wait_published(live, {("bookings", day.isoformat()) for day in scenario.days})
     with live.policy_path.open("a") as policy:
         policy.write("shard_rows: 2000\n")  # a day has 3,000 views, and some that are odd
