@@ -23,6 +23,14 @@ from governance.run_log import Run
 from governance.signers import CheckpointFolder, Signers, new_origin
 
 POLICY = policies.load()
+
+
+def keeping_numbers(policy: policies.Policy = POLICY) -> policies.Policy:
+    """The same policy, where a hold may keep the number as evidence."""
+    decided = policy.open_values["hold_keeps_number"].model_copy(update={"value": True})
+    return policy.model_copy(update={"open_values": {**policy.open_values, "hold_keeps_number": decided}})
+
+
 DAY = date(2026, 3, 10)
 NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
 NOW = datetime(2026, 3, 12, 9, tzinfo=UTC)

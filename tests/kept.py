@@ -22,7 +22,7 @@ from governance import history
 from governance.embedded.site import Site
 from governance.keyring import KEY_ENCRYPTION
 
-ZONES = ("control", "records", "quarantine", "vault", "analytics", "audit")
+ZONES = ("control", "records", "quarantine", "vault", "analytics", "sharing", "audit")
 LOG = ("audit.run_log", "audit.pending", "audit.sessions", "audit.texts")
 BEGUN = "control.landings"
 """A landing that was begun is none yet."""
@@ -43,15 +43,19 @@ OURS = {
     "quarantine.rows": ("run_id", "quarantined_at"),
     "records.refusals": ("refused_at",),
     "analytics.releases": ("release_id", "released_at"),
+    "control.purged": ("purged_at",),
+    "quarantine.reviews": ("since",),
+    "sharing.obligations": ("raised_at",),
     "vault.saved_cards": ("partial_number_encrypted", "saved_at"),
     "vault.card_holds": ("hold_id", "card_token", "number_encrypted"),
 }
 """Columns that say which try it was, and when: no two runs agree about them."""
 HOUSE_KEEPING = (
     "keep_keys", "keep_cards", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase",
+    "retain", "consents",
 )  # fmt: skip
 """Events that say what this try has found to do: less, where one before was killed after it had done it."""
-ONCE = ("publish", "destroy_keys", "alarm", "airflow_action")
+ONCE = ("publish", "destroy_keys", "hold_card", "alarm", "airflow_action")
 """Events that nothing may do, or tell, twice."""
 
 

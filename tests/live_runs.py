@@ -119,3 +119,10 @@ def ended(site: Site, run_id: str) -> Callable[[], bool]:
     """Whether a run is over, however."""
     query = "SELECT state IN ('success', 'failed') FROM dag_run WHERE run_id = %s"
     return lambda: rows(site.dsn("airflow"), query, (run_id,)) == [(True,)]
+
+
+def pause_at_rest(site: Site, dag: str) -> None:
+    """Pause an hourly DAG once its first run has ended: of a paused one Airflow starts no task that is left."""
+    query = "SELECT count(*) > 0 AND bool_and(state IN ('success', 'failed')) FROM dag_run WHERE dag_id = %s"
+    until(lambda: rows(site.dsn("airflow"), query, (dag,)) == [(True,)], 180)
+    run_airflow(site, "dags", "pause", "--yes", dag)

@@ -23,7 +23,10 @@ KEEPING_ENTRIES = frozenset(
 )  # fmt: skip
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
 WATCHES = frozenset(
-    {"reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card"}
+    {
+        "reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card",
+        "obligations",
+    }
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""
 BESIDE = frozenset({"read", "use_key", "breach"})

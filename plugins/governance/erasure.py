@@ -1,19 +1,22 @@
 """Erasing a minor from every place that policy lists, and the search that finds nothing afterwards. An edge.
 
 Which rows are somebody's follows from a booking's number, the numbers of its travellers and those of clients, and from
-no content. A place that a ground protects is counted and left (E27). Policy clause L3; GDPR article 17.
+no content. A place that a ground protects is counted and left (E27). So is what belongs to a subject that the same
+client began afterwards, as an adult. Policy clause L3; GDPR article 17.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import psycopg2.extensions
 from psycopg2 import sql
 
 from governance import retention
+from governance.key import ID_BYTES
 from governance.policy import Policy
 from governance.retention_rules import ErasedPlace, Store
 
@@ -21,8 +24,13 @@ NAMING: dict[str, dict[str, tuple[str, ...]]] = {
     "columns": {"booking": ("booking_id",), "traveller": ("booking_id", "traveller_no"), "client": ("client_id",)},
     "row_key": {"booking": ("row_key",), "traveller": ("row_key",)},
     "root_key": {"booking": ("root_key",)},
+    "card_key": {"client": ("card_key",)},
 }
-"""How a place names whose a row is: by columns of its own, or by the parts of a key, booking/version/traveller."""
+"""How a place names whose a row is: by columns of its own, by the parts of a key, booking/version/traveller, or by the
+id of a card, while it says whose card it is."""
+
+CARDS = {"records.payment_cards": "row_key", "vault.saved_cards": "card_key"}
+"""Where our database says whose card it is, and by which column; both are places of a client themselves."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +41,15 @@ class Erasure:
     booking_id: int
     travellers: tuple[int, ...]
     clients: tuple[int, ...]
+    booked_at: datetime
+    """When the clients booked last, which tells as which of their subjects they are erased."""
+    until: Mapping[int, datetime] = field(default_factory=dict)
+    """Of clients who have begun anew since: when. What is from then on is another subject's."""
 
-    def scopes(self, accepted: Mapping[int, Sequence[int]]) -> list[str]:
-        """Of every key of theirs; `accepted`: seconds at which each client accepted the terms, each of which may have
-        begun a subject."""
+    def scopes(self) -> list[str]:
+        """Of the keys of travellers and guardians."""
         here = f"{self.booking_id}/"
-        scopes = [f"{holder} {here}{number}" for number in self.travellers for holder in ("traveller", "guardian")]
-        for client in self.clients:
-            scopes += [f"client {client}", *(f"client {client} since {at}" for at in accepted.get(client, ()))]
-        return scopes
+        return [f"{holder} {here}{number}" for number in self.travellers for holder in ("traveller", "guardian")]
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,18 @@ class Places:
                 ended[name] = self._cursor.rowcount
         return Erased(ended)
 
+    def keys(self) -> set[bytes]:
+        """Ids of the keys that go with the rows, where policy says so."""
+        found: set[bytes] = set()
+        for place in self._places.values():
+            if place.sealed:
+                query = sql.SQL("SELECT DISTINCT substr(t.{}, 2, {}) FROM {} AS t WHERE {}").format(
+                    sql.Identifier(place.sealed), sql.Literal(ID_BYTES), _table(place), self._stands(place)
+                )
+                self._cursor.execute(query)
+                found |= {bytes(id) for (id,) in self._cursor.fetchall()}
+        return found
+
     def unsettled(self) -> int:
         """Rows in a landing that is still to be validated: they are validation's, which will hold them back."""
         total = 0
@@ -116,8 +136,10 @@ class Places:
 
     def _whose(self, place: ErasedPlace) -> list[sql.Composable]:
         erasure, (name, *_) = self._erasure, NAMING[place.named_by][place.whose]
+        if place.named_by == "card_key":
+            return [self._of_their_cards(name)]
         if place.whose == "client":
-            return [_among(name, list(erasure.clients), "bigint")]
+            return [self._of_clients("t", place.began)]
         if place.named_by == "columns":
             conditions = [_is(name, erasure.booking_id)]
             return conditions + [_among("traveller_no", list(erasure.travellers), "int")] * (place.whose == "traveller")
@@ -127,6 +149,24 @@ class Places:
             numbers = sql.Literal([str(number) for number in erasure.travellers])
             conditions.append(sql.SQL("split_part(t.{}, '/', 3) = ANY ({}::text[])").format(key, numbers))
         return conditions
+
+    def _of_clients(self, row: str, began: str) -> sql.Composable:
+        """Rows of the clients as whom they are erased: of one who has begun anew since, those from before."""
+        clients = list(self._erasure.clients)
+        until = [self._erasure.until.get(client) for client in clients]
+        return sql.SQL(
+            "EXISTS (SELECT FROM unnest({}::bigint[], {}::timestamptz[]) AS who (client_id, until) "
+            "WHERE who.client_id = {row}.client_id AND (who.until IS NULL OR {row}.{began} < who.until) IS NOT FALSE)"
+        ).format(sql.Literal(clients), sql.Literal(until), row=sql.Identifier(row), began=sql.Identifier(began))
+
+    def _of_their_cards(self, name: str) -> sql.Composable:
+        listed = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT c.{} FROM {} AS c WHERE {}").format(
+                sql.Identifier(key), sql.Identifier(*table.split(".")), self._of_clients("c", "captured_at")
+            )
+            for table, key in CARDS.items()
+        )
+        return sql.SQL("t.{} IN ({})").format(sql.Identifier(name), listed)
 
 
 def _table(place: ErasedPlace) -> sql.Identifier:
@@ -145,7 +185,8 @@ def _among(column: str, values: list[int], kind: str) -> sql.Composable:
 def columns_read(place: ErasedPlace) -> list[str]:
     """The columns of its table that an erasure reads."""
     landed = ("landing_no", "partition_key") if place.table.startswith("records.") and place.act != "keep" else ()
-    return sorted({*NAMING[place.named_by][place.whose], *place.only, *place.columns, *landed})
+    told = (column for column in (place.began, place.sealed) if column)
+    return sorted({*NAMING[place.named_by][place.whose], *place.only, *place.columns, *told, *landed})
 
 
 def grant(cursor: psycopg2.extensions.cursor, place: ErasedPlace, role: str) -> None:

@@ -259,6 +259,10 @@ class Keys:
             self._refuse(f"values that should be under keys of kind {kind} are under {', '.join(sorted(others))}")
         return Opened(keys, frozenset(gone))
 
+    def forget(self) -> None:
+        """Let go of the keys that were fetched to seal with: the next rows are of others."""
+        self._known.clear()
+
     def nonces(self, count: int) -> bytes:
         """Nonces for `encryption.encrypt`; see `Nonces.take`."""
         return self._service.nonces.take(count)

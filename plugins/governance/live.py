@@ -17,15 +17,14 @@ from governance.retention_rules import RetentionRule, Store
 Tables = Mapping[str, Mapping[str, str]]
 """schema.table -> column -> type."""
 
-OURS_TO_RUN = frozenset({"public.schema_migrations"})
-"""Tables of this project's own upkeep, outside of every zone."""
-
 NAMES_SOMEBODY = re.compile(
     r"(_encrypted|_token|_key|_id|_ip|_name|_digits|_hash)$"
     r"|^(id|ip|name|login|owner|email|phone|skype|address|postcode|notes|url|user_agent|referrer|message)$"
     r"|name|birth|card|passport|guardian|client|traveller|visitor|device|session|cookie|latitude|longitude"
 )
-"""Columns that may name somebody, by their names; bytes may hold anything."""
+"""Columns that may name somebody, by their names."""
+HOLDS_ANYTHING = frozenset({"bytea", "json", "jsonb", "xml", "hstore", "oid"})
+"""Types of columns that may name somebody whatever they are called."""
 NAMES_NOBODY = frozenset({"partition_key", "table_name", "policy_digest"})
 
 EVERY = "*"
@@ -48,19 +47,21 @@ def tables(columns: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, str]]:
 def gaps_of_warehouse(live: Tables, policy: Policy) -> Iterator[str]:
     """Tables and columns of our database that no rule covers, and rules about what is not there."""
     rules = policy.retention.of("warehouse")
-    declared = {
-        f"records.{name}": {"row_id", "partition_key", "landing_no", *table.columns}
-        for dataset in policy.datasets.values()
-        for name, table in dataset.landed.items()
-    }
-    for table in sorted(live.keys() - OURS_TO_RUN):
+    declared = _declared(policy)
+    for table in sorted(live):
+        if policy.retention.is_outside("warehouse", table):
+            continue
         covering = [rule for rule in rules.values() if rule.table == table]
         if not covering:
             yield f"{shown(table)} has no rule"
             continue
-        yield from _uncovered(table, live[table], covering)
-        for column in sorted(live[table].keys() - declared.get(table, live[table].keys())):
-            yield f"{shown(table)}.{shown(column)} is not declared"
+        known = declared.get(table) or {name for rule in covering for name in _names(rule)}
+        for column, kind in sorted(live[table].items()):
+            may_name = column not in NAMES_NOBODY and (kind in HOLDS_ANYTHING or NAMES_SOMEBODY.search(column))
+            if may_name and not _covers(column, covering):
+                yield f"{shown(table)}.{shown(column)} may name somebody, and no rule says when it ends or why it stays"
+            elif column not in known and not any(column in rule.identifiers for rule in covering):
+                yield f"{shown(table)}.{shown(column)} is not declared"
     yield from _about_nothing(rules, live)
     yield from _places_of_nothing(policy, "warehouse", live)
 
@@ -68,27 +69,39 @@ def gaps_of_warehouse(live: Tables, policy: Policy) -> Iterator[str]:
 def gaps_of_source(live: Tables, policy: Policy) -> Iterator[str]:
     """Tables of the source and their personal columns that no rule covers, and rules about what is not there."""
     rules = policy.retention.of("source")
-    here = {table: columns for table, columns in live.items() if table.startswith(f"{SOURCE_SCHEMA}.")}
-    for table in sorted(here):
+    for table in sorted(live):
+        if policy.retention.is_outside("source", table):
+            continue
+        schema, _, name = table.partition(".")
         covering = [rule for rule in rules.values() if rule.table == table]
-        known = policy.source_tables.get(table.partition(".")[2], {})
+        known = policy.source_tables.get(name, {}) if schema == SOURCE_SCHEMA else {}
         if not covering:
             yield f"{shown(table)} at the source has no rule"
             continue
-        for column in sorted(here[table]):
+        for column in sorted(live[table]):
             if column not in known:
                 yield f"{shown(table)}.{shown(column)} at the source is not declared"
             elif known[column].category.startswith("user.") and not _covers(column, covering):
                 yield f"{shown(table)}.{shown(column)} at the source has no rule"
-    yield from _about_nothing(rules, here)
-    yield from _places_of_nothing(policy, "source", here)
+    yield from _about_nothing(rules, live)
+    yield from _places_of_nothing(policy, "source", live)
 
 
-def _uncovered(table: str, columns: Mapping[str, str], rules: list[RetentionRule]) -> Iterator[str]:
-    for column, kind in columns.items():
-        names = column not in NAMES_NOBODY and (kind == "bytea" or NAMES_SOMEBODY.search(column))
-        if names and not _covers(column, rules):
-            yield f"{shown(table)}.{shown(column)} may name somebody, and no rule says when it ends or why it stays"
+def _declared(policy: Policy) -> dict[str, set[str]]:
+    """Of landed and published tables: the columns that their datasets declare."""
+    declared = {}
+    for dataset in policy.datasets.values():
+        declared[f"analytics.{dataset.release.table}"] = {*dataset.release.columns}
+        for name, table in dataset.landed.items():
+            declared[f"records.{name}"] = {"row_id", "partition_key", "landing_no", *table.columns}
+    return declared
+
+
+def _names(rule: RetentionRule) -> set[str]:
+    """Every column of its own table that a rule names."""
+    clock = {rule.clock} if rule.clock else set()
+    of_account = rule.account.get(rule.table, ())
+    return {*rule.key, *rule.only, *rule.columns, *rule.identifiers, *rule.others, *of_account} | clock
 
 
 def _covers(column: str, rules: list[RetentionRule]) -> bool:
@@ -101,7 +114,8 @@ def _covers(column: str, rules: list[RetentionRule]) -> bool:
 def _places_of_nothing(policy: Policy, store: Store, live: Tables) -> Iterator[str]:
     """A place of erasure that is not there would be searched in vain (E16)."""
     for name, place in policy.retention.erasure.items():
-        if place.store == store and {*place.columns, *place.only} - live.get(place.table, {}).keys():
+        named = {*place.columns, *place.only, *filter(None, (place.began, place.sealed))}
+        if place.store == store and named - live.get(place.table, {}).keys():
             yield f"place of erasure {name} is in columns of {place.table} which are not there"
         elif place.store == store and place.table not in live:
             yield f"place of erasure {name} is in {place.table}, which is not there"
@@ -113,6 +127,5 @@ def _about_nothing(rules: Mapping[str, RetentionRule], live: Tables) -> Iterator
         if rule.table not in live:
             yield f"rule {name} is about {rule.table}, which is not there"
             continue
-        named = {*rule.key, *rule.only, *rule.columns, *rule.identifiers, *([rule.clock] if rule.clock else [])}
-        for column in sorted(named - live[rule.table].keys() - {EVERY}):
+        for column in sorted(_names(rule) - live[rule.table].keys() - {EVERY}):
             yield f"rule {name} is about {rule.table}.{column}, which is not there"

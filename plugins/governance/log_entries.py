@@ -61,6 +61,16 @@ def last_retained(dsn: str) -> dict[str, tuple[datetime, float | None]]:
     return {rule: (at, hours) for rule, at, hours in _rows(dsn, named_query("log/last_retained"), {})}
 
 
+def unfinished_at_source(dsn: str, rule: str) -> list[tuple[str, int, str, str]]:
+    """Intents of a rule at the source without an effect: attempt, due rows, transaction there, breaches as JSON."""
+    return [tuple(row) for row in _rows(dsn, named_query("log/unfinished_at_source"), {"rule": rule})]
+
+
+def breaches_of(dsn: str, run: Mapping[str, Any]) -> list[str]:
+    """What earlier tries of a run's task have said of breaches; `run`: as it stands in an entry."""
+    return [message for (message,) in _rows(dsn, named_query("log/breaches_of"), run)]
+
+
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with (
         translated(LABEL),

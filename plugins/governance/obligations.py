@@ -1,16 +1,38 @@
 """What is owed once something was shared that must not be used any more: one dated obligation per delivery. An edge.
 
-Policy clauses L2, L3; GDPR article 19.
+An obligation is raised when a consent is withdrawn or somebody is erased, is due so many days later as policy says, and
+is met when its recipient has been told; whoever delivers the notice calls `meet`. Policy clauses L2, L3; GDPR article
+19.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
 
 import psycopg2.extensions
 
+from governance.sources import named_query
 
-def raise_for(cursor: psycopg2.extensions.cursor, bookings: Collection[int], reason: str) -> int:
+Reason = Literal["consent withdrawn", "erased"]
+
+
+@dataclass(frozen=True)
+class Obligation:
+    """To tell the recipient of a delivery that what it held may not be used any more, or has to be erased."""
+
+    delivery_id: str
+    recipient_id: str | None
+    """None when the delivery itself has ended by its rule of retention."""
+    reason: str
+    raised_at: datetime
+    due_at: datetime
+    met_at: datetime | None
+
+
+def raise_for(cursor: psycopg2.extensions.cursor, bookings: Collection[int], reason: Reason) -> int:
     """Oblige us to tell the recipient of each delivery about one of these bookings; returns how many are new."""
     cursor.execute(
         "INSERT INTO sharing.obligations (delivery_id, reason) SELECT d.delivery_id, %s FROM sharing.deliveries d "
@@ -19,3 +41,21 @@ def raise_for(cursor: psycopg2.extensions.cursor, bookings: Collection[int], rea
         (reason, [str(booking) for booking in bookings], reason),
     )
     return int(cursor.rowcount)
+
+
+def listed(cursor: psycopg2.extensions.cursor, days: float) -> list[Obligation]:
+    """Every obligation, the one that is due first at the beginning; `days`: within which one has to be met."""
+    cursor.execute(named_query("obligations"))
+    return [
+        Obligation(delivery, recipient, reason, raised_at, raised_at + timedelta(days=days), met_at)
+        for delivery, recipient, reason, raised_at, met_at in cursor.fetchall()
+    ]
+
+
+def meet(cursor: psycopg2.extensions.cursor, delivery_id: str, reason: Reason, at: datetime) -> bool:
+    """Note that the recipient of a delivery was told; False when that is not owed, or was done before."""
+    cursor.execute(
+        "UPDATE sharing.obligations SET met_at = %s WHERE delivery_id = %s AND reason = %s AND met_at IS NULL",
+        (at, delivery_id, reason),
+    )
+    return bool(cursor.rowcount)

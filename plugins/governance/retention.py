@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg2.extensions
 from psycopg2 import sql
@@ -71,26 +71,30 @@ class Table:
 
     def look(self) -> Looked:
         """What is due, what is due and protected, and the oldest of what stays."""
-        held = [
-            sql.SQL("count(*) FILTER (WHERE due AND held = {})").format(sql.Literal(ground))
-            for ground in self._rule.grounds
-        ]
+        held = [sql.SQL("count(*) FILTER (WHERE held = {})").format(sql.Literal(g)) for g in self._rule.grounds]
         columns = sql.SQL(", ").join(
             [
-                sql.SQL("count(*) FILTER (WHERE due AND held IS NULL)"),
-                sql.SQL("count(*) FILTER (WHERE NOT due)"),
-                sql.SQL("min(clock) FILTER (WHERE NOT due)"),
-                sql.SQL(
-                    "coalesce(sum(hashtextextended(named, 0)::numeric) FILTER (WHERE due AND held IS NULL), 0)::text"
-                ),
+                sql.SQL("count(*) FILTER (WHERE held IS NULL)"),
+                sql.SQL("coalesce(sum(hashtextextended(named, 0)::numeric) FILTER (WHERE held IS NULL), 0)::text"),
                 *held,
             ]
         )
         self._cursor.execute(sql.SQL("SELECT {} FROM ({}) AS seen").format(columns, self._seen()))
-        ((due, kept, oldest, total, *counts),) = self._cursor.fetchall()
+        ((due, total, *counts),) = self._cursor.fetchall()
         on_hold = {ground: n for ground, n in zip(self._rule.grounds, counts, strict=True) if n}
         digest = hashlib.sha256(f"{self._name} {due} {total} {sorted(on_hold.items())}".encode()).hexdigest()
+        # Apart, so that the first needs no more than the rows that are due, and this no more than an index.
+        stays = sql.SQL("SELECT count(*), min({}) FROM {} AS t WHERE {} AND NOT ({})")
+        self._cursor.execute(stays.format(self._oldest(), self._table, self._about(), self._due()))
+        ((kept, oldest),) = self._cursor.fetchall()
         return Looked(self._name, due, on_hold, kept, oldest, digest)
+
+    def left(self) -> int:
+        """Rows that are due and on no ground protected: the proof of absence, once they have ended."""
+        query = sql.SQL("SELECT count(*) FILTER (WHERE held IS NULL) FROM ({}) AS seen")
+        self._cursor.execute(query.format(self._seen()))
+        ((count,),) = self._cursor.fetchall()
+        return int(count)
 
     def breaches(self) -> list[Breach]:
         """The due rows that have outlived the term itself, by hour of their clock."""
@@ -101,8 +105,8 @@ class Table:
             sql.SQL(
                 "SELECT date_trunc('hour', known), count(*), extract(epoch FROM %s - min(known))::float8 / 3600 FROM ("
                 "SELECT CASE WHEN isfinite(clock) AND clock <= %s THEN clock END AS known FROM ({}) AS seen "
-                "WHERE due AND held IS NULL) AS ended WHERE known IS NULL OR known < %s GROUP BY 1 ORDER BY 1"
-            ).format(self._seen(exact=True)),
+                "WHERE held IS NULL) AS ended WHERE known IS NULL OR known < %s GROUP BY 1 ORDER BY 1"
+            ).format(self._seen()),
             (end, self._now, end),
         )
         return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
@@ -150,8 +154,8 @@ class Table:
 
     # -- pieces ------------------------------------------------------------------------------------------------------
 
-    def _seen(self, *, exact: bool = False) -> sql.Composable:
-        """Rows that the rule is about: clock, whether due, the first ground that protects it, and its name."""
+    def _seen(self) -> sql.Composable:
+        """Rows of the rule that are due: clock, the first ground that protects each, and its name."""
         held: sql.Composable = sql.SQL("NULL::text")
         if self._rule.grounds:
             cases = sql.SQL(" ").join(
@@ -159,10 +163,11 @@ class Table:
                 for ground in self._rule.grounds
             )
             held = sql.SQL("CASE {} END").format(cases)
+        clock = sql.SQL("{}::timestamptz").format(self._clock()) if self._rule.clock else sql.SQL("NULL::timestamptz")
         named = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._rule.key)
         return sql.SQL(
-            "SELECT {} AS clock, {} AS due, {} AS held, concat_ws('/', {}) AS named FROM {} AS t WHERE {}"
-        ).format(self._clock(exact=exact), self._due(), held, named, self._table, self._about())
+            "SELECT {} AS clock, {} AS held, concat_ws('/', {}) AS named FROM {} AS t WHERE {} AND {}"
+        ).format(clock, held, named, self._table, self._about(), self._due())
 
     def _about(self) -> sql.Composable:
         if not self._rule.only:
@@ -172,25 +177,29 @@ class Table:
             for column, value in self._rule.only.items()
         )
 
-    def _clock(self, *, exact: bool = False) -> sql.Composable:
+    def _clock(self) -> sql.Composable:
+        return sql.SQL("t.{}").format(sql.Identifier(self._rule.clock))
+
+    def _oldest(self) -> sql.Composable:
+        """The clock as the rule counts it, of a row that stays."""
         if not self._rule.clock:
             return sql.SQL("NULL::timestamptz")
-        instant = sql.SQL("t.{}::timestamptz").format(sql.Identifier(self._rule.clock))
-        return (
-            sql.SQL("date_trunc('hour', {})").format(instant)
-            if self._rule.counted_from == "hour" and not exact
-            else instant
-        )
+        instant = sql.SQL("{}::timestamptz").format(self._clock())
+        return sql.SQL("date_trunc('hour', {})").format(instant) if self._rule.counted_from == "hour" else instant
 
     def _due(self) -> sql.Composable:
+        """Three ranges of the clock as it stands in an index: a rule finds what is due without a look at the rest."""
         end = threshold(self._policy, self._rule, self._now)
         if end is None:
             there = (sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(name)) for name in self._rule.columns)
             return sql.SQL("({})").format(sql.SQL(" OR ").join(there))
         tolerance = timedelta(minutes=float(self._policy.value("clock_tolerance_minutes")))
-        return sql.SQL("coalesce({clock} <= {end} OR {clock} > {now}, true)").format(
-            clock=self._clock(), end=sql.Literal(end), now=sql.Literal(self._now + tolerance)
-        )
+        latest = self._now + tolerance
+        condition = "({clock} IS NULL OR {clock} <= {end} OR {clock} > {latest})"
+        if self._rule.counted_from == "hour":  # that of a clock begins at or before an instant, or after it
+            end, latest = _next_hour(end), _next_hour(latest)
+            condition = "({clock} IS NULL OR {clock} < {end} OR {clock} >= {latest})"
+        return sql.SQL(condition).format(clock=self._clock(), end=sql.Literal(end), latest=sql.Literal(latest))
 
     def _held_at_all(self) -> sql.Composable:
         if not self._rule.grounds:
@@ -200,6 +209,11 @@ class Table:
     def _ground(self, name: str) -> sql.Composable:
         """The condition of `sql/grounds/<name>.sql`, which knows the row as t and the instant as {now}."""
         return sql.SQL(named_query(f"grounds/{name}").rstrip()).format(now=sql.Literal(self._now))
+
+
+def _next_hour(instant: datetime) -> datetime:
+    """The beginning of the UTC hour after that of an instant."""
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def plan_digest(policy: Policy, now: datetime, looked: Sequence[Looked]) -> str:

@@ -42,6 +42,7 @@ class RetentionRule(Strict):
     ] = {}  # table -> columns that `sql/accounts/<rule>.sql` reads: see `Table.account`
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
+    others: tuple[str, ...] = ()  # the table's other columns; one of ours that its rules name nowhere stops the crawl
 
     @property
     def schema_name(self) -> str:
@@ -71,7 +72,9 @@ class ErasedPlace(Strict):
     store: Store = "warehouse"
     table: str
     whose: Literal["traveller", "client", "booking"]
-    named_by: Literal["columns", "row_key", "root_key"] = "columns"  # see `erasure.NAMING`
+    named_by: Literal["columns", "row_key", "root_key", "card_key"] = "columns"  # see `erasure.NAMING`
+    began: str = ""  # of a client's rows: the instant that tells an earlier subject of theirs from a later one
+    sealed: str = ""  # ciphertexts of rows that are deleted, whose keys go with them
     only: dict[str, str] = {}  # column -> value of the rows that can be theirs
     act: Literal["delete", "blank", "keep"]
     columns: tuple[str, ...] = ()  # that `blank` sets to NULL, and that `keep` leaves
@@ -87,22 +90,43 @@ class ErasedPlace(Strict):
         if (self.act == "keep") != bool(self.ground):
             raise ValueError(f"what an erasure leaves in {self.table} needs a ground, and nothing else does")
         if self.named_by != "columns" and (
-            self.whose == "client" or (self.whose, self.named_by) == ("traveller", "root_key")
+            (self.whose == "client") != (self.named_by == "card_key")
+            or (self.whose, self.named_by) == ("traveller", "root_key")
         ):
             raise ValueError(f"no {self.named_by} of {self.table} names a {self.whose}")
+        if bool(self.began) != ((self.whose, self.named_by) == ("client", "columns")):
+            raise ValueError(f"rows of clients in {self.table} need a column that says when they began, and only those")
         return self
+
+
+class Outside(Strict):
+    """What rules of retention are not about: one table, or with `*` every table of a schema, and why."""
+
+    store: Store
+    table: str
+    rationale: str
+
+    def holds(self, table: str) -> bool:
+        """Whether a table, named with its schema, is meant."""
+        schema, _, name = self.table.partition(".")
+        return table.partition(".")[0] == schema and name in ("*", table.partition(".")[2])
 
 
 class Retention(Strict):
     """Everything that policy says about the end of data."""
 
     rules: dict[str, RetentionRule]
+    outside: dict[str, Outside] = {}
     grounds: dict[str, Ground]
     erasure: dict[str, ErasedPlace] = {}
 
     def of(self, store: Store) -> dict[str, RetentionRule]:
         """The rules of one store, by name."""
         return {name: rule for name, rule in self.rules.items() if rule.store == store}
+
+    def is_outside(self, store: Store, table: str) -> bool:
+        """Whether policy says why no rule is about a table."""
+        return any(each.store == store and each.holds(table) for each in self.outside.values())
 
     def references(
         self, values: Container[str], clauses: Container[str], zones: Container[str], sources: Container[str]

@@ -58,6 +58,15 @@ def chosen_at(card: Card, latest: Choice | None) -> datetime | None:
     return at_capture or max(latest.effective_at, latest.received_at)
 
 
+def profile_scope(client_id: int, number: int) -> str:
+    """Whose profile key it is, and the how-manieth: a destroyed one never comes back.
+
+    >>> profile_scope(7, 1), profile_scope(7, 2)
+    ('client 7', 'client 7 since 2')
+    """
+    return f"client {client_id}" if number == 1 else f"client {client_id} since {number}"
+
+
 def digits(number: str | None) -> str | None:
     """The digits of a card number, or None when the text is not one number and nothing else.
 

@@ -81,8 +81,15 @@ RIGHTS: dict[str, dict[str, str]] = {
     "coordinator": {
         "control.batches": "SELECT",
         "analytics.releases": "SELECT",
+        "sharing.obligations": "SELECT",
+        "sharing.deliveries": "SELECT (delivery_id, recipient_id)",
     },
-    "sharer": {"control.in_force": "SELECT", "sharing.deliveries": "SELECT, INSERT", "audit.append(text)": "EXECUTE"},
+    "sharer": {
+        "control.in_force": "SELECT",
+        "sharing.deliveries": "SELECT, INSERT",
+        "sharing.obligations": "SELECT, UPDATE",
+        "audit.append(text)": "EXECUTE",
+    },
     "profiler": {"vault.saved_cards": "SELECT, INSERT, DELETE", "audit.append(text)": "EXECUTE"},
     "screener": {"vault.card_holds": "SELECT, INSERT, UPDATE, DELETE", "audit.append(text)": "EXECUTE"},
     "custodian": {

@@ -116,13 +116,9 @@ class Snapshot:
         table = self._table(named_query(f"count_{dataset}"), partition)
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
-    def as_of(self, query: str, now: datetime) -> pa.Table:
-        """What a named query brings that is about an instant, which it knows as setting `governance.now`."""
-        with self._guarded(), self._cursor() as cursor:
-            set_now = "SELECT set_config('governance.now', $1, true)"
-            self._wait(partial(cursor.execute, set_now, (now.isoformat(),)))
-            self._wait(cursor.fetchall)
-        return self._table(named_query(query))
+    def as_of(self, query: str, now: datetime, clients: Collection[int] = ()) -> pa.Table:
+        """What a named query brings about an instant, and perhaps clients: settings `governance.now` and `.clients`."""
+        return self._table(named_query(query), now=now.isoformat(), clients=f"{{{','.join(map(str, clients))}}}")
 
     def unreached(self, dataset: str) -> dict[str, int]:
         """Rows per partitioned table that are recorded ahead of the source's clock, or before all days."""

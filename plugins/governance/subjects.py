@@ -28,6 +28,17 @@ class Subject:
     since: datetime
 
 
+@dataclass(frozen=True)
+class Succession:
+    """Whom a client has been by a record's beginning: scopes of keys, the first one first.
+
+    `until`: when the next subject begins, whose everything is from then on; None while there is none.
+    """
+
+    scopes: tuple[str, ...]
+    until: datetime | None
+
+
 def acceptances_of_adults(found: pa.Table, adult_years: int) -> dict[str, list[datetime]]:
     """Instants at which each client accepted the terms as an adult, in order.
 
@@ -61,11 +72,35 @@ def begun_anew(
             if scope not in gone:
                 continue
             living.pop(client, None)
-            if first := next((at for at in accepted.get(client, ()) if at >= gone[scope] + TO_THE_SECOND), None):
-                following[client] = f"{client} since {int(first.timestamp())}"
-                living[client] = Subject(following[client], first)
+            if begun := _next(client, gone[scope], accepted):
+                following[client] = begun.scope
+                living[client] = begun
         current = following
     return living
+
+
+def succession(
+    client: str,
+    begun_at: datetime,
+    ended: Callable[[Collection[str]], Mapping[str, datetime]],
+    accepted: Mapping[str, Sequence[datetime]],
+) -> Succession:
+    """Whom a client had been when a record began; `ended` and `accepted` as in `begun_anew`.
+
+    Whoever is erased for that record is erased as all of these, and the subject that begins afterwards is another's.
+    """
+    scopes = [client]
+    while (gone := ended(scopes[-1:]).get(scopes[-1])) and (begun := _next(client, gone, accepted)):
+        if begun_at < begun.since:
+            return Succession(tuple(scopes), begun.since)
+        scopes.append(begun.scope)
+    return Succession(tuple(scopes), None)
+
+
+def _next(client: str, gone: datetime, accepted: Mapping[str, Sequence[datetime]]) -> Subject | None:
+    """The subject that follows one whose key was destroyed at an instant."""
+    first = next((at for at in accepted.get(client, ()) if at >= gone + TO_THE_SECOND), None)
+    return Subject(f"{client} since {int(first.timestamp())}", first) if first else None
 
 
 def renamed(scopes: pa.Array, begun_at: pa.Array, living: Mapping[str, Subject | None]) -> pa.Array:

@@ -17,6 +17,7 @@ from governance.embedded.site import Site
 from governance.policy import load
 from governance.run_log import Conservation
 from governance.sources import named_query
+from governance.steps import retaining
 
 if TYPE_CHECKING:
     from governance.sample.load import Loaded
@@ -61,7 +62,8 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
         tables, problems = _partitions(review, in_range)
         caught = _caught(site, review)
         strangers = _strangers(site, review)
-    problems += _unfinished(site, first, last)
+    ends, retention_problems = _retention(tries)
+    problems += _unfinished(site, first, last) + retention_problems
     problems += [
         f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}"
         for c in caught
@@ -78,6 +80,8 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
         *_troubles(caught),
         *_own_troubles(loaded, strangers),
         *_malformed(loaded),
+        "",
+        *ends,
         "",
         *_decisions(site),
     ]
@@ -117,8 +121,11 @@ def _unfinished(site: Site, first: date, last: date) -> list[str]:
     again = [
         f"{dataset} {day}: is being run again" for dataset, day in rows(site.dsn("coordinator"), query, (first, last))
     ]
-    # A watch fails on purpose while its alarm is on.
-    query = "SELECT dag_id, coalesce(partition_key, run_id) FROM dag_run WHERE state = 'failed' AND dag_id <> 'watch'"
+    # A watch fails on purpose while its alarm is on, and retention when it met what is planted here: cards over age.
+    query = (
+        "SELECT dag_id, coalesce(partition_key, run_id) FROM dag_run "
+        "WHERE state = 'failed' AND dag_id NOT IN ('watch', 'retention')"
+    )
     failed = rows(site.dsn("airflow"), query)
     return again + [f"{dag} {key}: Airflow gave up on a run; see `governance runs --failed`" for dag, key in failed]
 
@@ -133,8 +140,35 @@ def _row(label: str, terms: Mapping[str, int], k: int | None, l: int | None) -> 
     )
 
 
+def _retention(tries: list[history.Tried]) -> tuple[list[str], list[str]]:
+    """What DAG `retention` ended, by rule, and what kept it from its work."""
+    ended: Counter[str] = Counter()
+    beyond: Counter[str] = Counter()
+    last = {}
+    for tried in (t for t in tries if t.dataset == "retention"):
+        counts = tried.entry.get("counts") or {}
+        if tried.event == retaining.BREACH:
+            beyond[tried.partition_key] += counts["rows"]
+        else:
+            last[(tried.event, tried.partition_key)] = tried
+        if tried.event == retaining.EVENT:
+            ended[tried.partition_key] += counts.get("ended", 0)
+    problems = [
+        f"retention {event} {rule}: {tried.entry['error']['message']}"
+        for (event, rule), tried in last.items()
+        if tried.outcome == "failed"
+    ]
+    lines = [f"ended by DAG retention, which runs every hour: {sum(ended.values())} rows"]
+    lines += [
+        f"    {rule:<36}{rows:>7}{f', {beyond[rule]} of them past their term' if beyond[rule] else ''}"
+        for rule, rows in sorted(ended.items())
+        if rows
+    ]
+    return lines, problems or ([] if ended else ["DAG retention has not run"])
+
+
 def _caught(site: Site, review: Query) -> list[Caught]:
-    """Planted troubles that the rule meant for them found on the very row."""
+    """Planted troubles that the rule meant for them found on the very row, or that retention ended at the source."""
     found = {
         (dataset, table, key, rule)
         for dataset, table, key, rule in review(
@@ -142,11 +176,13 @@ def _caught(site: Site, review: Query) -> list[Caught]:
             "UNION ALL SELECT dataset, table_name, row_key, rule FROM quarantine.refusals",
         )
     }
+    cards = {str(key) for (key,) in rows(site.dsn("wellbe_owner"), "SELECT card_id FROM wellbe.payment_cards")}
     planted: Counter[tuple[str, str, str]] = Counter()
     caught: Counter[tuple[str, str, str]] = Counter()
     for dataset, kind, rule, table, key in _planted(site):
         planted[(dataset, kind, rule)] += 1
-        caught[(dataset, kind, rule)] += (dataset, table, key, rule) in found
+        has_ended = table == "payment_cards" and key not in cards
+        caught[(dataset, kind, rule)] += (dataset, table, key, rule) in found or has_ended
     return [Caught(*key, planted[key], caught[key]) for key in sorted(planted)]
 
 

@@ -177,6 +177,20 @@ def nearing_end(what: str, oldest_at: datetime, term: timedelta, limit: timedelt
         yield f"{what}: the oldest row that is left {how}; see DAG retention, or start it"
 
 
+def past_due_obligations(due_at: Sequence[datetime], now: datetime) -> Iterator[str]:
+    """Recipients that had to be told by now that what was shared may not be used any more, and were not.
+
+    `due_at`: of every obligation that is not met.
+    """
+    late = [at for at in due_at if at <= now]
+    if late:
+        yield (
+            f"L3 obligations to recipients: {len(late)} are past due and not met, the oldest for "
+            f"{(now - min(late)).total_seconds() / 3600:.0f} hours; tell them, then `governance retention fulfil`; "
+            "`governance retention obligations` lists them"
+        )
+
+
 def _rate(state: PartitionState) -> float:
     rows = (state.accepted or 0) + (state.quarantined or 0)
     return (state.quarantined or 0) / rows if rows else 0.0

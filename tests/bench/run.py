@@ -6,8 +6,8 @@ of the client's CPU and of all CPU; and the most memory that the process held (R
 than once, on a warehouse emptied each time; fsync and synchronous_commit are on. The naive pipeline is what a first
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
-`python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys and the run
-log are measured apart, in `keys.py` and `run_log.py`.
+`python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
+run log and retention are measured apart, in `keys.py`, `run_log.py` and `retention.py`.
 """
 
 from __future__ import annotations
@@ -167,11 +167,15 @@ def _cpu_seconds(site: Site) -> tuple[float, float]:
 def main() -> None:
     """All of it, or the part that was named."""
     parser = argparse.ArgumentParser(description="speed and memory, measured")
-    parser.add_argument("part", nargs="?", choices=("hops", "live", "keys", "run_log"), help="only this part")
+    parser.add_argument(
+        "part", nargs="?", choices=("hops", "live", "keys", "run_log", "retention"), help="only this part"
+    )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
     parser.add_argument("--many", type=int, default=10_000_000, help="page views of the big day; 0: none")
     parser.add_argument("--bookings", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=5, help="how often the usual day is done")
+    parser.add_argument("--cards", type=int, default=1_000_000, help="cards that are to end")
+    parser.add_argument("--standing", type=int, default=1_000_000, help="bookings, and page views, that stay beside")
     given = parser.parse_args()
     size = Size(given.views, given.many, given.bookings, given.times)
     with tempfile.TemporaryDirectory(prefix="governance-bench-") as name:
@@ -179,12 +183,14 @@ def main() -> None:
             hops(Path(name) / "site", size)
         if given.part in (None, "live"):
             live(Path(name) / "live", size)
-        from bench import keys, run_log  # late: what they import would be in the processes of the hops too
+        from bench import keys, retention, run_log  # late: what they import would be in the processes of the hops too
 
         if given.part in (None, "keys"):
             keys.main(Path(name))
         if given.part in (None, "run_log"):
             run_log.main(Path(name))
+        if given.part in (None, "retention"):
+            retention.main(Path(name), given.cards, given.standing)
 
 
 def hops(folder: Path, size: Size) -> None:

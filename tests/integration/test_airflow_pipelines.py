@@ -17,6 +17,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+import builders
+from byte_scan import Scan, Wanted
 from governance import history
 from governance.commands.reading import rows
 from governance.detectors import findings
@@ -24,9 +26,9 @@ from governance.embedded import demo_input, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.log_tree import LogTree
 from governance.run_log import Conservation
-from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens
+from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens, card_number, token
 from governance.sample.plan import CANARY_SLOT, booking_ids, keys_of
-from live_runs import attempts, backfill, fill, held, run_airflow, wait_published
+from live_runs import attempts, backfill, fill, held, pause_at_rest, run_airflow, wait_published
 
 OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 """Of what was killed, before and after the reconciliation has told of it."""
@@ -51,7 +53,7 @@ class Scenario:
 def scenario(live: Site) -> Scenario:
     """Three days of both datasets: yesterday by the timetable, the days before by `airflow backfill create`."""
     scenario = Scenario(live, fill(live, DAYS))
-    run_airflow(live, "dags", "pause", "--yes", "retention")  # it would wait for the held tables too
+    pause_at_rest(live, "retention")  # it would wait for the held tables too
     with held(live, HOPS["pull"]):
         run_airflow(live, "dags", "unpause", "--yes", "bookings")
         scenario.killed["pull"] = kill_task(live, "pull")
@@ -60,6 +62,7 @@ def scenario(live: Site) -> Scenario:
             if hop == "publish":
                 backfill(live, "bookings", scenario.days[:-1])
             scenario.killed[hop] = kill_task(live, hop)
+    run_airflow(live, "dags", "unpause", "--yes", "retention")
     wait_published(live, {("bookings", day.isoformat()) for day in scenario.days})
     with live.policy_path.open("a") as policy:
         policy.write("shard_rows: 2000\n")  # a day has 3,000 views, and some that are odd
@@ -199,6 +202,27 @@ def test_no_canary_token_is_found_outside_the_zones_for_personal_data(scenario: 
             places[str(path.relative_to(site.data_dir))] = path.read_bytes()
     assert any(name.endswith(".log") and "dag_id" in name for name in places)
     assert {name: count for name, content in places.items() if (count := found_in(content, tokens))} == {}
+
+
+@pytest.mark.clause("K1")
+def test_no_byte_of_a_live_site_spells_the_card_of_a_canary(scenario: Scenario) -> None:
+    """Airflow's database, which is in our cluster, its logs and ours; tests/integration/test_raw_bytes.py shows that
+    the search finds, and looks after every step."""
+    cards = {
+        f"{what} {number} of {day}": value
+        for day in scenario.days
+        for number in range(5)
+        for what, value in (
+            ("card", card_number(7, day, number)),
+            ("holder", token(7, day, number, "payment_cards.card_holder")),
+        )
+    }
+    source, scan = scenario.site.data_dir / "source", Scan(Wanted(cards))
+    builders.read(scenario.site, "CHECKPOINT", role="postgres")
+    assert scan.found(scenario.site.data_dir, scenario.site.checkpoints_path, without=source) == {}
+    assert scan.read_bytes > 100_000_000
+    at_source = {told for file in Scan(Wanted(cards)).found(source).values() for told in file}
+    assert {f"{name}: plain" for name in cards} <= at_source
 
 
 @pytest.mark.clause("R1")

@@ -20,7 +20,7 @@ from governance.embedded.site import UI_USER, Site
 from governance.errors import AlarmError, GovernanceError
 from governance.steps import reconcile
 from listeners import Arrived, mail, webhook
-from live_runs import call, ended, held, run_airflow, trigger, until
+from live_runs import call, ended, held, pause_at_rest, run_airflow, trigger, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow, pytest.mark.clause("R1")]
 
@@ -95,11 +95,13 @@ def scenario(live: Site) -> Iterator[Scenario]:
     with ExitStack() as stack:
         hook, mails = stack.enter_context(webhook()), stack.enter_context(mail())
         stack.enter_context(told_to(live, hook, mails))
+        pause_at_rest(live, "retention")
         for dag in ("watch", "run_log_sequencer", "run_log_checkpoint"):  # they would wait for the held table too
             run_airflow(live, "dags", "pause", "--yes", dag)
         at_work = "SELECT 1 FROM dag_run WHERE state = 'running' AND dag_id NOT IN ('bookings', 'visits')"
         until(lambda: not rows(live.dsn("airflow"), at_work))
         killed_before_its_first_entry(live)
+        run_airflow(live, "dags", "unpause", "--yes", "retention")
         run_airflow(live, "dags", "unpause", "--yes", "visits")
         trigger(live, "visits", "without-a-partition")
         run_airflow(live, "dags", "pause", "--yes", "key_upkeep")

@@ -28,7 +28,8 @@ from governance.encryption import Column, decrypt, key_ids
 from governance.errors import AlarmError, InputError, KeyPurposeError, SourceUnavailableError
 from governance.keyring import Keyring
 from governance.policy import Policy
-from governance.steps import HoldRequest, Workspace
+from governance.sources import Snapshot
+from governance.steps import HoldRequest, Workspace, card_desk
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K2"), pytest.mark.clause("K3"), pytest.mark.clause("R1")]
 
@@ -46,9 +47,7 @@ def at(site: Site, now: datetime, *, keeps_number: bool = False) -> Workspace:
     """A workspace at an instant, under a policy that lets a hold keep the number, or not."""
     policy = builders.workspace(site).policy
     if keeps_number:
-        values = policy.open_values
-        decided = values["hold_keeps_number"].model_copy(update={"value": True})
-        policy = policy.model_copy(update={"open_values": {**values, "hold_keeps_number": decided}})
+        policy = builders.keeping_numbers(policy)
     return builders.workspace(site, now=now, policy=policy, keys=lambda: service(site, now, policy))
 
 
@@ -151,7 +150,8 @@ def test_the_choice_in_force_decides_what_is_saved(site: Site, world: World, spa
     keep(space)
     assert saved(site) == ({"7": NUMBER[:-4]} if is_saved else {})
     (entry,) = told(site, "saved")
-    assert entry["counts"] == {"looked_at": 1, "saved": int(is_saved), "no_number": 0, "missed": 0}
+    looked_at = int(bool(flag) or is_saved)  # one that nobody ever chose to save is not even read
+    assert entry["counts"] == {"looked_at": looked_at, "saved": int(is_saved), "no_number": 0, "missed": 0}
     assert entry["outcome"] == ("passed" if is_saved else "no_data")
 
 
@@ -321,13 +321,66 @@ def test_a_choice_that_was_made_at_capture_still_counts_when_the_source_has_no_c
     assert (saved(site), living(site, "profile")) == ({}, 0)
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Portions of one card."""
+    monkeypatch.setattr(card_desk, "NEXT", "FETCH 1 FROM portions")
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_cards_are_looked_at_in_portions_whatever_they_share(site: Site, world: World, space: Workspace) -> None:
+    captured(world, 7, save_to_profile=True)
+    captured(world, 8, save_to_profile=True, captured_at=CAPTURED + 5 * HOUR)
+    captured(world, 9, client=OTHER, save_to_profile=True)
+    captured(world, 10, client=OTHER)
+    captured(world, 11, client=OTHER + 1)
+    through(space, "bookings", KEY)
+    keep(space)
+    assert saved(site) == dict.fromkeys(("7", "8", "9"), NUMBER[:-4])
+    assert told(site, "saved")[-1]["counts"] == {"looked_at": 3, "saved": 3, "no_number": 0, "missed": 0}
+    assert living(site, "profile") == 2
+    says(world, WITHDRAWN, CAPTURED + HOUR)  # before the second card's own choice, whose key is the same
+    says(world, WITHDRAWN, NOW, client=OTHER)
+    keep(space)
+    assert list(saved(site)) == ["8"]
+    assert living(site, "profile") == 1
+    assert told(site, "withdrawn")[-1]["counts"] == {"keys_destroyed": 1, "withdrawn": 2, "still_saved": 1}
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_look_that_is_broken_off_between_portions_saves_nothing(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured(world, 7, save_to_profile=True)
+    captured(world, 8, save_to_profile=True)
+    through(space, "bookings", KEY)
+    asked = Snapshot.as_of
+
+    def fails(self: Snapshot, query: str, *about: Any) -> pa.Table:
+        queries.append(query)
+        if len(queries) == 3:  # who chose, of the first card, of the second
+            raise SourceUnavailableError("gone")
+        return asked(self, query, *about)
+
+    queries: list[str] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(Snapshot, "as_of", fails)
+        with pytest.raises(SourceUnavailableError, match="gone"):
+            keep(space)
+    assert queries[:3] == ["profile_card_givers", "profile_card_choices", "profile_card_choices"]
+    assert saved(site) == {}
+    assert told(site, "saved")[-1]["outcome"] == "failed"
+    keep(space)
+    assert list(saved(site)) == ["7", "8"]
+
+
 # -- held --------------------------------------------------------------------------------------------------------------
 
 
 def hold(space: Workspace, card: str = "7", **changes: Any) -> str:
     """A hold as a person asks for it."""
     request = HoldRequest(card, "fraud", "7", UNTIL)
-    return steps.place_hold(space, replace(request, **changes), builders.run())
+    return steps.place_hold(space, replace(request, **changes), builders.run()).hold_id
 
 
 @pytest.fixture
@@ -353,7 +406,8 @@ def test_a_hold_keeps_a_keyed_token_and_has_an_owner_a_reason_and_an_end(held: S
     assert (placed["run"]["triggered_by"], placed["reason"]) == ("tester", "fraud, case 7")
     assert placed["details"] == {"hold": first, "until": "2026-05-01"}
     reading = [e["reading"] for e in entries(held, "read", "intent") if e["reading"]["role"] == "screener"]
-    assert reading[0]["columns"] == {"vault.payment_cards": ["captured_at", "card_number_encrypted", "row_key"]}
+    assert reading[0]["columns"]["vault.payment_cards"] == ["captured_at", "card_number_encrypted", "row_key"]
+    assert "card_token" not in reading[0]["columns"]["vault.card_holds"]
     assert (living(held, "hold"), living(held, "fraud_token")) == (0, 1)
 
 
@@ -375,7 +429,7 @@ def test_a_hold_ends_after_now_and_no_later_than_policy_allows(
 def test_a_hold_is_placed_before_the_cards_deadline_and_refused_at_it(held: Site) -> None:
     hold(at(held, GOES - timedelta(seconds=1)))
     with pytest.raises(InputError, match="past its deadline"):
-        hold(at(held, GOES))
+        hold(at(held, GOES), case="8")
     with pytest.raises(InputError, match="no accepted card"):
         hold(at(held, NOW), card="999")
     assert [e["outcome"] for e in entries(held, "hold_card", "outcome")] == ["passed", "failed", "failed"]
@@ -417,6 +471,37 @@ def test_a_hold_that_is_released_ends_with_the_next_run(held: Site) -> None:
             steps.release_hold(space, gone, "again", builders.run())
 
 
+def test_whoever_asks_again_for_the_same_hold_gets_the_one_that_stands(held: Site) -> None:
+    space = at(held, NOW, keeps_number=True)
+    request = HoldRequest("7", "fraud", "7", UNTIL)
+    first, again = (steps.place_hold(space, request, builders.run()) for _ in range(2))
+    assert (again.hold_id, first.is_new, again.is_new) == (first.hold_id, True, False)
+    late = at(held, GOES)  # a card past its deadline is held by nobody anew, and what stands is told all the same
+    assert steps.place_hold(late, request, builders.run()) == again
+    assert [e["outcome"] for e in entries(held, "hold_card", "outcome")] == ["passed", "replayed", "replayed"]
+    assert {e["details"]["hold"] for e in entries(held, "hold_card", "outcome")} == {first.hold_id}
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        {"card_key": "8"}, {"reason": "intrusion"}, {"case": "8"}, {"until": UNTIL + timedelta(days=1)},
+        {"number_is_evidence": True}, {}, "somebody else", "released",
+    ),
+    ids=str,
+)  # fmt: skip
+def test_a_hold_that_differs_in_anything_is_another_one(held: Site, change: Any) -> None:
+    space = at(held, NOW, keeps_number=True)
+    first = hold(space)
+    if change == "released":
+        steps.release_hold(space, first, "cleared up", builders.run())
+    run = replace(builders.run(), triggered_by="anna") if change == "somebody else" else builders.run()
+    request = replace(HoldRequest("7", "fraud", "7", UNTIL), **({} if isinstance(change, str) else change))
+    second = steps.place_hold(space, request, run)
+    assert second.is_new == bool(change)
+    assert builders.read(held, "SELECT count(*) FROM vault.card_holds") == [(1 + bool(change),)]
+
+
 def test_a_hold_does_not_keep_the_row_of_the_card(held: Site, space: Workspace) -> None:
     hold(space)
     keep(at(held, GOES))
@@ -446,6 +531,8 @@ def test_a_person_holds_lists_and_releases_by_command(
     until = ("--until", UNTIL.isoformat())
     assert governance("cards", "hold", "7", "--reason", "fraud", "--case", "7", *until) == 0
     name = capsys.readouterr().out.split()[-1]
+    assert governance("cards", "hold", "7", "--reason", "fraud", "--case", "7", *until) == 0
+    assert f"as it was before: nothing was added: hold {name}" in capsys.readouterr().out
     assert governance("cards", "holds") == 0
     told = capsys.readouterr().out
     assert name in told

@@ -125,12 +125,7 @@ def test_a_dump_and_a_base_backup_from_before_a_destruction_yield_nothing_of_wha
         "bookings", "booking_travellers", "booking_services", "payment_cards", "page_views",
     }  # fmt: skip
 
-    environment = {**site.libpq_environment("postgres"), "PGDATABASE": "governance"}
-    dump, backup = tmp_path / "dump.sql", tmp_path / "restored" / "warehouse"
-    sites.private_folder(backup.parent)
-    subprocess.run([postgres.program("pg_dump"), "--file", dump], env=environment, check=True)
-    base = [postgres.program("pg_basebackup"), "--pgdata", backup, "--wal-method=stream", "--checkpoint=fast"]
-    subprocess.run(base, env=environment, check=True)
+    copies = copied(site, tmp_path)
 
     # A person's erasure; then the deadlines of the first card's hour, and of the day's page views.
     number = erased.split("/")[0]
@@ -146,24 +141,7 @@ def test_a_dump_and_a_base_backup_from_before_a_destruction_yield_nothing_of_wha
     assert {value.table for value in gone} == {"bookings", "booking_travellers", "booking_services", "payment_cards"}
     assert readable(site, before, later).keys() == spared_values
 
-    run_sql(site, "CREATE DATABASE restored")
-    try:
-        subprocess.run(
-            [postgres.program("psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file", dump],
-            env={**environment, "PGDATABASE": "restored"}, check=True, capture_output=True,
-        )  # fmt: skip
-        from_dump = stored(site.dsn("postgres").rsplit("/", 1)[0] + "/restored")
-    finally:
-        run_sql(site, "DROP DATABASE restored WITH (FORCE)")
-    (port,) = sites.free_ports(1)
-    twin = replace(site, data_dir=backup.parent, warehouse_port=port)
-    cluster = postgres.Cluster(twin, "warehouse")
-    assert list((backup / "pg_wal").iterdir())
-    try:
-        postgres.start(cluster)
-        from_backup = stored(administer(twin))
-    finally:
-        postgres.stop(cluster)
+    from_dump, from_backup = copies.dumped(), copies.backed_up()
     for restored in (from_dump, from_backup):
         assert set(restored) == set(before)
         assert readable(site, restored, later).keys() == spared_values
@@ -176,7 +154,99 @@ def test_a_dump_and_a_base_backup_from_before_a_destruction_yield_nothing_of_wha
         "booking_travellers",
         "booking_services",
     }
-    shutil.rmtree(backup.parent)
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.clause("K2")
+@pytest.mark.clause("K3")
+@pytest.mark.usefixtures("replicating")
+def test_a_dump_and_a_base_backup_from_before_the_purge_yield_no_card_to_todays_key_store(
+    site: Site, world: World, space: Workspace, tmp_path: Path
+) -> None:
+    """What may stay does: digits that a client chose to save, and a number as evidence until its hold ends."""
+    keeping = replace(space, policy=builders.keeping_numbers())
+    for card, number in CARDS.items():
+        row = {"card_id": card, "card_number": number, "save_to_profile": card == 7}
+        world.booking(client_id=70 + card, card={"client_id": 70 + card, **row})
+    through(space, "bookings", KEY)
+    until = (CARD_DEADLINE + timedelta(days=10)).date()
+    steps.place_hold(keeping, steps.HoldRequest("8", "fraud", "7", until, number_is_evidence=True), builders.run())
+    steps.keep_cards(space, builders.run())
+    copies = copied(site, tmp_path)
+    then = replace(site, data_dir=sites.private_folder(tmp_path / "keys of before"))
+    for path in (site.keyring_path, *site.data_dir.glob("keys.sqlite*")):
+        shutil.copy(path, then.data_dir / path.name)
+
+    late = builders.workspace(site, now=CARD_DEADLINE)
+    steps.keep_cards(late, builders.run())
+    steps.keep_keys(late, builders.run())
+    steps.retain(late, builders.run())
+    for restored in (copies.dumped(), copies.backed_up()):
+        cards = [value for value in restored if value.table in ("payment_cards", "saved_cards", "card_holds")]
+        with_todays = readable(site, cards, CARD_DEADLINE)
+        assert {(value.table, text) for value, text in with_todays.items()} == {
+            ("saved_cards", CARDS[7][:-4]), ("card_holds", CARDS[8]),
+        }  # fmt: skip
+        with_those_of_before = readable(then, cards, NOW)
+        numbers = {text for value, text in with_those_of_before.items() if value.column == "card_number_encrypted"}
+        assert numbers == set(CARDS.values())
+        assert {"ASA LINDQVIST", "04/29"} <= set(with_those_of_before.values())
+    over = CARD_DEADLINE + timedelta(days=12)
+    steps.keep_cards(builders.workspace(site, now=over), builders.run())
+    assert {value.table for value in readable(site, cards, over)} == {"saved_cards"}
+
+
+CARDS = {7: "4000056655665556", 8: "5200828282828210", 9: "4242424242424242"}
+"""Saved, held with its number, gone."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A dump and a base backup of our database as it was once."""
+
+    site: Site
+    dump: Path
+    backup: Path
+
+    def dumped(self) -> list[Value]:
+        """Every ciphertext of the dump, restored beside the database that there is."""
+        environment = {**self.site.libpq_environment("postgres"), "PGDATABASE": "restored"}
+        run_sql(self.site, "CREATE DATABASE restored")
+        try:
+            subprocess.run(
+                [
+                    postgres.program("psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file",
+                    self.dump,
+                ],
+                env=environment, check=True, capture_output=True,
+            )  # fmt: skip
+            return stored(self.site.dsn("postgres").rsplit("/", 1)[0] + "/restored")
+        finally:
+            run_sql(self.site, "DROP DATABASE restored WITH (FORCE)")
+
+    def backed_up(self) -> list[Value]:
+        """Every ciphertext of the base backup, as a cluster of its own, which recovers from the log in it."""
+        (port,) = sites.free_ports(1)
+        twin = replace(self.site, data_dir=self.backup.parent, warehouse_port=port)
+        cluster = postgres.Cluster(twin, "warehouse")
+        assert list((self.backup / "pg_wal").iterdir())
+        try:
+            postgres.start(cluster)
+            return stored(administer(twin))
+        finally:
+            postgres.stop(cluster)
+            shutil.rmtree(self.backup.parent)
+
+
+def copied(site: Site, folder: Path) -> Copies:
+    """Take both; the cluster has to let its superuser replicate."""
+    environment = {**site.libpq_environment("postgres"), "PGDATABASE": "governance"}
+    copies = Copies(site, folder / "dump.sql", folder / "restored" / "warehouse")
+    sites.private_folder(copies.backup.parent)
+    subprocess.run([postgres.program("pg_dump"), "--file", copies.dump], env=environment, check=True)
+    base = [postgres.program("pg_basebackup"), "--pgdata", copies.backup, "--wal-method=stream", "--checkpoint=fast"]
+    subprocess.run(base, env=environment, check=True)
+    return copies
 
 
 def card_of(world: World, row_key: str) -> str:

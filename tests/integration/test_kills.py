@@ -221,24 +221,15 @@ def cards_to_keep(place: Place) -> None:
             "consent_events", event_id=number, client_id=client, purpose="profile_card", channel="web",
             decision=decision, effective_at=NOW, received_at=NOW, source="profile", version=1, recorded_at=NOW,
         )  # fmt: skip
-    held = keeping_numbers(place.space)
+    held = replace(place.space, policy=builders.keeping_numbers(place.space.policy))
     for card in ("7", "9"):
         request = steps.HoldRequest(card, "fraud", "7", NOW.date() + timedelta(days=int(card) - 7), True)
         steps.place_hold(held, request, AIRFLOW)
 
 
-def keeping_numbers(space: Workspace) -> Workspace:
-    """The same under a policy that lets a hold keep the number."""
-    values = space.policy.open_values
-    decided = values["hold_keeps_number"].model_copy(update={"value": True})
-    policy = space.policy.model_copy(update={"open_values": {**values, "hold_keeps_number": decided}})
-    return replace(space, policy=policy)
-
-
-def held_once(place: Place, run: Run) -> None:
-    """A hold of a card that has none: whoever is killed and asks again looks whether there is one."""
-    if not builders.read(place.site, "SELECT 1 FROM vault.card_holds"):
-        steps.place_hold(place.space, steps.HoldRequest("7", "fraud", "7", NOW.date() + timedelta(days=9)), run)
+def held(place: Place, run: Run) -> None:
+    """A hold as a person asks for it, who asks again in the same words when the command was killed."""
+    steps.place_hold(place.space, steps.HoldRequest("7", "fraud", "7", NOW.date() + timedelta(days=9)), run)
 
 
 def saved_numbers(place: Place) -> list[object]:
@@ -339,6 +330,64 @@ def of_minors(place: Place) -> object:
     return at_source, sum(entry["outcome"] == "passed" for entry in entries(place.site, "erase", "outcome"))
 
 
+def old_cards(place: Place) -> None:
+    """Accepted cards, here and at the source: one past its term, one past the margin before it, one that stays."""
+    for card, at in ((7, NOW - timedelta(hours=46)), (8, NOW - timedelta(hours=11.5)), (9, NOW - timedelta(minutes=1))):
+        place.world.booking(card={"card_id": card, "captured_at": at, "cvv": "123" if card == 9 else None})
+    place.world.booking()
+    through(place.space, "bookings", KEY)
+
+
+def cards_at_source(place: Place) -> None:
+    """The cards at the source again, under the same numbers."""
+    place.world.clear()
+    place.world.restart()
+    for card, at in ((7, NOW - timedelta(hours=46)), (8, NOW - timedelta(hours=11.5)), (9, NOW - timedelta(minutes=1))):
+        place.world.booking(card={"card_id": card, "captured_at": at, "cvv": "123" if card == 9 else None})
+    place.world.booking()
+
+
+def rules_of_cards(space: Workspace) -> Workspace:
+    """The same under a policy that has the rules of cards alone; every rule is executed alike."""
+    kept = {name: rule for name, rule in space.policy.retention.rules.items() if "cards" in rule.table}
+    retention = space.policy.retention.model_copy(update={"rules": kept})
+    return replace(space, policy=space.policy.model_copy(update={"retention": retention}))
+
+
+def of_cards(place: Place) -> object:
+    """What the source has left, and what the log says, effect by effect: rows that ended, breaches, accounts."""
+    at_source = builders.read(
+        place.site, "SELECT card_id, cvv FROM wellbe.payment_cards ORDER BY 1", role="wellbe_owner"
+    )
+    told = entries(place.site, phase="outcome")
+    ended = [(e["partition_key"], e["counts"]["ended"]) for e in told if e["event"] == "retain" and e["counts"]]
+    breaches = [(e["partition_key"], e["counts"], e["measures"]) for e in told if e["event"] == "breach"]
+    accounts = [(e["details"], e["counts"]) for e in told if e["event"] == "end_card_hour"]
+    return at_source, sorted(pair for pair in ended if pair[1]), sorted(breaches, key=str), sorted(accounts, key=str)
+
+
+def shared_minor(place: Place) -> None:
+    """A day that was published, with a minor whose consent came late, and one who was shared and whose consent was
+    withdrawn."""
+    born, world = date(2010, 3, 10), place.world
+    late = world.booking(travellers=[{"birth_date": born}], consents=[{"verified_at": None}])
+    gone = world.booking(travellers=[{"birth_date": born}], consents=[{}])
+    world.booking()
+    through(place.space, "bookings", KEY)
+    builders.read(place.site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, root_key) VALUES "
+                  "('first', 'clinic', %s)", gone)  # fmt: skip
+    change = "UPDATE wellbe.guardian_consents SET {} WHERE booking_id = %s"
+    world.execute(change.format("verified_at = given_at + interval '1 hour'"), int(late.split("/")[0]))
+    world.execute(change.format(f"withdrawn_at = '{NOW.isoformat()}'"), int(gone.split("/")[0]))
+
+
+def of_consents(place: Place) -> object:
+    """What is owed, how often the log says so, and that nothing waits for validation."""
+    owed = builders.read(place.site, "SELECT delivery_id, reason, met_at FROM sharing.obligations")
+    told = sum(e["counts"].get("obligations", 0) for e in entries(place.site, "consents", "outcome"))
+    return owed, told, builders.read(place.site, "SELECT state FROM control.batches")
+
+
 CASES: Mapping[str, Case] = {
     "pull bookings": hop("pull", "bookings", stride=3),
     "pull visits": hop("pull", "visits", stride=2),
@@ -348,9 +397,9 @@ CASES: Mapping[str, Case] = {
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
     "keep_cards": Case(
         cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
-        after=timedelta(days=1), left=saved_numbers, stride=2,
+        after=timedelta(days=1), left=saved_numbers,
     ),
-    "cards hold": Case(landed_cards, held_once, is_by_hand=True),
+    "cards hold": Case(landed_cards, held, is_by_hand=True),
     "keys destroy": Case(
         landed, lambda p, run: steps.destroy_key(p.space, "subject", "client 50002", "request 7", run)
     ),
@@ -366,6 +415,10 @@ CASES: Mapping[str, Case] = {
     ),
     "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
                          left=of_minors, restore=minors_at_source),
+    "retain": Case(
+        old_cards, lambda p, run: alarmed(lambda: steps.retain(rules_of_cards(p.space), run)),
+        after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source,
+    ),
     "sequence": Case(landed, lambda p, run: steps.sequence(p.space)),
     "checkpoint, the first": Case(landed, lambda p, run: steps.checkpoint(p.space, run)),
     "checkpoint": Case(signed, lambda p, run: steps.checkpoint(p.space, run), stride=3),
@@ -401,6 +454,9 @@ CASES: Mapping[str, Case] = {
     ),
     "publish that carries rows in": Case(
         next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run), stride=3
+    ),
+    "consents": Case(
+        shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=3
     ),
     "re-encryption": Case(
         lambda p: Earlier(p.site, p.world),

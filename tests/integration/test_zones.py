@@ -77,7 +77,7 @@ analytics.releases                  -       -          SI         -       -     
 analytics.bookings                  -       -          SI         -       -         -         -
 analytics.visits_daily              -       -          SI         -       -         -         -
 sharing.deliveries                  -       -          -          SI      -         -         -
-sharing.obligations                 -       -          -          -       -         -         -
+sharing.obligations                 -       -          -          SU      -         -         -
 audit.run_log                       -       -          -          -       -         -         -
 audit.pending                       -       -          -          -       -         -         -
 audit.leaves                        -       -          -          -       -         -         -
@@ -127,8 +127,8 @@ vault.card_holds                    -         -         -            -          
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.visits_daily              -         -         -            -          -          S        -
-sharing.deliveries                  -         -         -            -          -          -        -
-sharing.obligations                 -         -         -            -          -          -        -
+sharing.deliveries                  -         -         s            -          -          -        -
+sharing.obligations                 -         -         S            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
 audit.pending                       -         -         -            -          SD         -        S
 audit.leaves                        -         -         -            -          SI         -        S
@@ -145,7 +145,9 @@ ENDS = {
     "control.purged": ("", "I"),
     "control.batches": ("dataset partition_key state settled_no", ""),
     "records.bookings": (
-        """row_id landing_no recorded_at partition_key booking_id client_id price_amount_minor currency_code
+        """row_id landing_no recorded_at partition_key booking_id client_id price_amount_minor currency_code booked_at
+        client_country_code client_email_defect_code client_birth_date_state_code client_age_at_booking_years
+        client_age_with_guardian_years
         notes_encrypted client_given_name_encrypted client_family_name_encrypted client_email_encrypted
         client_phone_encrypted client_skype_encrypted client_birth_date_encrypted client_postcode_encrypted""",
         "D",
@@ -153,14 +155,14 @@ ENDS = {
     "records.booking_travellers": ("row_id landing_no partition_key row_key", "D"),
     "records.booking_services": ("row_id landing_no partition_key root_key itinerary_encrypted", "D"),
     "records.payment_cards": ("row_id landing_no partition_key captured_at client_id row_key", "D"),
-    "vault.saved_cards": ("card_key", ""),
-    "vault.card_holds": ("card_key hold_id placed_at", "D"),
+    "vault.saved_cards": ("card_key client_id captured_at partial_number_encrypted", "D"),
+    "vault.card_holds": ("card_key card_token hold_id placed_at", "D"),
     "records.page_views": ("row_id landing_no partition_key", "D"),
     "records.refusals": ("table_name row_key rule refused_at", "D"),
     "quarantine.rows": ("dataset row_id row_key quarantined_at", "D"),
     "quarantine.findings": ("dataset row_id rule partition_key table_name row_key root_key clause", "D"),
     "quarantine.reviews": ("dataset row_key since", "D"),
-    "quarantine.erasures": ("erasure_no booking_id travellers clients begun_at", "ID"),
+    "quarantine.erasures": ("erasure_no booking_id travellers clients begun_at booked_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
     "sharing.deliveries": ("delivery_id root_key created_at", "D"),
     "sharing.obligations": ("delivery_id reason", "I"),
@@ -169,13 +171,15 @@ ENDS = {
 BLANKS = {
     "records.bookings": """notes_encrypted client_given_name_encrypted client_family_name_encrypted
         client_email_encrypted client_phone_encrypted client_skype_encrypted client_birth_date_encrypted
-        client_postcode_encrypted""",
+        client_postcode_encrypted client_country_code client_email_defect_code client_birth_date_state_code
+        client_age_at_booking_years client_age_with_guardian_years""",
     "records.booking_services": "itinerary_encrypted",
 }
 """Columns that the retainer may set to NULL, and no others."""
 
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
+    ("coordinator", "sharing.deliveries"): "delivery_id recipient_id",
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("profiler", "vault.payment_cards"): """
         partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from governance.subjects import Subject, acceptances_of_adults, begun_anew, renamed
+from governance.subjects import Subject, acceptances_of_adults, begun_anew, renamed, succession
 
 pytestmark = [pytest.mark.clause("L3"), pytest.mark.clause("M1")]
 
@@ -98,3 +98,34 @@ def test_only_an_adult_accepts(born: date | None, counts: bool) -> None:
         }
     )
     assert acceptances_of_adults(found, 18) == ({FIRST: [at]} if counts else {})
+
+
+@pytest.mark.parametrize(
+    ("booked", "scopes", "until"),
+    [
+        (ERASED - timedelta(days=1), 1, 1),
+        (ERASED + timedelta(days=1) - timedelta(microseconds=1), 1, 1),
+        (ERASED + timedelta(days=1), 2, 5),
+        (ERASED + timedelta(days=5), 3, None),
+    ],
+    ids=str,
+)
+def test_whoever_is_erased_is_erased_as_all_whom_they_had_been_by_then(
+    booked: datetime, scopes: int, until: int | None
+) -> None:
+    """Accepted again a day after the erasure; erased once more on the third day; accepted again on the fifth."""
+    second, third = ERASED + timedelta(days=1), ERASED + timedelta(days=5)
+    erasures = {FIRST: ERASED, since(second): ERASED + timedelta(days=3)}
+
+    def ended(names: Collection[str]) -> dict[str, datetime]:
+        return {name: erasures[name] for name in names if name in erasures}
+
+    found = succession(FIRST, booked, ended, {FIRST: [second, third]})
+    assert found.scopes == (FIRST, since(second), since(third))[:scopes]
+    assert found.until == (None if until is None else ERASED + timedelta(days=until))
+
+
+def test_whoever_was_not_erased_has_one_subject_and_no_other_begins() -> None:
+    accepted = {FIRST: [ERASED + timedelta(days=1)]}
+    assert succession(FIRST, ERASED, lambda _: {}, accepted).scopes == (FIRST,)
+    assert succession(FIRST, ERASED, lambda _: {}, accepted).until is None

@@ -185,3 +185,16 @@ def test_rows_from_before_a_site_began_wait_from_its_beginning() -> None:
         found = list(watches.oldest_unprocessed(schedule, {}, {day: 7}, began + limit + late, limit))
         assert len(found) == alarms
     assert "7 rows wait for 12 hours" in found[0]
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("due_in_hours", "says"),
+    [([], None), ([1], None), ([0], "1 are past due and not met, the oldest for 0 hours"),
+     ([1, -1, -30], "2 are past due and not met, the oldest for 30 hours")],
+)  # fmt: skip
+def test_an_obligation_that_is_not_met_when_it_is_due_is_an_alarm(due_in_hours: list[int], says: str | None) -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    told = list(watches.past_due_obligations([now + timedelta(hours=hours) for hours in due_in_hours], now))
+    assert [says in alarm for alarm in told if says] == [True] * (says is not None)
+    assert len(told) == (says is not None)

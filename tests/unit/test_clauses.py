@@ -57,6 +57,22 @@ def test_an_answer_has_its_parts_in_order() -> None:
     ]
 
 
+def test_an_answer_says_what_each_rule_of_retention_found_left_and_proved() -> None:
+    columns = ("rule", "ran_at", "outcome", "due", "ended", "on_hold", "kept", "oldest_kept_hours", "left_due")
+    ran = ("cards", "2026-03-20T11:00:05.000000Z", "passed", 6, 5, 1, 1200, 36.0, 0)
+    failed = ("cards_at_source", "2026-03-20T11:00:06.000000Z", "failed", None, None, None, None, None, None)
+    lines = explained("K1", {"rows_ended": Answer(columns, (ran, failed))}, 200)
+    at = lines.index("What retention does for it")
+    assert lines[at + 1] == "    cards: deletes rows of records.payment_cards 10 days after captured_at less 2 hours"
+    assert lines[at + 3] == (
+        "        Last run 2026-03-20 11:00 UTC (passed): 6 due, 5 ended, 1 on hold; 1,200 stay, the oldest 1.5 days "
+        "old; a search afterwards found 0 due."
+    )
+    assert lines[at + 6].startswith("        Last run 2026-03-20 11:00 UTC (failed): nothing was ended")
+    assert "        It has not run yet." in explained("B1", {"rows_ended": Answer(columns, ())}, 200)
+    assert "What retention does for it" in explained("B1")  # without a site: the rule, and no figures
+
+
 @pytest.mark.parametrize(
     "said",
     [

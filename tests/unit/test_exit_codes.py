@@ -47,6 +47,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "quarantine replay": (("--dataset", "visits", "--partition", "2026-03-10"), AGAIN),
     "read": (("--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"), AGAIN),
     "retention apply": (("--plan", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{32 * '0'}"), AGAIN),
+    "retention fulfil": (("1", "--reason", "erased", "--how", "case 7"), AGAIN),
+    "retention obligations": ((), AGAIN),
     "retention plan": ((), AGAIN),
     "runs": ((), AGAIN),
     "sample": ((), AGAIN),

@@ -56,7 +56,8 @@ def _hold(arguments: argparse.Namespace) -> int:
         arguments.card, arguments.reason, arguments.case, arguments.until, arguments.number_is_evidence
     )
     hold = steps.place_hold(workspaces.workspace(sites.load()), request, workspaces.by_hand("cards hold"))
-    say(f"held until the end of {arguments.until:%Y-%m-%d}: hold {hold}")
+    since = "" if hold.is_new else ", as it was before: nothing was added"
+    say(f"held until the end of {arguments.until:%Y-%m-%d}{since}: hold {hold.hold_id}")
     return 0
 
 

@@ -15,6 +15,8 @@ from governance.retention_rules import RetentionRule
 from governance.rules import Rule
 
 ROWS_SHOWN = 15
+RETAINED = "rows_ended"
+"""The evidence that tells of each rule of retention, whatever its clause."""
 SEVERITIES = {
     "critical": "critical: nothing of the batch goes on",
     "warning": "warning: the row is held back",
@@ -88,6 +90,7 @@ def answer(coverage: Coverage, background: Background, *, width: int) -> Iterato
     yield from _wrapped(_verdict(coverage), width, "    ")
     yield from _section("What must be true", [clause.must], width)
     yield from _section("How it is enforced", list(_code(coverage)) or [NONE_SAID["code"]], width)
+    yield from _section("What retention does for it", list(_retention(background, coverage.clause)), width)
     rules = list(_rules(coverage, background.rules))
     yield from _section("Which rules notice", rules or [NONE_SAID["expectation"]], width)
     tests = list(_tests(coverage, background.tests))
@@ -162,9 +165,32 @@ def _open_values(policy: Policy, clause: str) -> Iterator[tuple[str, str]]:
         if value.clause == clause:
             at = f", {value.decided_at.isoformat()}" if value.decided_at else ""
             yield f"{name} = {_shown(value.value)}  (decided by: {value.decided_by}{at})", value.rationale
-    for name, rule in policy.retention.rules.items():
+
+
+def _retention(background: Background, clause: str) -> Iterator[tuple[str, ...]]:
+    """Per rule of retention of the clause: what it does, why, and what its last run found, left and proved."""
+    answer = background.answers.get(RETAINED)
+    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows] if answer else []
+    last = {row.get("rule"): row for row in rows}
+    for name, rule in background.policy.retention.rules.items():
         if rule.clause == clause:
-            yield f"retention {name}: {_end_of(policy, rule)}", rule.rationale
+            told = () if rule.act == "keep" or answer is None else (_last_run(last.get(name)),)
+            yield f"{name}: {_end_of(background.policy, rule)}", rule.rationale, *told
+
+
+def _last_run(row: Mapping[str, Any] | None) -> str:
+    """A row of `sql/evidence/rows_ended.sql` as a sentence."""
+    if row is None:
+        return "It has not run yet."
+    begins = f"Last run {row['ran_at'][:16].replace('T', ' ')} UTC ({row['outcome']})"
+    if row["due"] is None:
+        return f"{begins}: nothing was ended; `governance runs --failed` tells why."
+    oldest = row["oldest_kept_hours"]
+    age = "" if oldest is None else f", the oldest {oldest / 24:.1f} days old"
+    return (
+        f"{begins}: {row['due']:,} due, {row['ended']:,} ended, {row['on_hold']:,} on hold; {row['kept']:,} stay{age}; "
+        f"a search afterwards found {row['left_due']:,} due."
+    )
 
 
 def _end_of(policy: Policy, rule: RetentionRule) -> str:

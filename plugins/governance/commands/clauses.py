@@ -114,6 +114,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     proofs = Proofs.of(policy, marked_tests(), log)
     coverage = proofs.of_clause(name, policy.clauses[name])
     background = clause_texts.Background(policy, proofs.rules, proofs.tests.marked, log.answers)
+    if any(rule.clause == name for rule in policy.retention.rules.values()):
+        log.evidence(clause_texts.RETAINED, has_releases=proofs.has_releases)
     width = min(PAGE, shutil.get_terminal_size((PAGE, 24)).columns)
     for line in clause_texts.answer(coverage, background, width=width):
         say(line)

@@ -19,7 +19,7 @@ import psutil
 import psycopg2
 
 from governance import airflow_records
-from governance.embedded import airflow_config, broker, processes
+from governance.embedded import airflow_config, broker, postgres, processes
 from governance.embedded.site import ADDRESS, Site, write_private
 from governance.errors import SiteError
 
@@ -54,6 +54,15 @@ _IN_HEALTH_REPORT = MappingProxyType(
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
+
+
+class EndedError(SiteError):
+    """A component of Airflow has ended."""
+
+    def __init__(self, site: Site, component: str) -> None:
+        self.component = component
+        log = log_of(site, component)
+        super().__init__(f"Airflow's {component} ended; the end of {log}:\n{processes.tail(log)}")
 
 
 def command(*arguments: str) -> list[str]:
@@ -114,14 +123,12 @@ def start(site: Site) -> list[str]:
 
 
 def wait_healthy(site: Site, say: Say, patience_seconds: float = 240) -> None:
-    """Wait until every component is healthy. Raises SiteError, with the end of its log, when one dies."""
+    """Wait until every component is healthy. Raises EndedError, with the end of its log, when one dies; SiteError."""
     waiting = set(components(site))
     deadline = time.monotonic() + patience_seconds
     while waiting:
         for name in set(components(site)) - set(running(site)):
-            raise SiteError(
-                f"Airflow's {name} ended; the end of {log_of(site, name)}:\n{processes.tail(log_of(site, name))}"
-            )
+            raise EndedError(site, name)
         if time.monotonic() > deadline:
             raise SiteError(
                 f"Airflow was not healthy after {patience_seconds:.0f} s, still waiting for "
@@ -153,10 +160,16 @@ def health(site: Site) -> set[str]:
             connection.request("GET", "/api/v2/monitor/health")
             report = json.load(connection.getresponse())
         processes_of = running(site)
+        database = postgres.postmaster(postgres.Cluster(site, "warehouse"))
+        # A component whose database has started again since may be about to end, and has to show that it lives.
+        since = {
+            name: max(process.create_time(), database.create_time() if database else 0.0)
+            for name, process in processes_of.items()
+        }
         healthy = {
             component
             for part, component in _IN_HEALTH_REPORT.items()
-            if component in processes_of and _is_healthy(report.get(part, {}), part, processes_of[component])
+            if component in since and _is_healthy(report.get(part, {}), part, since[component])
         }
         return healthy | (broker.workers(site) & set(processes_of) if site.executor == "celery" else set())
     return set()
@@ -188,10 +201,10 @@ def log_of(site: Site, component: str) -> Path:
     return site.data_dir / "log" / f"{component}.log"
 
 
-def _is_healthy(report: dict[str, str | None], part: str, process: psutil.Process) -> bool:
+def _is_healthy(report: dict[str, str | None], part: str, since: float) -> bool:
     # The report takes the last sign of life of a predecessor that was killed for one of this process.
     seen = report.get(f"latest_{part}_heartbeat")
-    is_fresh = part == "metadatabase" or (seen and datetime.fromisoformat(seen).timestamp() > process.create_time())
+    is_fresh = part == "metadatabase" or (seen and datetime.fromisoformat(seen).timestamp() > since)
     return report.get("status") == "healthy" and bool(is_fresh)
 
 

@@ -252,12 +252,24 @@ def _start_airflow(site: Site, say: Say) -> Site:
         broker.start(site)
     else:
         broker.stop(site)
-    if set(airflow.running(site)) != set(airflow.components(site)):
-        say("bringing Airflow's metadata up to date")
-        airflow.migrate(site)
-        airflow.end_orphans(site)
-        say(f"starting Airflow on {site.api_url}")
-        airflow.start(site)
-    airflow.wait_healthy(site, say)
+    started = _start_what_is_missing(site, say)
+    try:
+        airflow.wait_healthy(site, say)
+    except airflow.EndedError as ended:
+        if ended.component in started:
+            raise
+        # It had run until its database was gone for a moment, and has only now died of it.
+        _start_what_is_missing(site, say)
+        airflow.wait_healthy(site, say)
     airflow.warm_up(site)
     return site
+
+
+def _start_what_is_missing(site: Site, say: Say) -> list[str]:
+    if set(airflow.running(site)) == set(airflow.components(site)):
+        return []
+    say("bringing Airflow's metadata up to date")
+    airflow.migrate(site)
+    airflow.end_orphans(site)
+    say(f"starting Airflow on {site.api_url}")
+    return airflow.start(site)

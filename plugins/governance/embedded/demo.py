@@ -74,6 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     up_seconds = time.monotonic() - began
     peak = Peak()
     ran = _run_partitions(site, loaded.first_day, loaded.last_day, peak)
+    _wait_for_retention(site)
     times = {"up and filled": up_seconds, "partitions": ran, "whole": time.monotonic() - began}
     report = summary.report(site, loaded, times, peak.pss_bytes)
     for line in report.lines:
@@ -111,6 +112,16 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
     _tell(site, told)
     _sample_memory(site, peak)
     return time.monotonic() - began
+
+
+def _wait_for_retention(site: Site) -> None:
+    """Return when a run of DAG `retention`, which begins by itself, has ended. Raises SiteError."""
+    deadline = time.monotonic() + STALLED_SECONDS
+    query = "SELECT EXISTS (SELECT FROM dag_run WHERE dag_id = 'retention' AND state IN ('success', 'failed'))"
+    while _rows(site, "airflow", query) != [(True,)]:
+        if time.monotonic() > deadline:
+            raise SiteError(f"no run of DAG retention has ended; see the UI ({site.api_url})")
+        time.sleep(1)
 
 
 def _start(site: Site, datasets: list[str], days: list[date]) -> None:

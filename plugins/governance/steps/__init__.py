@@ -8,8 +8,10 @@ from governance.steps.consenting import consents
 from governance.steps.erasing import erase_minors
 from governance.steps.holding import HoldRequest, place_hold, release_hold
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
+from governance.steps.obliging import meet_obligation, owed
+from governance.steps.planning import Plan, apply_plan, plan_retention
 from governance.steps.reconciling import reconcile
-from governance.steps.retaining import Plan, crawl, plan_retention, retain
+from governance.steps.retaining import crawl, retain
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import plan, pull
@@ -23,6 +25,7 @@ __all__ = [
     "Workspace",
     "Plan",
     "acknowledge_restore",
+    "apply_plan",
     "checkpoint",
     "consents",
     "crawl",
@@ -31,7 +34,9 @@ __all__ = [
     "keep_cards",
     "keep_keys",
     "logged_destructions",
+    "meet_obligation",
     "missing_predecessor",
+    "owed",
     "place_hold",
     "plan",
     "plan_retention",

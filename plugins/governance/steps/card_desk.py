@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg2.extensions
 import pyarrow as pa
 
 from governance import door, warehouse
@@ -20,6 +21,10 @@ from governance.warehouse import Warehouse
 
 DATASET = "cards"
 CARD_NUMBER = Column("payment_cards", "card_number_encrypted")
+
+Cursor = psycopg2.extensions.cursor
+PORTION = 10_000
+NEXT = f"FETCH {PORTION} FROM portions"
 
 Reads = Mapping[str, Sequence[str]]
 """Table -> columns, as the door's entry has them."""
@@ -45,7 +50,22 @@ class Desk:
         """The rows of `sql/<query>.sql`, counted for the door's entry."""
         with self.connection.ending() as (cursor, _):
             cursor.execute(named_query(query), values)
-            rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in cursor.fetchall()]
+            return self._fetched(cursor)
+
+    def portions(self, cursor: Cursor, query: str, **values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a named query, some thousands at a time, in the transaction of a cursor.
+
+        They are those that were there when it began. Memory does not grow with their number.
+        """
+        cursor.execute(f"DECLARE portions NO SCROLL CURSOR FOR {named_query(query)}", values)
+        cursor.execute(NEXT)
+        while rows := self._fetched(cursor):
+            yield rows
+            cursor.execute(NEXT)
+        cursor.execute("CLOSE portions")
+
+    def _fetched(self, cursor: Cursor) -> list[tuple[Any, ...]]:
+        rows = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in cursor.fetchall()]
         self.lent.rows += len(rows)
         return rows
 

@@ -7,40 +7,66 @@ own, with the rows of each place, the ids of the keys, and no name or number of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from operator import attrgetter
+from zoneinfo import ZoneInfo
 
 import psycopg2.extensions
 
-from governance import erasure, obligations
+from governance import door, erasure, obligations, saved_cards, sources, subjects, warehouse
 from governance.erasure import Erased, Erasure, Places
 from governance.errors import ContendedError, GovernanceError, TransientError
+from governance.keys import KeyService
+from governance.partitions import Partition
 from governance.recording import Recorded, new_id
-from governance.run_log import Outcome, Run
+from governance.retention import Looked
+from governance.run_log import Attempt, Batch, Outcome, Run
 from governance.sources import named_query
-from governance.steps.keeping import erase_subjects
-from governance.steps.retaining import as_retainer, now_by_both_clocks, recorded_end, session_at_source
+from governance.steps.card_desk import DATASET
+from governance.steps.keeping import bury_keys
+from governance.steps.retaining import (
+    OF_ALL,
+    Planned,
+    as_retainer,
+    now_by_both_clocks,
+    recorded_end,
+    session_at_source,
+)
 from governance.steps.workspace import Workspace
 
 EVENT = "erase"
+MINORS = "minors"
+BY_BOOKING = attrgetter("booking_id")
+NEW = 0
+"""The number of an erasure that is not begun."""
 REASON = "a minor without a guardian's consent, after the review (L3)"
 STANDS = "whom it is about stands there still"
 SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
 SEEN = {
     "quarantine.reviews": ["dataset", "row_key", "since"],
     "quarantine.findings": ["dataset", "table_name", "row_key", "root_key", "clause", "rule"],
-    "quarantine.erasures": ["erasure_no", "booking_id", "travellers", "clients"],
+    "quarantine.erasures": ["erasure_no", "booking_id", "travellers", "clients", "booked_at", "begun_at"],
 }
 
 
-def erase_minors(workspace: Workspace, run: Run) -> dict[str, int]:
+def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
     """Erase every minor whose review is over, in every place that policy lists; returns counts.
 
     One that fails keeps no other from its erasure, and is finished by the next run; its error is raised at the end.
-    Raises ContendedError, SourceUnavailableError, WarehouseUnavailableError, KeyringError.
+    `planned`: those of a plan, and nobody else. Raises InputError when they are others by now, ContendedError,
+    SourceUnavailableError, WarehouseUnavailableError, KeyringError.
     """
     with recorded_end(workspace, "erase_minors", "minors", run, ("L3",)) as recorded:
-        found = _begun(workspace, recorded)
+        found = _found(workspace, recorded.attempt, planned.at if planned else now_by_both_clocks(workspace))
+        if planned:
+            planned.require(MINORS, _digest(found))
+        found = _begun(workspace, recorded.attempt, found)
         errors: list[GovernanceError] = []
         erased = 0
         for one in found:
@@ -57,43 +83,133 @@ def erase_minors(workspace: Workspace, run: Run) -> dict[str, int]:
     return counts
 
 
+def begin_erasures(workspace: Workspace, run: Run, planned: Planned) -> None:
+    """Note whom the erasures of a plan are about, so that no rule of retention takes away what tells so."""
+    with recorded_end(workspace, "begin_erasures", "minors", run, ("L3",)) as recorded:
+        found = _found(workspace, recorded.attempt, planned.at)
+        planned.require(MINORS, _digest(found))
+        _begun(workspace, recorded.attempt, found)
+        recorded.append(recorded.outcome(Outcome.PASSED if found else Outcome.NO_DATA, counts={"due": len(found)}))
+
+
+def look_at_minors(workspace: Workspace, recorded: Recorded, at: datetime) -> list[Looked]:
+    """What an erasure at an instant would be about: bookings, then rows place by place; nothing is changed."""
+    found = _found(workspace, recorded.attempt, at)
+    due: Counter[str] = Counter()
+    on_hold: Counter[str] = Counter()
+    for one in found:
+        whom, _ = _as_whom(workspace, one)
+        with session_at_source(workspace, recorded.attempt.batch.label, STANDS) as there:
+            _count(Places(there, workspace.policy, "source", whom).standing(), due, on_hold)
+        with as_retainer(workspace, recorded.attempt, _columns(workspace)) as (here, _):
+            _count(Places(here, workspace.policy, "warehouse", whom).standing(), due, on_hold)
+    looked = [Looked(MINORS, len(found), digest=_digest(found))]
+    for name, place in workspace.policy.retention.erasure.items():
+        if due[name] or on_hold[name]:
+            held = {place.ground: on_hold[name]} if on_hold[name] else {}
+            looked.append(Looked(name, due[name], held, digest=f"{due[name]} {on_hold[name]}"))
+    return looked
+
+
+def _count(stands: Erased, due: Counter[str], on_hold: Counter[str]) -> None:
+    due.update(stands.ended)
+    on_hold.update(stands.protected)
+
+
 # -- whom it is about --------------------------------------------------------------------------------------------------
 
 
-def _begun(workspace: Workspace, recorded: Recorded) -> list[Erasure]:
-    """Note the erasures that are due; returns them, and those that were begun before."""
-    days = float(workspace.policy.value("minor_review_days"))
-    due = now_by_both_clocks(workspace) - timedelta(days=days)
-    with as_retainer(workspace, recorded.attempt, SEEN) as (cursor, _):
-        new = _due(cursor, due)
+def _found(workspace: Workspace, attempt: Attempt, at: datetime) -> list[Erasure]:
+    """The erasures that were begun, and those that are due at an instant, which have no number yet."""
+    due = at - timedelta(days=float(workspace.policy.value("minor_review_days")))
+    with as_retainer(workspace, attempt, SEEN) as (cursor, _):
+        cursor.execute(named_query("minors_begun"))
+        begun = [Erasure(no, booking, tuple(t), tuple(c), last) for no, booking, t, c, last in cursor.fetchall()]
+        cursor.execute(named_query("minors_due"), {"due": due})
+        new = cursor.fetchall()
+    clients: dict[int, tuple[tuple[int, ...], datetime]] = {}
     if any(versions for _, _, versions in new):
-        with session_at_source(workspace, recorded.attempt.batch.label, STANDS) as there:
-            clients = {booking: _clients(there, booking, versions) for booking, _, versions in new if versions}
-    else:
-        clients = {}
-    with as_retainer(workspace, recorded.attempt, SEEN) as (cursor, _):
-        for booking, travellers, _ in new:
-            cursor.execute(
-                "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (%s, %s, %s)",
-                (booking, travellers, clients.get(booking, [])),
-            )
-        cursor.execute("SELECT erasure_no, booking_id, travellers, clients FROM quarantine.erasures ORDER BY 1")
-        return [Erasure(number, booking, tuple(t), tuple(c)) for number, booking, t, c in cursor.fetchall()]
+        with session_at_source(workspace, attempt.batch.label, STANDS) as there:
+            clients = {booking: _clients(there, booking, versions, at) for booking, _, versions in new if versions}
+    return begun + [Erasure(NEW, booking, tuple(t), *clients.get(booking, ((), at))) for booking, t, _ in new]
 
 
-def _due(cursor: psycopg2.extensions.cursor, due: datetime) -> list[tuple[int, list[int], list[int]]]:
-    """(booking, its travellers, versions whose client it is) of every review that is over and not begun yet."""
-    cursor.execute(named_query("minors_due"), {"due": due})
-    return [(booking, travellers, versions) for booking, travellers, versions in cursor.fetchall()]
+def _clients(
+    cursor: psycopg2.extensions.cursor, booking: int, versions: Sequence[int], at: datetime
+) -> tuple[tuple[int, ...], datetime]:
+    """Clients of versions of a booking, and when the last of these was booked, which is `at` where nobody knows."""
+    cursor.execute(named_query("clients_of_booking"), {"booking": booking, "versions": list(versions)})
+    found = cursor.fetchall()
+    return tuple(client for client, _ in found), max((last for _, last in found if last), default=at)
 
 
-def _clients(cursor: psycopg2.extensions.cursor, booking: int, versions: Sequence[int]) -> list[int]:
-    cursor.execute(
-        "SELECT DISTINCT client_id FROM wellbe.bookings WHERE booking_id = %s AND version = ANY (%s) "
-        "AND client_id IS NOT NULL ORDER BY 1",
-        (booking, list(versions)),
-    )
-    return [client for (client,) in cursor.fetchall()]
+def _begun(workspace: Workspace, attempt: Attempt, found: Sequence[Erasure]) -> list[Erasure]:
+    """Note whom the new erasures are about, before anything of them is done."""
+    begun = []
+    with as_retainer(workspace, attempt, SEEN) as (cursor, _):
+        for one in found:
+            number = one.number
+            if number == NEW:
+                cursor.execute(
+                    "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) "
+                    "VALUES (%s, %s, %s, %s) RETURNING erasure_no",
+                    (one.booking_id, list(one.travellers), list(one.clients), one.booked_at),
+                )
+                ((number,),) = cursor.fetchall()
+            begun.append(replace(one, number=number))
+    return begun
+
+
+def _digest(found: Sequence[Erasure]) -> str:
+    """Of whom these erasures are about."""
+    told = "".join(f"{one.booking_id} {one.travellers} {one.clients}\n" for one in sorted(found, key=BY_BOOKING))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _as_whom(workspace: Workspace, one: Erasure) -> tuple[Erasure, list[bytes]]:
+    """The erasure, told when its clients began anew, and the ids of the keys of everyone whom it is about.
+
+    A client who has begun anew keeps the subject that began; the profile keys of the former one are those of its rows.
+    """
+    with closing(workspace.keys()) as service:
+        names = {client: f"client {client}" for client in one.clients}
+        subject = partial(_ended, service, "subject")
+        accepted = _accepted(workspace, list(names.values())) if subject(names.values()) else {}
+        keys = [service.id_of("subject", scope) for scope in one.scopes()]
+        until = {}
+        for client, name in names.items():
+            line = subjects.succession(name, one.booked_at, subject, accepted)
+            keys += [service.id_of("subject", scope) for scope in line.scopes]
+            if line.until:
+                until[client] = line.until
+            else:
+                keys += [service.id_of("profile", scope) for scope in _profile_scopes(service, client)]
+    return replace(one, until=until), keys
+
+
+def _ended(service: KeyService, kind: str, scopes: Iterable[str]) -> dict[str, datetime]:
+    by_id = {service.id_of(kind, scope): scope for scope in scopes}
+    found = service.store.fetch(list(by_id)).values()
+    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}
+
+
+def _profile_scopes(service: KeyService, client: int) -> list[str]:
+    """Of every profile key that a client has had: no other, so that a try which goes on destroys the same."""
+    scopes: list[str] = []
+    following = saved_cards.profile_scope(client, 1)
+    while service.store.fetch([service.id_of("profile", following)]):
+        scopes.append(following)
+        following = saved_cards.profile_scope(client, len(scopes) + 1)
+    return scopes
+
+
+def _accepted(workspace: Workspace, clients: Sequence[str]) -> dict[str, list[datetime]]:
+    """When clients accepted the terms as adults, as the source knows it today."""
+    zone = workspace.policy.time_zone
+    today = Partition(workspace.clock().astimezone(ZoneInfo(zone)).date(), zone)
+    with sources.snapshot(workspace.source_uri(), "acceptances of clients who are erased") as snapshot:
+        found = snapshot.acceptances(today, clients)
+    return subjects.acceptances_of_adults(found, int(workspace.policy.value("adult_years")))
 
 
 # -- one erasure -------------------------------------------------------------------------------------------------------
@@ -101,13 +217,17 @@ def _clients(cursor: psycopg2.extensions.cursor, booking: int, versions: Sequenc
 
 def _erase(workspace: Workspace, one: Erasure, run: Run) -> None:
     """Keys, source, our database, in this order: what is known of a person is what the next step finds them by."""
-    recorded = recorded_end(workspace, EVENT, "minors", run, ("L3", "M1"), has_intent=False)
-    with recorded:
-        there, keys = _at_source(workspace, one, recorded, run)
-        read = {place.table: set[str]() for place in erasure.places(workspace.policy, "warehouse").values()}
-        for place in erasure.places(workspace.policy, "warehouse").values():
-            read[place.table] |= {*erasure.columns_read(place)}
-        columns = {table: sorted(names) for table, names in read.items()} | SEEN | SHARED
+    with recorded_end(workspace, EVENT, "minors", run, ("L3", "M1"), has_intent=False) as recorded, ExitStack() as held:
+        if one.clients:  # nobody saves a card of theirs meanwhile
+            dsn, label = workspace.warehouse_dsn(door.RECORDER), recorded.attempt.batch.label
+            cards = held.enter_context(warehouse.connect(dsn, label))
+            held.enter_context(cards.exclusive(Batch(DATASET, OF_ALL, run.run_id)))
+        one, keys = _as_whom(workspace, one)
+        columns = _columns(workspace)
+        if one.clients:
+            with as_retainer(workspace, recorded.attempt, columns) as (cursor, _):
+                keys = [*dict.fromkeys([*keys, *Places(cursor, workspace.policy, "warehouse", one).keys()])]
+        there = _at_source(workspace, one, keys, recorded, run)
         with as_retainer(workspace, recorded.attempt, columns) as (cursor, append):
             here = Places(cursor, workspace.policy, "warehouse", one)
             _require_settled(here, one, _strangers(cursor, one))
@@ -121,7 +241,15 @@ def _erase(workspace: Workspace, one: Erasure, run: Run) -> None:
             append(recorded.outcome(Outcome.PASSED, counts=counts | {"left": 0}, keys=[id.hex() for id in keys]))
 
 
-def _at_source(workspace: Workspace, one: Erasure, recorded: Recorded, run: Run) -> tuple[Erased, list[bytes]]:
+def _columns(workspace: Workspace) -> dict[str, list[str]]:
+    """What an erasure reads of our database, as the door's entry has it."""
+    read: dict[str, set[str]] = {}
+    for place in erasure.places(workspace.policy, "warehouse").values():
+        read.setdefault(place.table, set()).update(erasure.columns_read(place))
+    return {table: sorted(names) for table, names in read.items()} | SEEN | SHARED
+
+
+def _at_source(workspace: Workspace, one: Erasure, keys: Sequence[bytes], recorded: Recorded, run: Run) -> Erased:
     """End what the source has of them; their keys go once it is said and before anything does, so that nothing lands
     again."""
     with session_at_source(workspace, recorded.attempt.batch.label, STANDS) as cursor:
@@ -129,20 +257,10 @@ def _at_source(workspace: Workspace, one: Erasure, recorded: Recorded, run: Run)
         before = there.standing()
         told = {f"standing {name}": n for name, n in before.ended.items()}
         recorded.append(recorded.attempt.intent(entry_id=new_id(), at=workspace.clock(), counts=told))
-        keys = erase_subjects(workspace, one.scopes(_accepted(cursor, one.clients)), REASON, run)
+        bury_keys(workspace, keys, REASON, run)
         ended = there.end()
         _require_nothing(there.standing(), "the source")
-    return Erased(ended.ended, before.protected), keys
-
-
-def _accepted(cursor: psycopg2.extensions.cursor, clients: Iterable[int]) -> Mapping[int, Sequence[int]]:
-    """Seconds at which clients accepted the terms."""
-    cursor.execute(
-        "SELECT client_id, array_agg(floor(extract(epoch FROM accepted_at))::bigint) FROM wellbe.terms_acceptances "
-        "WHERE client_id = ANY (%s::bigint[]) AND isfinite(accepted_at) GROUP BY 1",
-        (list(clients),),
-    )
-    return dict(cursor.fetchall())
+    return Erased(ended.ended, before.protected)
 
 
 def _strangers(cursor: psycopg2.extensions.cursor, one: Erasure) -> bool:

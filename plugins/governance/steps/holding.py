@@ -10,6 +10,7 @@ Tokens of one month are under one key, `card holds 2026-03`, so that a card held
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -23,18 +24,27 @@ from governance.errors import InputError
 from governance.policy import Policy
 from governance.pseudonymisation import tokens
 from governance.recording import new_id
+from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import digits
 from governance.sources import named_query
 from governance.steps.card_desk import Desk, desk, recorded
 from governance.steps.keeping import destroy_keys
+from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
 
 ROLE = "screener"
 NUMBER = Column("card_holds", "number_encrypted")
 """What a number that is evidence is bound to; its row key is the hold's."""
-CARD = {"vault.payment_cards": ("row_key", "captured_at", "card_number_encrypted")}
+CARD = {
+    "vault.payment_cards": ("row_key", "captured_at", "card_number_encrypted"),
+    "vault.card_holds": (
+        "hold_id", "card_key", "reason", "case_reference", "placed_by", "expires_at", "released_at", "number_encrypted",
+    ),
+}  # fmt: skip
 HOLDS: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "released_at")}
+HOLDS_OVER = "holds_over"
+LOOK = "plan_cards"
 ENDED = "its hold has ended (K2)"
 
 Reason = Literal["intrusion", "fraud"]
@@ -51,26 +61,40 @@ class HoldRequest:
     number_is_evidence: bool = False
 
 
-def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> str:
-    """Hold an accepted card; returns the id of the hold, whose owner is whoever is behind the run.
+@dataclass(frozen=True)
+class Hold:
+    """A hold in force; `is_new` unless it stood before it was asked for."""
 
-    Raises InputError for a card that is not there, or past its deadline; for an end that has been, or is later than
-    policy allows; and for a number as evidence where policy does not let a hold keep it.
+    hold_id: str
+    is_new: bool
+
+
+def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> Hold:
+    """Hold an accepted card; the owner is whoever is behind the run.
+
+    Whoever asks again for the very same, say after a command that was killed, gets the hold that is in force. Raises
+    InputError for a card that is not there, or past its deadline; for an end that has been, or is later than policy
+    allows; and for a number as evidence where policy does not let a hold keep it.
     """
     why = f"{request.reason}, case {request.case}"
     with recorded(workspace, "hold_card", "holds", run, ("K2",)) as told:
         workspace.require_one_time(told.attempt.batch)
         now = workspace.clock()
-        expires_at = _end(request, workspace.policy, now)
+        expires_at, owner = _end(request, workspace.policy, now), run.triggered_by or "unknown"
+        details = {"until": request.until.isoformat()}
         with desk(workspace, told, ROLE, CARD, why) as at:
+            asked = (request.card_key, request.reason, request.case, owner, expires_at, request.number_is_evidence)
+            if stands := at.read("cards/same_hold", *asked):
+                hold = str(stands[0][0])
+                told.append(told.outcome(Outcome.REPLAYED, reason=why, details={"hold": hold, **details}))
+                return Hold(hold, is_new=False)
             number = _number(at, request.card_key)
             hold, listed = new_id(), f"card holds {now:%Y-%m}"
             token_key = at.keys.key("fraud_token", listed)
             (token,) = tokens(pa.array([number]), key=token_key, domain="card").to_pylist()
             evidence = _evidence(at, hold, number, expires_at) if request.number_is_evidence else None
             row = (
-                hold, request.card_key, request.reason, request.case, run.triggered_by or "unknown", now, expires_at,
-                listed, token, evidence,
+                hold, request.card_key, request.reason, request.case, owner, now, expires_at, listed, token, evidence,
             )  # fmt: skip
             with at.connection.ending() as (cursor, append):
                 cursor.execute(named_query("cards/hold"), row)
@@ -79,10 +103,10 @@ def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> str:
                         Outcome.PASSED,
                         counts={"held": 1, "numbers_kept": int(evidence is not None)},
                         reason=why,
-                        details={"hold": hold, "until": request.until.isoformat()},
+                        details={"hold": hold, **details},
                     )
                 )
-    return hold
+    return Hold(hold, is_new=True)
 
 
 def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:
@@ -103,21 +127,42 @@ def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:
             append(told.outcome(Outcome.PASSED, counts={"released": 1}, reason=why, details={"hold": hold}))
 
 
-def end_holds(workspace: Workspace, run: Run) -> dict[str, int]:
-    """End every hold that expired or was released: its key is destroyed, then its row deleted. Returns counts."""
+def look_at_holds(workspace: Workspace, run: Run, at: datetime) -> Looked:
+    """The holds that are over at an instant; nothing is changed."""
+    with (
+        recorded(workspace, LOOK, "holds", run, ("K2",)) as told,
+        desk(workspace, told, ROLE, HOLDS) as table,
+    ):
+        found, _ = _over(table, at)
+        told.append(told.outcome(Outcome.PASSED, counts={"due": found.due}))
+    return found
+
+
+def end_holds(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
+    """End every hold that expired or was released: its key is destroyed, then its row deleted. Returns counts.
+
+    `planned`: those of a plan, and no others. Raises InputError when they are others by now.
+    """
     with recorded(workspace, "keep_cards", "holds", run, ("K2",)) as told, desk(workspace, told, ROLE, HOLDS) as at:
-        now = workspace.instant()
-        held = [
-            (hold, released is not None or expires_at <= now) for hold, expires_at, released in at.read("cards/holds")
-        ]
-        ends = [hold for hold, is_over in held if is_over]
+        now = planned.at if planned else workspace.instant()
+        found, ends = _over(at, now)
+        if planned:
+            planned.require(HOLDS_OVER, found.digest)
         keys = [at.service.id_of("hold", hold) for hold in ends]
-        counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run)}
-        counts |= {"ended": len(ends), "still_held": len(held) - len(ends)}
+        counts = {"hold_keys_destroyed": destroy_keys(workspace, keys, ENDED, run), "ended": len(ends)}
+        counts["still_held"] = found.kept
         with at.connection.ending() as (cursor, append):
             cursor.execute("DELETE FROM vault.card_holds WHERE hold_id = ANY(%s)", (ends,))
             append(told.outcome(Outcome.PASSED if ends else Outcome.NO_DATA, counts=counts))
     return counts
+
+
+def _over(at: Desk, now: datetime) -> tuple[Looked, list[str]]:
+    """The holds that are over at an instant: as a plan tells them, and their ids."""
+    ends = sorted(hold for (hold,) in at.read("cards/holds", now))
+    ((kept,),) = at.read("cards/holds_kept", now)
+    digest = hashlib.sha256("\n".join(ends).encode()).hexdigest()
+    return Looked(HOLDS_OVER, len(ends), kept=kept, digest=digest), ends
 
 
 def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:

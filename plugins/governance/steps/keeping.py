@@ -102,13 +102,12 @@ def destroy_key(workspace: Workspace, kind: str, scope: str, reason: str, run: R
         return service.store.fetch([key_id])[key_id]
 
 
-def erase_subjects(workspace: Workspace, scopes: Sequence[str], reason: str, run: Run) -> list[bytes]:
-    """Destroy the keys of persons, and see that none is made for those who have none yet; returns the ids of all.
+def bury_keys(workspace: Workspace, ids: Sequence[bytes], reason: str, run: Run) -> None:
+    """Destroy these keys of persons, and see that none is made where there is none yet.
 
     Keys that are destroyed already stay so, and their record is completed. Raises ContendedError, KeyringError.
     """
     with closing(workspace.keys()) as service:
-        ids = [service.id_of("subject", scope) for scope in scopes]
         again = "nothing was destroyed; the task retries"
         with _recorded(workspace, "destroy_keys", run, again) as (recorded, connection):
             told = _identity(service, _lacking(workspace, service))
@@ -118,7 +117,6 @@ def erase_subjects(workspace: Workspace, scopes: Sequence[str], reason: str, run
                 _record(service, connection, recorded, left, **told)
             if not service.store.destroyed_by(act.attempt_id):
                 connection.append(recorded.outcome(Outcome.REPLAYED, reason=reason, **told))
-    return ids
 
 
 def destroy_keys(workspace: Workspace, ids: Sequence[bytes], reason: str, run: Run) -> int:

@@ -1,4 +1,4 @@
-"""The end of data: every rule of retention, in our database and at the source, executed or told beforehand.
+"""The end of data: every rule of retention, in our database and at the source (`planning.py`: told beforehand).
 
 Each rule is a try of its own, so that one which fails keeps no other from its work. In our database rows go in the
 transaction of their entry; at the source an entry with the number of rows is written before and another after. Policy
@@ -7,7 +7,6 @@ clauses K1 K4 L3 B1 R1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from governance.retention import Breach, Looked, Table
 from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
 from governance.sources import named_query
+from governance.steps import completing
 from governance.steps.workspace import Workspace
 from governance.warehouse import Transaction
 
@@ -41,63 +41,59 @@ ROLE = "retainer"
 EVENT = "retain"
 BREACH = "breach"
 HOUR_ENDED = "end_card_hour"
+TOLD_LATER = "its try ended before it could say so; the source tells that it was done"
 CRAWL = "crawl"
 OF_ALL = "all"
-PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
-PLAN_LASTS = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 
 Act = Callable[[psycopg2.extensions.cursor], None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What would end at an instant, rule by rule; `digest` names it."""
+class Planned:
+    """What a plan told of an instant: the digest of each part, by name."""
 
     at: datetime
-    looked: tuple[Looked, ...]
-    digest: str
+    digests: Mapping[str, str]
+
+    def require(self, part: str, digest: str) -> None:
+        """Raise InputError when a part is no longer what the plan told."""
+        if self.digests.get(part) != digest:
+            raise InputError(
+                f"{part}: what is due by that plan's instant is no longer what the plan told; nothing of it was done: "
+                "make a new plan"
+            )
 
 
-def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -> Plan:
-    """What each rule would do now, or at an instant that has been; nothing is changed.
-
-    Raises SourceUnavailableError, WarehouseUnavailableError.
-    """
-    now = at or workspace.clock().replace(microsecond=0)
+def look_at_rules(workspace: Workspace, recorded: Recorded, at: datetime) -> list[Looked]:
+    """What each rule would do at an instant; nothing is changed."""
     looked = []
-    with recorded_end(workspace, "plan_retention", OF_ALL, run) as recorded:
-        for name, rule in _acting(workspace.policy).items():
-            with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
-                looked.append(Table(cursor, workspace.policy, name, rule, now).look())
-        digest = retention.plan_digest(workspace.policy, now, looked)
-        due = {f"due {look.rule}": look.due for look in looked if look.due}
-        recorded.append(recorded.outcome(Outcome.PASSED, counts=due, details={"plan": digest}))
-    return Plan(now, tuple(looked), digest)
+    for name, rule in _acting(workspace.policy).items():
+        with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
+            looked.append(Table(cursor, workspace.policy, name, rule, at).look())
+    return looked
 
 
-def retain(workspace: Workspace, run: Run, plan: str | None = None) -> dict[str, int]:
-    """Execute every rule; returns the rows that ended, by rule. `plan`: only if it is exactly what that plan told.
+def retain(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
+    """Execute every rule; returns the rows that ended, by rule. `planned`: exactly what a plan told.
 
     A rule that fails is recorded and keeps no other from its work; its error is raised at the end. Raises InputError
-    when a plan is no longer what would be done, AlarmError when rows had outlived their term.
+    when a rule would do something else than was planned, AlarmError when rows had outlived their term.
     """
-    now = now_by_both_clocks(workspace)
-    if plan is not None:
-        now = _planned(workspace, plan, run)
+    now = planned.at if planned else now_by_both_clocks(workspace)
     done: dict[str, int] = {}
     errors: list[GovernanceError] = []
-    alarms: list[str] = []
+    alarms = completing.untold_alarms(workspace, run)
     for name, rule in _acting(workspace.policy).items():
         try:
-            done[name] = _Rule(workspace, name, rule, now).execute(run, alarms)
+            done[name] = _Rule(workspace, name, rule, now, planned).execute(run, alarms)
         except GovernanceError as error:
             errors.append(error)
     lasting = [error for error in errors if not isinstance(error, TransientError)]
     if errors:
         raise (lasting or errors)[0]
     if alarms:
-        raise AlarmError(alarms)
+        raise AlarmError([*dict.fromkeys(alarms)])
     return done
 
 
@@ -141,23 +137,6 @@ def now_by_both_clocks(workspace: Workspace) -> datetime:
         return workspace.clock()
 
 
-def _planned(workspace: Workspace, plan: str, run: Run) -> datetime:
-    """The instant of a plan that still is what would be done. Raises InputError."""
-    told = PLAN.fullmatch(plan)
-    if told is None:
-        raise InputError("that is no digest of a plan; `governance retention plan` prints one")
-    at = datetime.strptime(told[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    now = workspace.clock()
-    if not now - PLAN_LASTS <= at <= now:
-        raise InputError("that plan is older than a day, or of an instant to come; nothing was done: make a new one")
-    if plan_retention(workspace, run, at).digest != plan:
-        raise InputError(
-            "what is due by that plan's instant is no longer what the plan told, or policy is another; nothing was "
-            "done: make a new one"
-        )
-    return at
-
-
 @dataclass(frozen=True)
 class _Rule:
     """One rule at one instant, executed."""
@@ -166,6 +145,7 @@ class _Rule:
     name: str
     spec: RetentionRule
     now: datetime
+    planned: Planned | None
 
     def execute(self, run: Run, alarms: list[str]) -> int:
         """Returns how many rows ended; what they had outlived is added to the alarms."""
@@ -173,16 +153,21 @@ class _Rule:
         recorded = recorded_end(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
         with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
             table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
-            look, breaches = table.look(), table.breaches()
+            look = table.look()
+            breaches = table.breaches() if look.due else []
+            if self.planned:
+                self.planned.require(self.name, look.digest)
             if at_source:  # said before, because what is done there is no part of our transaction
+                alarms += self._completed(recorded, cursor)
+                told = completing.announced(cursor, breaches) if look.due else {}
                 at = self.workspace.clock()
-                recorded.append(recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}))
+                intent = recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}, details=told)
+                recorded.append(intent)
             accounts = table.account() if look.due else []
             ended = table.act() if look.due else 0
-            left = table.look() if look.due else look
-            if left.due:
+            if look.due and (left := table.left()):
                 raise GovernanceError(
-                    f"retention rule {self.name}: {left.due} rows of {self.spec.table} that are due were not found "
+                    f"retention rule {self.name}: {left} rows of {self.spec.table} that are due were not found "
                     "when they were to end; nothing was done; the task retries"
                 )
             for breach in breaches:
@@ -190,8 +175,18 @@ class _Rule:
             for of, counts in accounts:
                 append(recorded.outcome_of(new_id(), HOUR_ENDED, Outcome.PASSED, counts=counts, details={"hour": of}))
             append(self._outcome(recorded, look, ended, breaches))
-        alarms += [_told(self.name, self.spec, breach) for breach in breaches]
+        alarms += _summed(self.name, self.spec, breaches)
         return ended
+
+    def _completed(self, recorded: Recorded, cursor: psycopg2.extensions.cursor) -> Iterator[str]:
+        """Tell what tries before have ended and not told; what that had outlived, for the alarm."""
+        for deed in completing.untold_deeds(self.workspace, self.name, cursor):
+            counts = {"due": deed.rows, "ended": deed.rows, "left_due": 0}
+            breaches = [self._breach(recorded, breach) for breach in deed.breaches]
+            outcome = recorded.outcome_of(deed.attempt_id, EVENT, Outcome.PASSED, counts=counts, reason=TOLD_LATER)
+            with warehouse.connect(self.workspace.warehouse_dsn(door.RECORDER), self.name) as log:
+                log.append(*breaches, outcome)
+            yield from (_told(self.name, self.spec, breach) for breach in deed.breaches)
 
     def _breach(self, recorded: Recorded, breach: Breach) -> Entry:
         error = {"type": "RetentionBreach", "message": _told(self.name, self.spec, breach)}
@@ -206,7 +201,7 @@ class _Rule:
             Outcome.PASSED if look.due or look.on_hold else Outcome.NO_DATA,
             counts=counts | {f"on hold: {ground}": n for ground, n in look.on_hold.items()},
             measures={} if oldest is None else {"oldest_kept_hours": round((self.now - oldest) / HOUR, 3)},
-            alarms=[_told(self.name, self.spec, breach) for breach in breaches],
+            alarms=_summed(self.name, self.spec, breaches),
         )
 
 
@@ -218,6 +213,21 @@ def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
         f"{rule.clause} {breach.rows} rows of {where} outlived their term by up to {breach.hours:.1f} hours (rule "
         f"{name}, clock in the hour from {breach.of.astimezone(UTC):%Y-%m-%d %H:%M} UTC); they are gone"
     )
+
+
+def _summed(name: str, rule: RetentionRule, breaches: Sequence[Breach]) -> list[str]:
+    """One alarm of all breaches of a rule; each has an entry of its own beside it."""
+    if len(breaches) < 2:
+        return [_told(name, rule, breach) for breach in breaches]
+    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    rows = sum(breach.rows for breach in breaches)
+    unknown = sum(breach.rows for breach in breaches if breach.hours is None)
+    known = max((breach.hours for breach in breaches if breach.hours is not None), default=0.0)
+    undated = f", {unknown} of them without an instant to count from" if unknown else ""
+    return [
+        f"{rule.clause} {rows} rows of {where} outlived their term by up to {known:.1f} hours{undated} (rule {name}, "
+        f"{len(breaches)} entries `{BREACH}`); they are gone"
+    ]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from governance.log_tree import LogTree
 from governance.recording import code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
 from governance.sources import named_query
+from governance.steps.obliging import owed
 from governance.steps.workspace import Workspace
 from governance.watches import PartitionState, Schedule
 
@@ -121,6 +122,11 @@ def _oldest_card(workspace: Workspace) -> Iterator[str]:
             yield from watches.nearing_end(what, at - timedelta(hours=hours), term, limit, now)
 
 
+def _obligations(workspace: Workspace) -> Iterator[str]:
+    open_until = [one.due_at for one in owed(workspace) if one.met_at is None]
+    yield from watches.past_due_obligations(open_until, workspace.clock())
+
+
 _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
     {
         "partitions": _partitions,
@@ -129,6 +135,7 @@ _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
         "merge_delay": _merge_delay,
         "source_schema": _source_schema,
         "oldest_card": _oldest_card,
+        "obligations": _obligations,
     }
 )
 NAMES = tuple(_WATCHES)

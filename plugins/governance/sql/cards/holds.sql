@@ -1,2 +1,2 @@
--- Every hold and its end.
-SELECT hold_id, expires_at, released_at FROM vault.card_holds
+-- Holds that are over at an instant.
+SELECT hold_id FROM vault.card_holds WHERE least(expires_at, released_at) <= %s

@@ -1,0 +1,89 @@
+"""What retention does every hour costs what is due, and not what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+
+import builders
+from builders import NOW
+from governance.embedded.site import Site
+from governance.erasure import Erasure, Places
+from governance.retention import Table
+from governance.sources import named_query
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("K1")]
+
+RULES = {name: rule for name, rule in builders.POLICY.retention.of("warehouse").items() if rule.act == "delete"}
+
+
+MANY = """
+INSERT INTO vault.release_ledger (dataset, row_key, accepted_partition, release_partition, decision)
+SELECT dataset, n, date '2026-03-10' - n % 20, date '2026-03-10' - n % 20, 'published'
+FROM generate_series(1, 5000) n, unnest(ARRAY['bookings', 'visits']) dataset;
+ANALYZE vault.release_ledger;
+"""
+"""A dataset alone says little of a decision there; of an empty table the planner does not know that."""
+
+
+class Spy(psycopg2.extensions.cursor):
+    """Explains every statement before it does it; every way but one to conditions on an index is made dear."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.scans: list[dict[str, Any]] = []
+
+    def execute(self, query: Any, vars: Any = None) -> None:
+        text = self.mogrify(query, vars).decode()
+        if not text.startswith("SET"):
+            for way in ("seqscan", "indexscan", "indexonlyscan"):
+                super().execute(f"SET LOCAL enable_{way} = off")
+            super().execute(f"EXPLAIN (FORMAT JSON) {text}")
+            (((explained,),),) = self.fetchall()
+            self.scans += leaves(explained["Plan"])
+        super().execute(query, vars)
+
+
+def leaves(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Where the rows of a plan come from."""
+    for part in plan.get("Plans", []):
+        yield from leaves(part)
+    if "Plans" not in plan:
+        yield plan
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_finds_what_is_due_and_what_is_left_of_it_by_an_index_of_its_clock(site: Site, name: str) -> None:
+    rule = RULES[name]
+    with (
+        closing(psycopg2.connect(site.dsn("governance_owner"))) as connection,
+        connection.cursor(cursor_factory=Spy) as spy,
+    ):
+        connection.cursor().execute(MANY)
+        table = Table(spy, builders.POLICY, name, rule, NOW)
+        for statement in (table.look, table.breaches, table.account, table.act, table.left):
+            statement()
+        of_clock = [scan for scan in spy.scans if rule.clock in scan.get("Index Cond", "")]
+        whole = [s for s in spy.scans if s.get("Relation Name") == rule.table.partition(".")[2]]
+    assert len(of_clock) >= 4 * 2 - 1  # before an instant or after another; what stays lies between them
+    assert whole == []
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_finds_whatever_is_theirs_by_an_index(site: Site) -> None:
+    with (
+        closing(psycopg2.connect(site.dsn("governance_owner"))) as connection,
+        connection.cursor(cursor_factory=Spy) as spy,
+    ):
+        places = Places(spy, builders.POLICY, "warehouse", Erasure(1, 4711, (1, 2), (7,)))
+        for statement in (places.standing, places.end, places.unsettled):
+            statement()
+        spy.execute(named_query("minors_of_booking"), {"booking": 4711})
+    tables = {place.table.partition(".")[2] for place in builders.POLICY.retention.erasure.values()}
+    assert [scan for scan in spy.scans if scan.get("Relation Name") in tables] == []
+    assert len(spy.scans) > 3 * len(tables) / 2

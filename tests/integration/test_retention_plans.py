@@ -1,0 +1,165 @@
+"""A plan tells everything that retention would end, cards and minors included; apply does exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import pytest
+
+import builders
+from aftermath import entries, governance, state, through
+from builders import DAY, NOON, NOW, World
+from governance import steps
+from governance.embedded.site import Site
+from governance.errors import InputError
+from governance.steps import HoldRequest, Plan, Workspace
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("L3"), pytest.mark.clause("K2"), pytest.mark.clause("K3")]
+
+MINOR = date(2010, 3, 10)
+DUE = NOW + timedelta(days=30)
+CHOOSER, WITHDRAWER = 41, 42
+
+
+def says(world: World, client: int, decision: str, at: object) -> None:
+    """A client's event about cards in the profile."""
+    event = {"event_id": world.number(), "client_id": client, "purpose": "profile_card", "channel": "none"}
+    world.insert("consent_events", **event, decision=decision, effective_at=at, received_at=at, source="profile_page",
+                 version=1, recorded_at=at)  # fmt: skip
+
+
+@pytest.fixture
+def full(site: Site, world: World, space: Workspace) -> Workspace:
+    """At `DUE`: a withdrawn card of two that are saved, an expired hold of two, a minor whose review is over of two."""
+    for card, client in ((1, CHOOSER), (2, WITHDRAWER)):
+        world.booking(client_id=client, card={"card_id": card, "save_to_profile": True})
+    for _ in range(2):
+        world.booking(travellers=[{}, {"birth_date": MINOR, "given_name": "Li"}], notes=None)
+    through(space, "bookings", DAY.isoformat())
+    steps.keep_cards(space, builders.run())
+    for card, until in (("1", NOW.date()), ("2", (NOW + timedelta(days=90)).date())):
+        steps.place_hold(space, HoldRequest(card, "fraud", "case", until), builders.run())
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", NOW)  # by the clock of the test
+    steps.retain(
+        builders.workspace(site, now=NOON + timedelta(days=10, hours=-2)), builders.run()
+    )  # the cards, in time
+    says(world, WITHDRAWER, "withdrawn", NOW + timedelta(days=3))
+    builders.read(site, "UPDATE quarantine.reviews SET since = %s", NOW)
+    builders.read(
+        site,
+        "UPDATE quarantine.reviews SET since = since + interval '1 second' WHERE row_key = "
+        "(SELECT max(row_key) FROM quarantine.reviews)",
+    )
+    return builders.workspace(site, now=DUE)
+
+
+def told(plan: Plan) -> dict[str, int]:
+    """What a plan says is due, without the rules of retention."""
+    return {look.rule: look.due for look in (*plan.exceptions, *plan.erasures) if look.due}
+
+
+EXPECTED = {
+    "withdrawn_cards": 1, "holds_over": 1, "minors": 1, "travellers_at_source": 1, "quarantined": 1, "findings": 1,
+    "reviews": 1,
+}  # fmt: skip
+
+
+def test_a_plan_tells_of_cards_and_minors_and_changes_nothing(site: Site, full: Workspace) -> None:
+    before = state(site)
+    plan = steps.plan_retention(full, builders.run())
+    assert {name: n for name, n in told(plan).items() if name != "findings"} == {
+        name: n for name, n in EXPECTED.items() if name != "findings"
+    }
+    assert [look.kept for look in plan.exceptions] == [1, 1]
+    assert state(site) == before
+    assert builders.read(site, "SELECT count(*) FROM quarantine.erasures") == [(0,)]
+    assert steps.plan_retention(full, builders.run()).digest == plan.digest
+    (entry, *_) = [e for e in entries(site, "plan_retention", "outcome")]
+    assert (entry["counts"]["due minors"], entry["details"]["plan"]) == (1, plan.digest)
+
+
+def test_a_plan_tells_what_is_protected_and_why(site: Site, world: World, full: Workspace) -> None:
+    world.execute("UPDATE wellbe.clients SET birth_date = %s", MINOR)
+    builders.read(
+        site, "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) VALUES (9, '{}', %s, %s)",
+        [WITHDRAWER], NOON,
+    )  # fmt: skip
+    plan = steps.plan_retention(full, builders.run())
+    held = {look.rule: look.on_hold for look in plan.erasures if look.on_hold}
+    assert held == {
+        "client_amounts": {"bookkeeping": 1}, "client_card_holds": {"fraud_hold": 1},
+        "client_amounts_at_source": {"bookkeeping": 1}, "client_terms_at_source": {"proof_of_terms": 1},
+    }  # fmt: skip
+    assert told(plan)["minors"] == 2
+    assert told(plan)["client_saved_cards"] == 1
+
+
+def test_apply_does_exactly_what_the_plan_told(site: Site, full: Workspace) -> None:
+    plan = steps.plan_retention(full, builders.run())
+    later = builders.workspace(site, now=DUE + timedelta(hours=3))
+    done = steps.apply_plan(later, plan.digest, builders.run())
+    assert {name: done[name] for name in ("withdrawn_cards", "holds_over", "minors")} == {
+        "withdrawn_cards": 1, "holds_over": 1, "minors": 1,
+    }  # fmt: skip
+    assert builders.read(site, "SELECT card_key FROM vault.saved_cards") == [("1",)]
+    assert builders.read(site, "SELECT card_key FROM vault.card_holds") == [("2",)]
+    # The other minor's review was over a second after the plan's instant: apply leaves it alone, the next run does not.
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(1,)]
+    assert steps.erase_minors(later, builders.run()) == {"due": 1, "erased": 1}
+
+
+def released(site: Site, world: World) -> None:
+    """A hold is released, as of before the plan."""
+    builders.read(site, "UPDATE vault.card_holds SET released_at = %s WHERE card_key = '2'", NOW)
+
+
+def withdrawn(site: Site, world: World) -> None:
+    """One more choice is withdrawn, as of before the plan."""
+    says(world, CHOOSER, "withdrawn", NOW)
+
+
+def reviewed(site: Site, world: World) -> None:
+    """One more review is over."""
+    builders.read(site, "UPDATE quarantine.reviews SET since = %s", NOW)
+
+
+def consented(site: Site, world: World) -> None:
+    """A minor's review ended otherwise."""
+    builders.read(site, "DELETE FROM quarantine.reviews")
+
+
+@pytest.mark.parametrize("change", [released, withdrawn, reviewed, consented])
+def test_apply_refuses_a_plan_that_is_no_longer_true_of_cards_or_minors(
+    site: Site, world: World, full: Workspace, change: Callable[[Site, World], None]
+) -> None:
+    plan = steps.plan_retention(full, builders.run())
+    change(site, world)
+    before = state(site)
+    with pytest.raises(InputError, match="no longer what the plan told"):
+        steps.apply_plan(full, plan.digest, builders.run())
+    assert state(site) == before
+
+
+def test_a_rule_that_takes_a_minor_out_of_quarantine_hinders_no_planned_erasure(site: Site, full: Workspace) -> None:
+    """After missed runs both are due at once: the erasure is begun before any rule ends rows by which it is known."""
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", NOW - timedelta(days=200))
+    plan = steps.plan_retention(full, builders.run())
+    assert {look.rule: look.due for look in plan.rules}["quarantined"] == 2
+    done = steps.apply_plan(full, plan.digest, builders.run())
+    assert (done["quarantined"], done["minors"]) == (2, 1)
+
+
+def test_the_command_prints_places_and_grounds_of_a_plan(
+    here: Site, world: World, full: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builders.read(
+        here, "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) VALUES (9, '{}', %s, %s)",
+        [WITHDRAWER], NOON,
+    )  # fmt: skip
+    assert governance("retention", "plan") == 0
+    out = capsys.readouterr().out
+    assert "minors whose review is over (erase_minors):" in out
+    assert "stays on a ground, 1 rows: fraud_hold: A hold for intrusion or fraud is about the card" in out
+    assert "withdrawn_cards" in out
+    assert "holds_over" in out
