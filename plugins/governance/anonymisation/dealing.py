@@ -20,6 +20,7 @@ import numpy as np
 from governance.anonymisation.compiled import below, chance, generator, tight
 from governance.anonymisation.losses import Losses, pair_loss
 from governance.anonymisation.neighbours import orders
+from governance.anonymisation.search import Told, parts
 
 MOST_ORDERS = 12
 HOTTEST, COLDEST = 0.02, 0.001  # temperatures, in units of what a class loses on average
@@ -150,7 +151,9 @@ def seated(
     )
 
 
-def improve(table: Table, kinds: tuple[np.ndarray, np.ndarray, Quotas], steps: int, seed: int) -> None:
+def improve(
+    table: Table, kinds: tuple[np.ndarray, np.ndarray, Quotas], steps: int, seed: int, told: Told | None = None
+) -> None:
     """Let rows of one kind change places, `steps` times SWAPS_PER_STEP, so that classes lose less."""
     classes = len(table.begin) - 1
     cost = np.zeros(classes)
@@ -158,7 +161,11 @@ def improve(table: Table, kinds: tuple[np.ndarray, np.ndarray, Quotas], steps: i
         cost[one] = _cost(table, one)
     mean = cost.mean()
     if classes > 1 and mean > 0:
-        _swap(table, kinds, (cost, generator(seed)), steps * SWAPS_PER_STEP, (mean * HOTTEST, mean * COLDEST))
+        scratch = (cost, generator(seed))
+        for part in parts(steps * SWAPS_PER_STEP):
+            _swap(table, kinds, scratch, part, (mean * HOTTEST, mean * COLDEST))
+            if told:
+                told(part[1], part[2])
 
 
 @tight
@@ -166,14 +173,14 @@ def _swap(
     table: Table,
     kinds: tuple[np.ndarray, np.ndarray, Quotas],
     scratch: tuple[np.ndarray, np.ndarray],
-    swaps: int,
+    part: tuple[int, int, int],
     heat: tuple[float, float],
 ) -> None:
     cost, state = scratch
     temperature = heat[0]
-    for swap in range(swaps):
+    for swap in range(part[0], part[1]):
         if swap % 1024 == 0:
-            temperature = heat[0] * (heat[1] / heat[0]) ** (swap / swaps)
+            temperature = heat[0] * (heat[1] / heat[0]) ** (swap / part[2])
         one = table.owner[table.member[below(state, table.member.size)]]
         outermost = _outermost(table, state, one)
         leaving = table.member[outermost]

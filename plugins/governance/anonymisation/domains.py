@@ -85,8 +85,16 @@ class Domain:
         level = next(
             level for level in range(1, top + 1) if self.labels[level - 1][low] == self.labels[level - 1][high]
         )
-        below = [code for code, label in enumerate(self.labels[level - 1]) if label == self.labels[level - 1][low]]
-        return level, self._loss(below[0], below[-1])
+        return level, self._loss(*self._alike(level, low))
+
+    def covered(self, low: int, high: int) -> tuple[int, int]:
+        """The first and the last code, blanks aside, that the label of the codes from `low` to `high` stands for."""
+        level, _ = self.cell(low, high)
+        if high >= len(self.values):
+            return 0, len(self.values) - 1
+        if self.exact or not level:
+            return low, high
+        return self._alike(level, low)
 
     def label(self, low: int, high: int) -> str:
         """The label of the codes from `low` to `high`."""
@@ -104,6 +112,11 @@ class Domain:
         level, _ = self.cell(low, high)
         kept = (self.values[low], *(labels[low] for labels in self.labels[:-1]))
         return tuple(label if at >= level else None for at, label in enumerate(kept))
+
+    def _alike(self, level: int, code: int) -> tuple[int, int]:
+        """The first and the last code of one label."""
+        alike = [other for other, label in enumerate(self.labels[level - 1]) if label == self.labels[level - 1][code]]
+        return alike[0], alike[-1]
 
     def _loss(self, first: int, last: int) -> float:
         if self.positions is not None:

@@ -13,24 +13,29 @@ that remains. *Minimality* (Wong 2007) infers values from a class being larger t
 neighbourhoods ignore sensitive values, so a larger class is the rule for other reasons too; but vetoes and repairs for
 l do depend on them, and with t whole classes are composed by quota, so a little remains. *CRA* (combinatorial
 refinement, arXiv 2509.03350) rebuilds the partition of a deterministic recoder: chances from a secret seed answer
-that; a seed that is known, together with the software and most of the table, does not. Keep the seed as secret as the
-table.
+that; a seed that is known, together with the software and most of the table, does not. So every run draws a seed from
+the system's source of secrets and forgets it, unless it is told to keep one; who keeps one keeps it as secret as the
+table. A policy may name a seed, as `public_seed`: for tests and comparisons, and for tables that protect nobody.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from governance.anonymisation.census import Census, Counting
+from governance.anonymisation.census import Census, Counting, groups
 from governance.anonymisation.domains import Domain, domain
 from governance.anonymisation.labelling import Column, Lines, class_columns, lines
+from governance.anonymisation.lost import Lost, lost_of, silent, spans
 from governance.anonymisation.measuring import Measures, measure
+from governance.anonymisation.queries import QueryErrors, query_errors
 from governance.anonymisation.recoding import Recoding, recoding
 from governance.anonymisation.specification import (
     Specification,
@@ -39,86 +44,111 @@ from governance.anonymisation.specification import (
     require_same_columns,
     treatments,
 )
-from governance.anonymisation.tables import batches, columns_of, write
+from governance.anonymisation.tables import batches, columns_of, rows_expected, write
 from governance.errors import DisclosureError, InputError, PolicyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[str, int], None]
-"""Told what is being done, and how many rows or classes it has come to."""
+SEED_BITS = 63
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is, and of how much (0: not known)."""
+
+
+def _quietly(_what: str, _done: int, _of: int) -> None:
+    """Nobody is told."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a table is anonymised, beyond what its policy says."""
+
+    labels: bool = False  # single columns with labels, instead of one per level
+    steps: int | None = None  # instead of the policy's
+    seed: int | None = None  # instead of a fresh one; a public seed of the policy goes before both
+    told: Progress = _quietly
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was published, and what it holds."""
+    """What is published, and what it holds and has lost. All of it is counts and shares, but for `lines`."""
 
     rows: int
     people: int
-    classes: int
+    suppressed: int  # rows of which no quasi-identifier says anything
     ncp: float
-    ncp_per_column: dict[str, float]
+    lost: dict[str, Lost]  # per quasi-identifier
     measures: Measures
+    queries: QueryErrors | None
     lines: Lines
 
 
-def anonymise(source: Path, target: Path, rules: Specification, hierarchies: Path, *, labels: bool = False) -> Result:
+def anonymise(source: Path, target: Path, rules: Specification, hierarchies: Path, how: Manner | None = None) -> Result:
     """Anonymise a file into another. `hierarchies`: the folder of the CSV files that the policy names.
 
     Raises GapError, InputError, PolicyError or DisclosureError, with nothing written, as `prepared` does.
     """
-    result = prepared(source, rules, hierarchies, labels=labels)
+    result = prepared(source, rules, hierarchies, how)
     write(target, result.lines)
     return result
 
 
-def prepared(
-    source: Path, rules: Specification, hierarchies: Path, *, labels: bool = False, told: Progress | None = None
-) -> Result:
+def prepared(source: Path, rules: Specification, hierarchies: Path, how: Manner | None = None) -> Result:
     """What would be published of a file, measured.
 
     Raises GapError when policy and file disagree about columns, PolicyError for a hierarchy that is none, InputError
     for a file or values that cannot be used, DisclosureError when the model cannot hold, or does not when measured.
     """
+    how = how or Manner()
     require_same_columns(rules, columns_of(source))
     if rules.of_role("keep"):
         raise PolicyError("columns that are kept as they are cannot be written yet; withhold them, or give them a role")
-    quasi, sensitive = rules.of_role("quasi_identifier"), rules.of_role("sensitive")
-    how = treatments(rules, lambda name: _text(hierarchies / name))
-    counting = Counting((*quasi, *sensitive), rules.person)
-    read = 0
-    for batch in batches(source, [*quasi, *sensitive, *([rules.person] if rules.person else [])]):
-        counting.add(batch)
-        read += batch.num_rows
-        if told:
-            told("read", read)
-    census = counting.census()
-    if not len(census.rows):
-        raise InputError(f"{source.name} has no rows")
+    quasi = rules.of_role("quasi_identifier")
+    treated = treatments(rules, lambda name: _text(hierarchies / name))
+    census = _census(source, rules, how.told)
     domains, codes = [], []
     for index, name in enumerate(quasi):
-        one, to_domain = domain(name, census.values[index], census.count(index), how[name])
+        one, to_domain = domain(name, census.values[index], census.count(index), treated[name])
         domains.append(one)
         codes.append(to_domain[census.codes[:, index]])
-    found = recoding(census, np.column_stack(codes), domains, protection(rules), effort(rules))
-    if told:
-        told("classes", len(found.low))
-    return _result(census, domains, found, rules, labels=labels)
+    coded = np.column_stack(codes)
+    seed = secrets.randbits(SEED_BITS) if how.seed is None else how.seed
+    allowed = replace(effort(rules, seed, how.steps), told=partial(how.told, "searching"))
+    found = recoding(census, coded, domains, protection(rules), allowed)
+    how.told("measuring", 0, 0)
+    return _result((census, coded), domains, found, rules, how)
 
 
-def _result(census: Census, domains: list[Domain], found: Recoding, rules: Specification, *, labels: bool) -> Result:
-    sensitive = rules.of_role("sensitive")
-    published = class_columns(domains, found, labels=labels)
+def _census(source: Path, rules: Specification, told: Progress) -> Census:
+    """The census of a file. Raises InputError when it has no rows."""
+    counted = (*rules.of_role("quasi_identifier"), *rules.of_role("sensitive"))
+    counting, read, expected = Counting(counted, rules.person), 0, rows_expected(source)
+    for batch in batches(source, [*counted, *([rules.person] if rules.person else [])]):
+        counting.add(batch)
+        read += batch.num_rows
+        told("reading", read, max(read, expected))
+    if not read:
+        raise InputError(f"{source.name} has no rows")
+    return counting.census()
+
+
+def _result(
+    table: tuple[Census, np.ndarray], domains: list[Domain], found: Recoding, rules: Specification, how: Manner
+) -> Result:
+    census, codes = table
+    published = class_columns(domains, found, labels=how.labels)
     measures = require(census, found, published, rules)
-    per_column = {
-        one.name: float(
-            (_losses(one, found.low[:, index], found.high[:, index]) * found.sizes).sum() / found.sizes.sum()
-        )
-        for index, one in enumerate(domains)
-    }
+    lost = {one.name: lost_of(one, found.low[:, at], found.high[:, at], found.sizes) for at, one in enumerate(domains)}
+    covered = [spans(one, found.low[:, at], found.high[:, at]) for at, one in enumerate(domains)]
+    suppressed = int(found.sizes[silent(domains, covered)].sum())
+    tuples, tuple_of = groups(codes)
+    rows = np.bincount(tuple_of, census.rows, len(tuples))
     return Result(
-        int(census.rows.sum()), int(census.people.sum()), len(found.low), float(np.mean(list(per_column.values()))),
-        per_column, measures, lines(census, found, published, len(sensitive)),
+        int(census.rows.sum()), int(census.people.sum()), suppressed,
+        float(np.mean([one.ncp for one in lost.values()])), lost, measures,
+        query_errors(domains, (tuples, rows), (covered, found.sizes)),
+        lines(census, found, published, len(rules.of_role("sensitive"))),
     )  # fmt: skip
 
 
@@ -139,11 +169,6 @@ def require(census: Census, found: Recoding, published: tuple[Column, ...], rule
     if asked.t is not None and measures.t > asked.t + 1e-9:
         raise DisclosureError(f"a class of t = {measures.t:.4f} was about to be published, policy asks for {asked.t:g}")
     return measures
-
-
-def _losses(one: Domain, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    pairs, where = np.unique(np.column_stack([low, high]), axis=0, return_inverse=True)
-    return np.array([one.cell(int(a), int(b))[1] for a, b in pairs])[where.reshape(-1)]
 
 
 def _text(path: Path) -> str:

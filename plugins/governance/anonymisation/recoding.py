@@ -16,7 +16,7 @@ from governance.anonymisation.dealing import Quotas, deal, improve, seated
 from governance.anonymisation.domains import Domain, losses
 from governance.anonymisation.losses import Losses
 from governance.anonymisation.neighbours import neighbours, orders
-from governance.anonymisation.search import recode
+from governance.anonymisation.search import Told, recode
 from governance.errors import DisclosureError
 
 NEIGHBOURS, MOST_NEIGHBOURS = 16, 128
@@ -65,6 +65,7 @@ class Effort:
 
     steps: int = DEFAULT_STEPS
     seed: int = 1
+    told: Told | None = None  # how many steps of how many are done
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def recoding(
     )  # fmt: skip
     now = no_classes(problem, effort.seed)
     outliers_first = np.argsort(-distance[:, NEIGHBOURS // 4], kind="stable")
-    recode(problem, now, (outliers_first, np.lexsort(tuples.T[orders(lost.width)[-1][::-1]])), effort.steps)
+    in_turn = (outliers_first, np.lexsort(tuples.T[orders(lost.width)[-1][::-1]]))
+    recode(problem, now, in_turn, effort.steps, effort.told)
     return _spread(now, cell_of, census.rows, effort.seed)
 
 
@@ -129,7 +131,7 @@ def _closely(
     dealt = deal(values, counted, rows, quotas)
     cell = np.repeat(np.arange(len(census.rows)), census.rows)
     table = seated((lost, codes), tuple_of[cell].astype(np.int32), kind_of[cell].astype(np.int32), dealt)
-    improve(table, (values, counted, quotas), effort.steps, effort.seed)
+    improve(table, (values, counted, quotas), effort.steps, effort.seed, effort.told)
     classes = len(table.begin) - 1
     low, high = (np.empty((classes, codes.shape[1]), dtype=np.int32) for _ in range(2))
     low[:] = np.minimum.reduceat(codes[table.tuple_of[table.member]], table.begin[:-1])

@@ -8,6 +8,8 @@ the sensitive columns are looked at only where `rebuilding` says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from governance.anonymisation.beginning import begin
@@ -33,10 +35,26 @@ MOST_DISSOLVED = 4
 HOTTEST, COLDEST = 0.5, 0.01  # temperatures, in units of what a class loses on average
 TRIES = 8
 SMALL = 16  # the size of classes up to which a step costs the same
+PARTS, PART = 50, 1024  # a search tells after so many parts of it how far it is; each a multiple of so many steps
 CONTENDERS = 3  # of so many classes the one that loses most is dissolved
 
+Told = Callable[[int, int], None]
 
-def recode(problem: Problem, now: Classes, tuples: tuple[np.ndarray, np.ndarray], steps: int) -> None:
+
+def parts(steps: int) -> Iterator[tuple[int, int, int]]:
+    """From where to where of how many steps, part by part.
+
+    >>> list(parts(3000)), list(parts(0))
+    ([(0, 1024, 3000), (1024, 2048, 3000), (2048, 3000, 3000)], [])
+    """
+    part = PART * max(1, -(-steps // (PART * PARTS)))
+    for first in range(0, steps, part):
+        yield first, min(first + part, steps), steps
+
+
+def recode(
+    problem: Problem, now: Classes, tuples: tuple[np.ndarray, np.ndarray], steps: int, told: Told | None = None
+) -> None:
     """Search for classes of little loss: first ones, then `steps` steps of improvement.
 
     `tuples`: all of them, those far from all others first, and in sorted order. Afterwards every
@@ -49,13 +67,17 @@ def recode(problem: Problem, now: Classes, tuples: tuple[np.ndarray, np.ndarray]
     per_class = steps / max(1, now.counts[LOSSY])
     mean = now.cost[0] / max(1, now.counts[LOSSY])
     hot = mean * min(HOTTEST, 0.05 * np.sqrt(per_class))
-    anneal(problem, now, work, steps, (max(hot, mean * COLDEST), mean * COLDEST))
+    for part in parts(steps):
+        anneal(problem, now, work, part, (max(hot, mean * COLDEST), mean * COLDEST))
+        if told:
+            told(part[1], steps)
 
 
 @tight
-def anneal(problem: Problem, now: Classes, work: Bench, steps: int, heat: tuple[float, float]) -> None:
-    """Take steps while the temperature falls from the first to the second."""
-    for step in range(steps):
+def anneal(problem: Problem, now: Classes, work: Bench, part: tuple[int, int, int], heat: tuple[float, float]) -> None:
+    """Take part of all steps, during which the temperature falls from the first to the second."""
+    steps = part[2]
+    for step in range(part[0], part[1]):
         if now.counts[LOSSY] == 0:
             return
         clear(work)

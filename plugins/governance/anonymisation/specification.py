@@ -3,7 +3,7 @@
 ```yaml
 version: 1
 protection: {k: 5, l: 2}              # also entropy_l, t, ordered: {occupation: [low, middle, high]}
-effort: {steps: 400000, seed: 1}
+effort: {steps: 400000}             # and `public_seed`, for tables that protect nobody
 columns:
   age: {role: quasi_identifier, hierarchy: {numbers: {widths: [5, 20]}}, exact: true}
   country: {role: quasi_identifier, hierarchy: {csv: country.csv}, unknown: top}
@@ -93,10 +93,14 @@ class ProtectionRule(Strict):
 
 
 class EffortRule(Strict):
-    """How long to search, and the seed of all chances."""
+    """How long to search, and a seed of all chances that anybody may know.
+
+    A seed in a policy is read by many, and who knows it, the software and most of the table can rebuild the classes
+    (see `engine`): so it has a name that says so, and without one every run draws its own, which nobody is told.
+    """
 
     steps: int = Field(default=DEFAULT_STEPS, ge=0)
-    seed: int = Field(default=1, ge=0)
+    public_seed: int | None = Field(default=None, ge=0, lt=2**63)
 
 
 class Specification(Strict):
@@ -171,9 +175,10 @@ def protection(rules: Specification) -> Protection:
     return Protection(asked.k, asked.l, asked.entropy_l, asked.t, dict(asked.ordered))
 
 
-def effort(rules: Specification) -> Effort:
-    """The effort that a policy allows."""
-    return Effort(rules.effort.steps, rules.effort.seed)
+def effort(rules: Specification, seed: int, steps: int | None = None) -> Effort:
+    """The effort that a policy allows, or `steps` of it. `seed`: where policy names no public one."""
+    public = rules.effort.public_seed
+    return Effort(rules.effort.steps if steps is None else steps, seed if public is None else public)
 
 
 def require_same_columns(rules: Specification, columns: Sequence[str]) -> None:
