@@ -37,8 +37,9 @@ ROWS: dict[str, tuple[str, ...]] = {
         "web",
     ),
     "edges": (
-        "airflow_records", "database", "erasure", "key_audit", "key_backups", "key_databases", "key_store", "keyring",
-        "keys", "log_entries", "log_tree", "log_verification", "nonces", "obligations", "patience", "private_files",
+        "airflow_records", "anonymisation.engine", "anonymisation.tables", "database", "erasure", "key_audit",
+        "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree", "log_verification",
+        "nonces", "obligations", "patience", "private_files",
         "publications", "retention", "schema", "settlements", "signers", "source_versions", "sources",
         "stored_values", "validation", "warehouse", "zone_views",
     ),
@@ -63,7 +64,10 @@ WORLDLY_CALLS = {
     "now", "utcnow", "today", "open", "read_text", "read_bytes", "write_text", "write_bytes", "read_csv",
     "read_parquet", "getenv", "default_rng",
 }  # fmt: skip
-KNOWN_READS = {"anonymisation.levels": {"read_csv"}}  # the country hierarchy, which is part of the policy
+KNOWN_READS = {
+    "anonymisation.levels": {"read_csv"},  # the country hierarchy, which is part of the policy
+    "anonymisation.compiled": {"read_bytes"},  # this package's own source, which names what is compiled from it
+}
 
 # Exceptions that never leave the call which raises and catches them, so that nobody ever reads one.
 SIGNALS = {"auditor.verify_run_log.NotVerifiedError", "sample.inputs.MalformedLineError", "database._Broken"}

@@ -1,0 +1,195 @@
+"""How a table is to be anonymised, as policy says it: what columns are, what classes hold, how long to search. Pure.
+
+```yaml
+version: 1
+protection: {k: 5, l: 2}              # also entropy_l, t, ordered: {occupation: [low, middle, high]}
+effort: {steps: 400000, seed: 1}
+columns:
+  age: {role: quasi_identifier, hierarchy: {numbers: {widths: [5, 20]}}, exact: true}
+  country: {role: quasi_identifier, hierarchy: {csv: country.csv}, unknown: top}
+  client: {role: person}
+  occupation: {role: sensitive}
+  comment: {role: withhold}
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from governance.anonymisation import hierarchies, trees
+from governance.anonymisation.domains import Treatment
+from governance.anonymisation.hierarchies import Hierarchy
+from governance.anonymisation.recoding import DEFAULT_STEPS, Effort, Protection
+from governance.errors import GapError, PolicyError, shown
+from governance.policy_files import mapping
+from governance.strict import Strict
+
+Role = Literal["quasi_identifier", "sensitive", "person", "keep", "withhold"]
+
+
+class NumbersRule(Strict):
+    """Buckets of numbers."""
+
+    widths: tuple[float, ...] = ()
+    origin: float = 0
+    whole: bool = True
+
+
+class TextsRule(Strict):
+    """Codes cut short."""
+
+    prefixes: tuple[int, ...] = ()
+    separator: str = ""
+
+
+class HierarchyRule(Strict):
+    """Where a hierarchy comes from: exactly one of these."""
+
+    csv: str | None = None
+    parents: dict[str, str] | None = None
+    numbers: NumbersRule | None = None
+    intervals: dict[str, dict[str, tuple[float, float]]] | None = None
+    dates: tuple[str, ...] | None = None
+    texts: TextsRule | None = None
+    numeric: bool = False  # whether the leaves of `csv` are numbers
+    levels: tuple[str, ...] = ()  # names of the levels of `csv` and `parents`, the top last
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> HierarchyRule:
+        given = (self.csv, self.parents, self.numbers, self.intervals, self.dates, self.texts)
+        if sum(rule is not None for rule in given) != 1:
+            raise ValueError("a hierarchy is one of csv, parents, numbers, intervals, dates, texts")
+        return self
+
+
+class ColumnRule(Strict):
+    """What a column is, and how a quasi-identifier is coarsened."""
+
+    role: Role
+    hierarchy: HierarchyRule | None = None
+    exact: bool = False
+    unknown: Literal["refuse", "top"] = "refuse"
+    missing: Literal["refuse", "top"] = "refuse"
+
+    @model_validator(mode="after")
+    def _hierarchies_are_for_quasi_identifiers(self) -> ColumnRule:
+        if (self.role == "quasi_identifier") != (self.hierarchy is not None):
+            raise ValueError("a quasi-identifier has a hierarchy, and no other column has one")
+        return self
+
+
+class ProtectionRule(Strict):
+    """What every class must hold."""
+
+    k: int = Field(ge=2)
+    l: int = Field(default=1, ge=1)  # noqa: E741
+    entropy_l: float = Field(default=1.0, ge=1)
+    t: float | None = Field(default=None, gt=0, lt=1)
+    ordered: dict[str, tuple[str, ...]] = {}
+
+
+class EffortRule(Strict):
+    """How long to search, and the seed of all chances."""
+
+    steps: int = Field(default=DEFAULT_STEPS, ge=0)
+    seed: int = Field(default=1, ge=0)
+
+
+class Specification(Strict):
+    """A policy of anonymisation."""
+
+    version: Literal[1]
+    protection: ProtectionRule
+    effort: EffortRule = EffortRule()
+    columns: dict[str, ColumnRule]
+
+    def of_role(self, role: Role) -> tuple[str, ...]:
+        """Columns of a role, in the policy's order."""
+        return tuple(name for name, rule in self.columns.items() if rule.role == role)
+
+    @property
+    def person(self) -> str | None:
+        """The column that tells people apart, where there is one."""
+        return next(iter(self.of_role("person")), None)
+
+    @model_validator(mode="after")
+    def _roles_fit(self) -> Specification:
+        asked = self.protection
+        sensitive = self.of_role("sensitive")
+        if not self.of_role("quasi_identifier"):
+            raise ValueError("no column is a quasi-identifier: there is nothing to generalise")
+        if len(self.of_role("person")) > 1:
+            raise ValueError("more than one column tells people apart")
+        if (asked.l > 1 or asked.entropy_l > 1 or asked.t is not None) and not sensitive:
+            raise ValueError("l and t are about sensitive columns, and there is none")
+        if set(asked.ordered) - set(sensitive):
+            raise ValueError("an order is declared for a column that is not sensitive")
+        return self
+
+
+def specification(name: str, content: bytes) -> Specification:
+    """A policy from YAML. Raises PolicyError, naming file and key. A column has one role: a quasi-identifier that is
+    also sensitive would be published both ways, and a key that stands twice is refused."""
+    try:
+        return Specification.model_validate(mapping(name, content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PolicyError(f"{name}: {where or 'policy'}: {first['msg']} ({error.error_count()} in all)") from None
+
+
+def treatments(rules: Specification, read: Callable[[str], str]) -> dict[str, Treatment]:
+    """The checked hierarchies of all quasi-identifiers. `read` gives the text of a CSV file that the policy names."""
+    found = {}
+    for name in rules.of_role("quasi_identifier"):
+        rule = rules.columns[name]
+        if rule.hierarchy is not None:
+            found[name] = Treatment(_hierarchy(name, rule.hierarchy, read), rule.exact, rule.unknown, rule.missing)
+    return found
+
+
+def _hierarchy(name: str, rule: HierarchyRule, read: Callable[[str], str]) -> Hierarchy:
+    makers: dict[str, Callable[[Any], Hierarchy]] = {
+        "csv": lambda path: trees.from_csv(name, read(path), numeric=rule.numeric, levels=rule.levels),
+        "parents": lambda parents: trees.from_parents(name, parents, rule.levels),
+        "numbers": lambda n: hierarchies.numbers(name, n.widths, origin=n.origin, whole=n.whole),
+        "intervals": lambda levels: hierarchies.intervals(name, levels),
+        "dates": lambda units: hierarchies.dates(name, units),
+        "texts": lambda t: hierarchies.texts(name, t.prefixes, t.separator),
+    }
+    source = next(source for source in makers if getattr(rule, source) is not None)
+    return makers[source](getattr(rule, source))
+
+
+def protection(rules: Specification) -> Protection:
+    """The model of protection that a policy asks for."""
+    asked = rules.protection
+    return Protection(asked.k, asked.l, asked.entropy_l, asked.t, dict(asked.ordered))
+
+
+def effort(rules: Specification) -> Effort:
+    """The effort that a policy allows."""
+    return Effort(rules.effort.steps, rules.effort.seed)
+
+
+def require_same_columns(rules: Specification, columns: Sequence[str]) -> None:
+    """Compare policy and table. Raises GapError naming the columns that only one of them has, and those that the table
+    has twice."""
+    unknown = [shown(column) for column in columns if column not in rules.columns]
+    absent = [column for column in rules.columns if column not in columns]
+    twice = sorted({shown(column) for column in columns if list(columns).count(column) > 1})
+    told = [
+        f"{what}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}"
+        for what, names in (
+            ("columns that the policy does not declare", unknown),
+            ("columns that the table does not have", absent),
+            ("columns that the table has twice", twice),
+        )
+        if names
+    ]
+    if told:
+        raise GapError(f"table and policy disagree; {'; '.join(told)}")
