@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from governance.commands import backups, cards, clauses, keys, log, quarantine, read, retention, runs
+from governance.commands import assess, backups, cards, clauses, keys, log, quarantine, read, retention, runs
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
 from governance.errors import GovernanceError, InputError
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         backups,
         log,
         clauses,
+        assess,
     ):
         module.register(commands)
     return top
