@@ -12,15 +12,17 @@ speak of the end that makes the predicate narrower; a suppressed cell says nothi
 predicate when all values that it may have do. For exact values this is anonymeter's.
 
 What differs: a missing value satisfies no comparison and is asked for as missing, of texts as a value like any other;
-names and values need no escaping; attempts end after `ATTEMPTS` per attack that is asked for (anonymeter: after ten
-million in all); the correction is fitted by least squares on a grid, and to the predicates that single out. That of
-1.1.0 is fitted to how many predicates there are, which never changes, and so always divides by the ratio of the sizes:
-success against a smaller control set is made smaller, and the risk too high. 1.0.0 counted as we do.
+names and values need no escaping; attempts end after `ATTEMPTS` per attack that is asked for, or when every predicate
+that there is was tried (anonymeter: after ten million); the correction is fitted to the predicates that single out, as
+in 1.0.0, by least squares on a grid. That of 1.1.0 is fitted to how many predicates there are, which never changes:
+whatever they were, it came to the ratio of the sizes, so that success against a smaller control set was made smaller
+instead of larger, and the risk too high.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb, log
 
 import numpy as np
 
@@ -91,7 +93,7 @@ def multivariate(published: Cells, columns: int, wanted: int, chances: np.random
         return Predicates(np.zeros((0, width)), np.zeros((0, width)))
     said = [saying(published, column) for column in range(width)]
     whole = bits(np.ones((1, len(published)), dtype=bool))
-    for _ in range(0, ATTEMPTS * wanted, BATCH):
+    for _ in range(0, min(ATTEMPTS * wanted, _enough(len(published) * comb(width, columns))), BATCH):
         rows = chances.integers(len(published), size=BATCH)
         spoken = chances.random((BATCH, width)).argsort(axis=1) < columns
         sets = np.repeat(whole, BATCH, axis=0)
@@ -107,6 +109,11 @@ def multivariate(published: Cells, columns: int, wanted: int, chances: np.random
             break
     made = np.array(found[:wanted]).reshape(-1, 2, width)
     return Predicates(made[:, 0], made[:, 1])
+
+
+def _enough(possible: int) -> int:
+    """Draws after which one of so many is still missing in one case of a thousand (the coupon collector's problem)."""
+    return int(possible * (log(possible) + 7)) + 1
 
 
 @dataclass(frozen=True)
