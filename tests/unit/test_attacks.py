@@ -194,3 +194,49 @@ def test_an_empty_published_table_is_attacked_in_vain() -> None:
         linkability(found, (["age"], ["sex"]), 50, 1), inference(found, Secret("illness", KNOWN), 50, 1),
     ):  # fmt: skip
         assert (attacks.tried, attacks.succeeded) == (50, 0)
+
+
+def test_of_labels_that_hold_a_value_the_narrowest_is_nearest() -> None:
+    given = rules({"age": NUMBERS, "city": {"parents": {"lund": "south", "malmo": "south", "kiruna": "north",
+                                                        "south": "*", "north": "*"}}}, ["illness"])  # fmt: skip
+    table = pd.DataFrame({"age": "[20, 29]", "city": ["south", "*", "kiruna"], "illness": ["flu", "cold", "gout"]})
+    for city, illness in (("lund", "flu"), ("kiruna", "gout")):
+        truth = pd.DataFrame({"age": [25] * 20, "city": city, "illness": illness})
+        assert inference(tables(given, table, truth), Secret("illness", ("age", "city")), 20, 1).succeeded == 20
+
+
+def test_of_rows_equally_near_each_is_drawn_as_often() -> None:
+    given = rules({"age": NUMBERS}, ["illness"])
+    table = pd.DataFrame({"age": [20, 30, 30, 30], "illness": ["flu", "cold", "cold", "gout"]})
+    truth = pd.DataFrame({"age": [25] * 2000, "illness": "flu"})
+    for illness, share in (("flu", 1), ("cold", 2), ("gout", 1)):
+        found = inference(tables(given, table, truth.assign(illness=illness)), Secret("illness", ("age",)), 2000, 1)
+        assert found.succeeded == pytest.approx(500 * share, abs=100), illness
+
+
+def test_a_smaller_control_set_singles_out_less_and_is_corrected_for_it() -> None:
+    table = people(3000)
+    found = singling_out(tables(RULES, table, table, people(1200, seed=4)), 5, 500, 1)
+    assert found.control_succeeded > 1.2 * found.control_counted > 0
+    same = singling_out(tables(RULES, RAW, RAW, RAW), 3, 100, 1)
+    assert same.control_succeeded == same.control_counted == same.succeeded
+
+
+def test_guessing_keeps_what_is_exact_and_what_is_missing_and_draws_within_the_rest() -> None:
+    table = RAW.assign(age=["[20, 24]"] * 3 + list(RAW["age"][3:]), sex=[None] * 3 + list(RAW["sex"][3:]))
+    assert RAW["income"].isna().any()
+    found = tables(RULES, table, RAW).published
+    drawn = found.guessed(1)
+    exact = found.low == found.high
+    assert np.array_equal(drawn.low[exact], found.low[exact])
+    assert np.array_equal(drawn.low, drawn.high)
+    assert set(drawn.low[:3, 0]) <= {20, 21, 22, 23, 24}
+    assert set(drawn.low[:3, 2]) <= {0, 1}
+    assert not drawn.is_generalised()
+
+
+def test_how_many_predicates_could_be_stated_is_told() -> None:
+    few = RAW[:6]
+    found = singling_out(tables(RULES, few, few), 1, 2000, 1)
+    assert found.stated == found.succeeded < 40
+    assert singling_out(tables(RULES, RAW, RAW), 3, 100, 1).stated == 100

@@ -172,3 +172,13 @@ def test_labels_of_texts_and_dates_are_read_without_an_original() -> None:
     assert (found.by_person.k, found.by_person.unmatched) == (2, 0)
     with pytest.raises(InputError, match="postcode: 1 cells with a label that its hierarchy does not know"):
         assessed(given, rows.replace({"postcode": {"1****": "1"}})[1:], original)
+
+
+def test_a_person_in_two_classes_is_counted_once_among_compatible_rows() -> None:
+    given = rules({"country": COUNTRIES}, ["illness"], columns={"client": {"role": "person"}})
+    rows = pd.DataFrame(
+        [("se", "flu", "ann"), ("se", "cold", "bo"), ("north", "flu", "ann"), ("north", "flu", "bo")],
+        columns=["country", "illness", "client"],
+    )  # fmt: skip
+    found = assessed(given, rows)
+    assert (found.by_value.k, found.by_compatible.k) == (2, 2)

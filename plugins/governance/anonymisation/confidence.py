@@ -41,7 +41,9 @@ class Attacks:
     succeeded: int
     by_chance: int
     control_tried: int = 0
-    control_succeeded: float = 0.0  # a share of one where it is corrected for the size of the control set
+    control_succeeded: float = 0.0  # no whole number where it is corrected for the size of the control set
+    control_counted: int = 0  # before that correction
+    stated: int | None = None  # predicates that could be made; where they are fewer, the risk may be higher
 
     def risk(self, confidence: float = CONFIDENCE) -> Bounds:
         """The risk: the rate of success, or what of it the control set does not explain. No attack tried: 0 to 1."""

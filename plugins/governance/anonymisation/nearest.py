@@ -15,7 +15,7 @@ What differs: of rows equally near one is drawn, for each side of a link anew. A
 happens to put first, which on tables with many equal rows, such as generalised ones, may be the same row for both sides
 and read as a link: a wholly suppressed table would be wholly linkable. Attacks are as many as there are people where
 fewer are there than asked for, as 1.1.0 does for inference only. Guesses by chance are compared with a person's value
-place by place, as up to 1.0.0; 1.1.0 aligns them by the index of a frame, which leaves next to none to compare.
+place by place, as up to 1.0.0; 1.1.0 aligns them by row number, so that only numbers drawn on both sides are compared.
 """
 
 from __future__ import annotations

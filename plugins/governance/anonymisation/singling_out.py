@@ -14,9 +14,10 @@ predicate when all values that it may have do. For exact values this is anonymet
 What differs: a missing value satisfies no comparison and is asked for as missing, of texts as a value like any other;
 names and values need no escaping; attempts end after `ATTEMPTS` per attack that is asked for, or when every predicate
 that there is was tried (anonymeter: after ten million); the correction is fitted to the predicates that single out, as
-in 1.0.0, by least squares on a grid. That of 1.1.0 is fitted to how many predicates there are, which never changes:
-whatever they were, it came to the ratio of the sizes, so that success against a smaller control set was made smaller
-instead of larger, and the risk too high.
+in 1.0.0, by least squares on a grid, and to samples of different sizes also where the control set is small. That of
+1.1.0 is fitted to how many predicates there are, which never changes: whatever they were, it came to the ratio of the
+sizes, so that success against a smaller control set was made smaller instead of larger, and the risk too high. Either
+way a correction from a control set much smaller than the original is uncertain: take one of about the same size.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def singling_out(tables: Tables, columns: int, tried: int, seed: int) -> Attacks
     """Attack with predicates over so many columns; 0 columns: with univariate ones, over one.
 
     Risk and bounds count all attacks that were asked for, also where fewer predicates could be made: who cannot even
-    make one does not succeed with it.
+    make one does not succeed with it. `stated` tells how many: where attempts ended before all were tried, a patient
+    attacker would find more.
     """
     chances = np.random.Generator(np.random.PCG64(seed))
     published, original = tables.published.distinct()[0], tables.original.distinct()[0]
@@ -76,12 +78,12 @@ def singling_out(tables: Tables, columns: int, tried: int, seed: int) -> Attacks
     succeeded = int((made.counts(original) == 1).sum())
     by_chance = int((guessed.counts(original) == 1).sum())
     if tables.control is None:
-        return Attacks(tried, succeeded, by_chance)
+        return Attacks(tried, succeeded, by_chance, stated=len(made))
     control = tables.control.distinct()[0]
-    on_control = float((made.counts(control) == 1).sum())
-    if on_control and len(control) != len(original):
-        on_control *= _correction(control, made, len(original), chances)
-    return Attacks(tried, succeeded, by_chance, tried, on_control)
+    counted = int((made.counts(control) == 1).sum())
+    of_same_size = len(control) == len(original) or not counted
+    factor = 1.0 if of_same_size else _correction(control, made, len(original), chances)
+    return Attacks(tried, succeeded, by_chance, tried, counted * factor, counted, len(made))
 
 
 def multivariate(published: Cells, columns: int, wanted: int, chances: np.random.Generator) -> Predicates:
@@ -191,7 +193,9 @@ def _correction(control: Cells, predicates: Predicates, population: int, chances
     The chance that a predicate of weight w holds for exactly one of n people is n w (1 - w)^(n - 1) (Cohen and Nissim
     2020), summed over weights up to one that is fitted to samples of the control set.
     """
-    numbers = np.repeat(np.linspace(min(SMALLEST, len(control)), len(control), SIZES).astype(np.int64), REPEATS)
+    numbers = np.repeat(
+        np.linspace(min(SMALLEST, (len(control) + 1) // 2), len(control), SIZES).astype(np.int64), REPEATS
+    )
     samples = np.zeros((len(numbers), len(control)), dtype=bool)
     for sample, size in zip(samples, numbers, strict=True):
         sample[chances.permutation(len(control))[:size]] = True

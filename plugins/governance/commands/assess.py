@@ -113,7 +113,9 @@ def lines(found: Assessment) -> list[str]:
     for one in found.attacks:
         what = f"{KINDS[one.kind]}, {one.detail}"
         bounds = f"{one.risk.value:>8.4f} {one.risk.lower:>8.4f} {one.risk.upper:>8.4f} {one.chance.value:>8.4f}"
-        told.append(f"{what:<34} {bounds}  {one.attacks.tried:,} attacks, cells {one.reading}")
+        stated = one.attacks.stated
+        few = f"; only {stated:,} predicates found" if stated is not None and stated < one.attacks.tried else ""
+        told.append(f"{what:<34} {bounds}  {one.attacks.tried:,} attacks, cells {one.reading}{few}")
     told.append("")
     told += [f"TOO MUCH: {one}" for one in found.exceeded]
     told += [f"NOT MEASURED: {name}, which policy limits; give --original" for name in found.unmeasured]
