@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from governance.commands import anonymise, backups, cards, clauses, keys, log, quarantine, read, retention, runs
+from governance.commands import anonymise, assess, backups, cards, clauses, keys, log, quarantine, read, retention, runs
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
 from governance.errors import GovernanceError, InputError
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         log,
         clauses,
         anonymise,
+        assess,
     ):
         module.register(commands)
     return top

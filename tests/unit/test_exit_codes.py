@@ -24,6 +24,7 @@ POLICY = 78
 ENTRY = "6a8ea1ae-0d0d-4b0e-9a10-4c6f3d1d2f11"
 COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "anonymise": (("NEW/in.csv", "NEW/out.csv", "--policy", "LOG"), POLICY),
+    "assess": (("BOOKINGS", "--policy", "LOG"), POLICY),
     "backup": (("NEW/a", "--secrets", "NEW/b"), AGAIN),
     "cards hold": (("1", "--reason", "fraud", "--case", "7", "--until", "2099-01-01"), AGAIN),
     "cards holds": ((), AGAIN),

@@ -10,6 +10,8 @@ columns:
   client: {role: person}
   occupation: {role: sensitive}
   comment: {role: withhold}
+limits: {singling_out: 0.05}          # what `governance assess` allows: see `limits`
+attacks: {count: 2000, linked: [[age], [country]]}
 ```
 """
 
@@ -23,6 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 from governance.anonymisation import hierarchies, trees
 from governance.anonymisation.domains import Treatment
 from governance.anonymisation.hierarchies import Hierarchy
+from governance.anonymisation.limits import AttackPlan, Limits
 from governance.anonymisation.recoding import DEFAULT_STEPS, Effort, Protection
 from governance.errors import GapError, PolicyError, shown
 from governance.policy_files import mapping
@@ -110,10 +113,17 @@ class Specification(Strict):
     protection: ProtectionRule
     effort: EffortRule = EffortRule()
     columns: dict[str, ColumnRule]
+    limits: Limits = Limits()
+    attacks: AttackPlan = AttackPlan()
 
     def of_role(self, role: Role) -> tuple[str, ...]:
         """Columns of a role, in the policy's order."""
         return tuple(name for name, rule in self.columns.items() if rule.role == role)
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Columns that a published table speaks of: quasi-identifiers, sensitive ones, and those kept as they are."""
+        return (*self.of_role("quasi_identifier"), *self.of_role("sensitive"), *self.of_role("keep"))
 
     @property
     def person(self) -> str | None:
@@ -132,6 +142,19 @@ class Specification(Strict):
             raise ValueError("l and t are about sensitive columns, and there is none")
         if set(asked.ordered) - set(sensitive):
             raise ValueError("an order is declared for a column that is not sensitive")
+        return self
+
+    @model_validator(mode="after")
+    def _attacks_are_on_columns(self) -> Specification:
+        one, other = map(set, self.attacks.linked or (("",), ("one", "other")))
+        if self.attacks.linked and not (one and other and one | other <= set(self.of_role("quasi_identifier"))):
+            raise ValueError("attacks.linked names quasi-identifiers, some on each side")
+        if one & other:
+            raise ValueError("attacks.linked has a column on both sides")
+        if max(self.attacks.columns, default=1) > len(self.published):
+            raise ValueError("attacks.columns are more than are published")
+        if set(self.attacks.tolerance) - set(self.of_role("sensitive")):
+            raise ValueError("attacks.tolerance is said of a column that is not sensitive")
         return self
 
 
