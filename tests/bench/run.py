@@ -7,7 +7,7 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log and retention are measured apart, in `keys.py`, `run_log.py` and `retention.py`.
+run log, retention and the anonymiser are measured apart, in modules of their names.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def main() -> None:
     """All of it, or the part that was named."""
     parser = argparse.ArgumentParser(description="speed and memory, measured")
     parser.add_argument(
-        "part", nargs="?", choices=("hops", "live", "keys", "run_log", "retention"), help="only this part"
+        "part", nargs="?", choices=("hops", "live", "keys", "run_log", "retention", "anonymiser"), help="only this part"
     )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
     parser.add_argument("--many", type=int, default=10_000_000, help="page views of the big day; 0: none")
@@ -183,7 +183,12 @@ def main() -> None:
             hops(Path(name) / "site", size)
         if given.part in (None, "live"):
             live(Path(name) / "live", size)
-        from bench import keys, retention, run_log  # late: what they import would be in the processes of the hops too
+        from bench import (
+            anonymiser,
+            keys,
+            retention,
+            run_log,
+        )  # late: what they import would be in the processes of the hops too
 
         if given.part in (None, "keys"):
             keys.main(Path(name))
@@ -191,6 +196,8 @@ def main() -> None:
             run_log.main(Path(name))
         if given.part in (None, "retention"):
             retention.main(Path(name), given.cards, given.standing)
+        if given.part in (None, "anonymiser"):
+            anonymiser.main(Path(name) / "anonymiser")
 
 
 def hops(folder: Path, size: Size) -> None:
