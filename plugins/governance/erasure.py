@@ -155,9 +155,15 @@ class Places:
         clients = list(self._erasure.clients)
         until = [self._erasure.until.get(client) for client in clients]
         return sql.SQL(
-            "EXISTS (SELECT FROM unnest({}::bigint[], {}::timestamptz[]) AS who (client_id, until) "
+            "{row}.client_id = ANY ({clients}::bigint[]) AND EXISTS ("
+            "SELECT FROM unnest({clients}::bigint[], {until}::timestamptz[]) AS who (client_id, until) "
             "WHERE who.client_id = {row}.client_id AND (who.until IS NULL OR {row}.{began} < who.until) IS NOT FALSE)"
-        ).format(sql.Literal(clients), sql.Literal(until), row=sql.Identifier(row), began=sql.Identifier(began))
+        ).format(
+            clients=sql.Literal(clients),
+            until=sql.Literal(until),
+            row=sql.Identifier(row),
+            began=sql.Identifier(began),
+        )
 
     def _of_their_cards(self, name: str) -> sql.Composable:
         listed = sql.SQL(" UNION ALL ").join(

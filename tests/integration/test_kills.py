@@ -397,7 +397,7 @@ CASES: Mapping[str, Case] = {
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
     "keep_cards": Case(
         cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
-        after=timedelta(days=1), left=saved_numbers,
+        after=timedelta(days=1), left=saved_numbers, stride=2,
     ),
     "cards hold": Case(landed_cards, held, is_by_hand=True),
     "keys destroy": Case(
@@ -414,7 +414,7 @@ CASES: Mapping[str, Case] = {
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
     "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
-                         left=of_minors, restore=minors_at_source),
+                         left=of_minors, restore=minors_at_source, stride=2),
     "retain": Case(
         old_cards, lambda p, run: alarmed(lambda: steps.retain(rules_of_cards(p.space), run)),
         after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source,
