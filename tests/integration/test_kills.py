@@ -414,7 +414,7 @@ CASES: Mapping[str, Case] = {
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
     "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
-                         left=of_minors, restore=minors_at_source, stride=2),
+                         left=of_minors, restore=minors_at_source, stride=3),
     "retain": Case(
         old_cards, lambda p, run: alarmed(lambda: steps.retain(rules_of_cards(p.space), run)),
         after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source,
@@ -456,7 +456,7 @@ CASES: Mapping[str, Case] = {
         next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run), stride=3
     ),
     "consents": Case(
-        shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=3
+        shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=5
     ),
     "re-encryption": Case(
         lambda p: Earlier(p.site, p.world),
