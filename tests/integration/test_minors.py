@@ -495,6 +495,29 @@ def test_an_erasure_waits_for_a_landing_that_is_still_to_be_validated(
 
 
 @pytest.mark.clause("L3")
+def test_retention_leaves_what_tells_of_a_minor_until_the_erasure_however_old_the_partition_is(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = world.booking(travellers=[{}, {"birth_date": MINOR}], consents=[{"traveller_no": 2}])
+    unpriced = world.booking(price_amount_minor=-1)
+    through(space, "bookings", KEY)
+    late = NOW + timedelta(days=100)
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", late)
+    steps.consents(builders.workspace(site, now=late), builders.run())
+    reviewed_since(site, late)
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", late - timedelta(days=200))
+    over = builders.workspace(site, now=late + REVIEW)
+    assert set(held(site)) == {minor, unpriced}
+    steps.retain(over, builders.run())
+    assert set(held(site)) == {minor}
+    counts = {entry["partition_key"]: entry["counts"] for entry in entries(site, "retain", "outcome")}
+    assert [counts[rule]["on hold: in_review"] for rule in ("quarantined", "findings")] == [1, 1]
+    assert steps.erase_minors(over, builders.run()) == {"due": 1, "erased": 1}
+    assert at_source(site, "booking_travellers", "traveller_no = 2") == 0
+    assert builders.read(site, "SELECT count(*) FROM quarantine.findings") == [(0,)]
+
+
+@pytest.mark.clause("L3")
 def test_a_source_that_does_not_let_us_keeps_nobody_elses_erasure_waiting_and_is_tried_again(
     site: Site, world: World, space: Workspace
 ) -> None:

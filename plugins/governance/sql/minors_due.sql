@@ -5,8 +5,8 @@ SELECT
     coalesce(array_agg(DISTINCT split_part(f.row_key, '/', 3)::integer) FILTER (WHERE f.table_name = 'booking_travellers'), '{}') AS travellers,
     coalesce(array_agg(DISTINCT split_part(f.root_key, '/', 2)::integer) FILTER (WHERE f.table_name = 'bookings'), '{}') AS client_versions
 FROM quarantine.findings f
-WHERE f.dataset = 'bookings' AND f.clause IN ('L1', 'L2')
-    AND (f.table_name = 'booking_travellers' OR (f.table_name = 'bookings' AND f.rule LIKE 'L1.client\_%%'))
+WHERE
+\ir minor_findings.sql
     AND split_part(f.root_key, '/', 1) IN (SELECT split_part(v.row_key, '/', 1) FROM quarantine.reviews v WHERE v.dataset = 'bookings' AND v.since <= %(due)s)
     AND NOT EXISTS (SELECT FROM quarantine.erasures e WHERE e.booking_id = split_part(f.root_key, '/', 1)::bigint)
 GROUP BY 1
