@@ -13,7 +13,7 @@ from aftermath import content, entries, terms, through
 from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
-from governance.errors import ContendedError, GovernanceError
+from governance.errors import ContendedError, GovernanceError, InputError
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg]
@@ -643,10 +643,34 @@ def test_what_is_accepted_late_is_carried_in_by_the_next_release(site: Site, wor
 
 
 @pytest.mark.clause("L2")
-def test_a_partition_that_is_not_published_yet_is_left_to_its_own_run(
+def test_a_partition_that_is_settled_and_not_published_runs_again_too(
     site: Site, world: World, space: Workspace
 ) -> None:
     minor = world.booking(travellers=[{"birth_date": MINOR}])
     validated(space)
     consent(world, minor)
-    assert steps.consents(space, builders.run())["partitions"] == 0
+    assert steps.consents(space, builders.run())["sufficient"] == 1
+    assert accepted(site) == [minor]
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
+    assert steps.consents(space, builders.run())["withdrawn"] == 1
+    assert (list(held(site)), accepted(site)) == ([minor], [])
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(("flaw", "erased"), [({}, 0), ({"verified_at": None}, 1)], ids=str)
+def test_nobody_is_erased_of_whom_a_consent_is_sufficient_by_now(
+    site: Site, world: World, space: Workspace, flaw: dict[str, Any], erased: int
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    validated(space)
+    reviewed_since(site)
+    plan = steps.plan_retention(due(site), builders.run())
+    consent(world, minor, **flaw)
+    if not erased:
+        with pytest.raises(InputError, match="no longer what the plan told"):
+            steps.apply_plan(due(site), plan.digest, builders.run())
+    assert steps.erase_minors(due(site), builders.run()) == {"due": erased, "erased": erased}
+    assert at_source(site, "booking_travellers") == 1 - erased
+    assert steps.consents(due(site), builders.run())["sufficient"] == 1 - erased
+    assert (accepted(site), held(site)) == ([minor] * (1 - erased), {})
