@@ -518,6 +518,27 @@ def test_retention_leaves_what_tells_of_a_minor_until_the_erasure_however_old_th
 
 
 @pytest.mark.clause("L3")
+def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space)
+    number = int(first.split("/", maxsplit=1)[0])
+    world.day = DAY + timedelta(days=20)
+    world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000, with_client=False,
+                  with_terms=False, booked_at=NOON - timedelta(minutes=5),
+                  travellers=[{}, {"birth_date": MINOR}, {"birth_date": MINOR, "given_name": "Kim"}])  # fmt: skip
+    batch = steps.pull(due(site), "bookings", world.day.isoformat(), builders.run("second"))
+    with pytest.raises(ContendedError, match="wait for validation"):
+        steps.erase_minors(due(site), builders.run())
+    assert builders.read(site, "SELECT travellers FROM quarantine.erasures") == [([2],)]
+    steps.validate(due(site), batch, builders.run("second"))
+    assert len(held(site)) == 2
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert at_source(site, "booking_travellers", "traveller_no > 1") == 0
+    assert (held(site), builders.read(site, "SELECT count(*) FROM quarantine.erasures")) == ({}, [(0,)])
+
+
+@pytest.mark.clause("L3")
 def test_a_source_that_does_not_let_us_keeps_nobody_elses_erasure_waiting_and_is_tried_again(
     site: Site, world: World, space: Workspace
 ) -> None:

@@ -123,7 +123,8 @@ def _count(stands: Erased, due: Counter[str], on_hold: Counter[str]) -> None:
 
 
 def _found(workspace: Workspace, attempt: Attempt, at: datetime) -> list[Erasure]:
-    """The erasures that were begun, and those that are due at an instant, which have no number yet.
+    """The erasures that were begun, with whoever came into quarantine since, and those that are due at an instant,
+    which have no number yet.
 
     A booking of which something would be decided otherwise by now is left to `consents`, whose next run decides it.
     """
@@ -131,21 +132,22 @@ def _found(workspace: Workspace, attempt: Attempt, at: datetime) -> list[Erasure
     waiting: dict[int, list[Row]] = {}
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         cursor.execute(named_query("minors_begun"))
-        begun = [Erasure(no, booking, tuple(t), tuple(c), last) for no, booking, t, c, last in cursor.fetchall()]
+        found = {one[1]: Erasure(one[0], one[1], tuple(one[2]), tuple(one[3]), one[4]) for one in cursor.fetchall()}
         cursor.execute(named_query("minors_due"), {"due": due})
         for booking, *row in cursor.fetchall():
             waiting.setdefault(booking, []).append(tuple(row))
     now = passing_now(workspace, attempt.batch.label, [row for rows in waiting.values() for row in rows])
-    new = {booking: rows for booking, rows in waiting.items() if not any(now.get(row) for row in rows)}
-    versions = {booking: _numbers(rows, "bookings", VERSION) for booking, rows in new.items()}
+    joining = {booking: rows for booking, rows in waiting.items() if not any(now.get(row) for row in rows)}
+    versions = {booking: _numbers(rows, "bookings", VERSION) for booking, rows in joining.items()}
     clients: dict[int, tuple[tuple[int, ...], datetime]] = {}
     if any(versions.values()):
         with session_at_source(workspace, attempt.batch.label, STANDS) as there:
             clients = {booking: _clients(there, booking, of, at) for booking, of in versions.items() if of}
-    return begun + [
-        Erasure(NEW, booking, _numbers(rows, "booking_travellers", TRAVELLER), *clients.get(booking, ((), at)))
-        for booking, rows in new.items()
-    ]
+    for booking, rows in joining.items():
+        travellers = _numbers(rows, "booking_travellers", TRAVELLER)
+        new = Erasure(NEW, booking, travellers, *clients.get(booking, ((), at)))
+        found[booking] = found[booking].joined_by(new) if booking in found else new
+    return list(found.values())
 
 
 def _numbers(rows: Iterable[Row], table: str, part: int) -> tuple[int, ...]:
@@ -163,18 +165,24 @@ def _clients(
 
 
 def _begun(workspace: Workspace, attempt: Attempt, found: Sequence[Erasure]) -> list[Erasure]:
-    """Note whom the new erasures are about, before anything of them is done."""
+    """Note whom the erasures are about, before anything is done that was not noted before."""
     begun = []
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         for one in found:
-            number = one.number
+            number, travellers, clients = one.number, list(one.travellers), list(one.clients)
             if number == NEW:
                 cursor.execute(
                     "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) "
                     "VALUES (%s, %s, %s, %s) RETURNING erasure_no",
-                    (one.booking_id, list(one.travellers), list(one.clients), one.booked_at),
+                    (one.booking_id, travellers, clients, one.booked_at),
                 )
                 ((number,),) = cursor.fetchall()
+            else:
+                cursor.execute(
+                    "UPDATE quarantine.erasures SET travellers = %s, clients = %s, booked_at = %s "
+                    "WHERE erasure_no = %s AND NOT (travellers @> %s AND clients @> %s)",
+                    (travellers, clients, one.booked_at, number, travellers, clients),
+                )
             begun.append(replace(one, number=number))
     return begun
 
