@@ -8,7 +8,7 @@ client began afterwards, as an adult. Policy clause L3; GDPR article 17.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ CARDS = {"records.payment_cards": "row_key", "vault.saved_cards": "card_key"}
 
 @dataclass(frozen=True)
 class Erasure:
-    """Who of a booking is to be erased; frozen when it is begun, so that a try which goes on erases the same (L3)."""
+    """Who of a booking is to be erased; noted when it is begun, so that a try which goes on erases them all (L3)."""
 
     number: int
     booking_id: int
@@ -45,6 +45,16 @@ class Erasure:
     """When the clients booked last, which tells as which of their subjects they are erased."""
     until: Mapping[int, datetime] = field(default_factory=dict)
     """Of clients who have begun anew since: when. What is from then on is another subject's."""
+
+    def joined_by(self, other: Erasure) -> Erasure:
+        """This one, and whoever of the same booking is a minor by now."""
+        clients = tuple(sorted({*self.clients, *other.clients}))
+        return replace(
+            self,
+            travellers=tuple(sorted({*self.travellers, *other.travellers})),
+            clients=clients,
+            booked_at=self.booked_at if clients == self.clients else max(self.booked_at, other.booked_at),
+        )
 
     def scopes(self) -> list[str]:
         """Of the keys of travellers and guardians."""

@@ -229,12 +229,13 @@ def _is_of_landings(rule: RetentionRule) -> bool:
 
 
 def columns_read(rule: RetentionRule) -> dict[str, list[str]]:
-    """Table -> columns that a rule reads: of its own table, and of those that it accounts with."""
+    """Table -> columns that a rule reads: of its own, and of those that it accounts with or its grounds look at."""
     extra = ["landing_no"] if _is_of_landings(rule) else []
     own = [*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra]
-    read = {rule.table: own} | {table: list(names) for table, names in rule.account.items()}
-    read[rule.table] = [*own, *rule.account.get(rule.table, ())]
-    return {table: sorted(set(names)) for table, names in read.items()}
+    read = {rule.table: set(own)}
+    for table, names in [*rule.account.items(), *rule.reads.items()]:
+        read.setdefault(table, set()).update(names)
+    return {table: sorted(names) for table, names in read.items()}
 
 
 def grant(cursor: psycopg2.extensions.cursor, rule: RetentionRule, role: str) -> None:

@@ -174,8 +174,9 @@ BLANKS = {
         client_postcode_encrypted client_country_code client_email_defect_code client_birth_date_state_code
         client_age_at_booking_years client_age_with_guardian_years""",
     "records.booking_services": "itinerary_encrypted",
+    "quarantine.erasures": "travellers clients booked_at",
 }
-"""Columns that the retainer may set to NULL, and no others."""
+"""Columns that the retainer may set, and no others: to NULL, or, of an erasure, to whoever joined it."""
 
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},

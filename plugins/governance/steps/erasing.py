@@ -30,6 +30,7 @@ from governance.run_log import Attempt, Batch, Outcome, Run
 from governance.sources import named_query
 from governance.steps.card_desk import DATASET
 from governance.steps.keeping import bury_keys
+from governance.steps.rejudging import Row, passing_now
 from governance.steps.retaining import (
     OF_ALL,
     Planned,
@@ -43,6 +44,8 @@ from governance.steps.workspace import Workspace
 EVENT = "erase"
 MINORS = "minors"
 BY_BOOKING = attrgetter("booking_id")
+VERSION, TRAVELLER = 1, 2
+"""Where they stand in a key, after the booking."""
 NEW = 0
 """The number of an erasure that is not begun."""
 REASON = "a minor without a guardian's consent, after the review (L3)"
@@ -50,7 +53,7 @@ STANDS = "whom it is about stands there still"
 SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
 SEEN = {
     "quarantine.reviews": ["dataset", "row_key", "since"],
-    "quarantine.findings": ["dataset", "table_name", "row_key", "root_key", "clause", "rule"],
+    "quarantine.findings": ["clause", "dataset", "partition_key", "root_key", "row_key", "rule", "table_name"],
     "quarantine.erasures": ["erasure_no", "booking_id", "travellers", "clients", "booked_at", "begun_at"],
 }
 
@@ -120,18 +123,36 @@ def _count(stands: Erased, due: Counter[str], on_hold: Counter[str]) -> None:
 
 
 def _found(workspace: Workspace, attempt: Attempt, at: datetime) -> list[Erasure]:
-    """The erasures that were begun, and those that are due at an instant, which have no number yet."""
+    """The erasures that were begun, with whoever came into quarantine since, and those that are due at an instant,
+    which have no number yet.
+
+    A booking of which something would be decided otherwise by now is left to `consents`, whose next run decides it.
+    """
     due = at - timedelta(days=float(workspace.policy.value("minor_review_days")))
+    waiting: dict[int, list[Row]] = {}
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         cursor.execute(named_query("minors_begun"))
-        begun = [Erasure(no, booking, tuple(t), tuple(c), last) for no, booking, t, c, last in cursor.fetchall()]
+        found = {one[1]: Erasure(one[0], one[1], tuple(one[2]), tuple(one[3]), one[4]) for one in cursor.fetchall()}
         cursor.execute(named_query("minors_due"), {"due": due})
-        new = cursor.fetchall()
+        for booking, *row in cursor.fetchall():
+            waiting.setdefault(booking, []).append(tuple(row))
+    now = passing_now(workspace, attempt.batch.label, [row for rows in waiting.values() for row in rows])
+    joining = {booking: rows for booking, rows in waiting.items() if not any(now.get(row) for row in rows)}
+    versions = {booking: _numbers(rows, "bookings", VERSION) for booking, rows in joining.items()}
     clients: dict[int, tuple[tuple[int, ...], datetime]] = {}
-    if any(versions for _, _, versions in new):
+    if any(versions.values()):
         with session_at_source(workspace, attempt.batch.label, STANDS) as there:
-            clients = {booking: _clients(there, booking, versions, at) for booking, _, versions in new if versions}
-    return begun + [Erasure(NEW, booking, tuple(t), *clients.get(booking, ((), at))) for booking, t, _ in new]
+            clients = {booking: _clients(there, booking, of, at) for booking, of in versions.items() if of}
+    for booking, rows in joining.items():
+        travellers = _numbers(rows, "booking_travellers", TRAVELLER)
+        new = Erasure(NEW, booking, travellers, *clients.get(booking, ((), at)))
+        found[booking] = found[booking].joined_by(new) if booking in found else new
+    return list(found.values())
+
+
+def _numbers(rows: Iterable[Row], table: str, part: int) -> tuple[int, ...]:
+    """A part of the keys of the rows of a table, once each, in order."""
+    return tuple(sorted({int(key.split("/")[part]) for _, of, key in rows if of == table}))
 
 
 def _clients(
@@ -144,18 +165,24 @@ def _clients(
 
 
 def _begun(workspace: Workspace, attempt: Attempt, found: Sequence[Erasure]) -> list[Erasure]:
-    """Note whom the new erasures are about, before anything of them is done."""
+    """Note whom the erasures are about, before anything is done that was not noted before."""
     begun = []
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         for one in found:
-            number = one.number
+            number, travellers, clients = one.number, list(one.travellers), list(one.clients)
             if number == NEW:
                 cursor.execute(
                     "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) "
                     "VALUES (%s, %s, %s, %s) RETURNING erasure_no",
-                    (one.booking_id, list(one.travellers), list(one.clients), one.booked_at),
+                    (one.booking_id, travellers, clients, one.booked_at),
                 )
                 ((number,),) = cursor.fetchall()
+            else:
+                cursor.execute(
+                    "UPDATE quarantine.erasures SET travellers = %s, clients = %s, booked_at = %s "
+                    "WHERE erasure_no = %s AND NOT (travellers @> %s AND clients @> %s)",
+                    (travellers, clients, one.booked_at, number, travellers, clients),
+                )
             begun.append(replace(one, number=number))
     return begun
 
