@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -139,6 +140,23 @@ def test_apply_refuses_a_plan_that_is_no_longer_true_of_cards_or_minors(
     with pytest.raises(InputError, match="no longer what the plan told"):
         steps.apply_plan(full, plan.digest, builders.run())
     assert state(site) == before
+
+
+def test_a_plan_is_of_an_instant_that_has_come_by_both_clocks_and_so_is_its_deed(site: Site, full: Workspace) -> None:
+    """Of the hold that is over at `DUE` and of the minor, a day before it, nothing is due, whichever clock is ahead."""
+    before = DUE - timedelta(days=1)
+    for own, database in ((DUE, before), (before, DUE)):
+        apart = replace(builders.workspace(site, now=own), database_clock=lambda at=database: at)
+        plan = steps.plan_retention(apart, builders.run())
+        assert (plan.at, told(plan).get("minors", 0)) == (before, 0)
+    plan = steps.plan_retention(full, builders.run())
+    standing = state(site)
+    for own, database in ((DUE, before), (before, DUE)):
+        apart = replace(builders.workspace(site, now=own), database_clock=lambda at=database: at)
+        with pytest.raises(InputError, match="of an instant to come; nothing was done"):
+            steps.apply_plan(apart, plan.digest, builders.run())
+    assert state(site) == standing
+    assert steps.apply_plan(full, plan.digest, builders.run())["minors"] == 1
 
 
 def test_a_rule_that_takes_a_minor_out_of_quarantine_hinders_no_planned_erasure(site: Site, full: Workspace) -> None:
