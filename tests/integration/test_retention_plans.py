@@ -159,6 +159,18 @@ def test_a_plan_is_of_an_instant_that_has_come_by_both_clocks_and_so_is_its_deed
     assert steps.apply_plan(full, plan.digest, builders.run())["minors"] == 1
 
 
+@pytest.mark.parametrize("instant", ["20260230T000000Z", "99999999T999999Z", "00000101T000000Z", "20260312", ""])
+def test_what_names_no_instant_names_no_plan(space: Workspace, instant: str) -> None:
+    with pytest.raises(InputError, match="no digest of a plan"):
+        steps.apply_plan(space, f"{instant}-{'0' * 32}", builders.run())
+
+
+@pytest.mark.parametrize("instant", ["00010101T000000Z", "99991231T235959Z"])
+def test_a_plan_of_the_first_or_the_last_instant_is_none_of_today(space: Workspace, instant: str) -> None:
+    with pytest.raises(InputError, match="older than a day, or of an instant to come"):
+        steps.apply_plan(space, f"{instant}-{'0' * 32}", builders.run())
+
+
 def test_a_rule_that_takes_a_minor_out_of_quarantine_hinders_no_planned_erasure(site: Site, full: Workspace) -> None:
     """After missed runs both are due at once: the erasure is begun before any rule ends rows by which it is known."""
     builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", NOW - timedelta(days=200))

@@ -89,10 +89,11 @@ def _erase(workspace: Workspace, run: Run, planned: Planned) -> dict[str, int]:
 
 def _still_true(workspace: Workspace, plan: str, run: Run) -> Plan:
     """The plan of a digest, where it still is what would be done. Raises InputError."""
-    told = PLAN.fullmatch(plan)
-    if told is None:
-        raise InputError("that is no digest of a plan; `governance retention plan` prints one")
-    at = datetime.strptime(told[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    try:
+        told = PLAN.fullmatch(plan)
+        at = datetime.strptime(told[1] if told else "", "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise InputError("that is no digest of a plan; `governance retention plan` prints one") from None
     now = now_by_both_clocks(workspace)
     if not now - PLAN_LASTS <= at <= now:
         raise InputError("that plan is older than a day, or of an instant to come; nothing was done: make a new one")
