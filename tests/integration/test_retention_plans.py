@@ -142,6 +142,21 @@ def test_apply_refuses_a_plan_that_is_no_longer_true_of_cards_or_minors(
     assert state(site) == before
 
 
+@pytest.mark.parametrize(("client", "decision"), [(WITHDRAWER, "given"), (CHOOSER, "withdrawn")])
+def test_a_choice_that_was_made_after_the_plan_keeps_apply_from_all_choices(
+    site: Site, world: World, full: Workspace, client: int, decision: str
+) -> None:
+    plan = steps.plan_retention(full, builders.run())
+    says(world, client, decision, DUE + timedelta(hours=2))
+    later = builders.workspace(site, now=DUE + timedelta(hours=3))
+    with pytest.raises(InputError, match="withdrawn_cards: what is due .* nothing of it was done"):
+        steps.apply_plan(later, plan.digest, builders.run())
+    assert builders.read(site, "SELECT card_key FROM vault.saved_cards ORDER BY 1") == [("1",), ("2",)]
+    steps.keep_cards(later, builders.run())
+    left = {"given": [("1",), ("2",)], "withdrawn": []}
+    assert builders.read(site, "SELECT card_key FROM vault.saved_cards ORDER BY 1") == left[decision]
+
+
 def test_a_plan_is_of_an_instant_that_has_come_by_both_clocks_and_so_is_its_deed(site: Site, full: Workspace) -> None:
     """Of the hold that is over at `DUE` and of the minor, a day before it, nothing is due, whichever clock is ahead."""
     before = DUE - timedelta(days=1)
