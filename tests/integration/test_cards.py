@@ -412,8 +412,12 @@ def test_a_hold_keeps_a_keyed_token_and_has_an_owner_a_reason_and_an_end(held: S
 
 
 @pytest.mark.parametrize(
-    ("days", "is_held"), [(-1, False), (0, True), (178, True), (179, True), (180, False), (9000, False)]
-)
+    ("days", "is_held"),
+    [
+        ((date.min - NOW.date()).days, False), (-1, False), (0, True), (178, True), (179, True), (180, False),
+        (9000, False), ((date.max - NOW.date()).days - 1, False), ((date.max - NOW.date()).days, False),
+    ],
+)  # fmt: skip
 def test_a_hold_ends_after_now_and_no_later_than_policy_allows(
     held: Site, space: Workspace, days: int, is_held: bool
 ) -> None:
