@@ -43,6 +43,10 @@ class Erasure:
     clients: tuple[int, ...]
     booked_at: datetime
     """When the clients booked last, which tells as which of their subjects they are erased."""
+    left_out: tuple[int, ...] = ()
+    """Travellers in review whom it is not about: adults by their birth date, or accepted as adults by now."""
+    protected: Mapping[str, int] = field(default_factory=dict)
+    """How many stay because they stand accepted by now, by who they are."""
     until: Mapping[int, datetime] = field(default_factory=dict)
     """Of clients who have begun anew since: when. What is from then on is another subject's."""
 
@@ -53,6 +57,8 @@ class Erasure:
             self,
             travellers=tuple(sorted({*self.travellers, *other.travellers})),
             clients=clients,
+            left_out=other.left_out,
+            protected=other.protected,
             booked_at=self.booked_at if clients == self.clients else max(self.booked_at, other.booked_at),
         )
 

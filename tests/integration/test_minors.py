@@ -479,6 +479,59 @@ def test_whoever_was_born_on_no_day_that_can_be_counts_as_a_minor(
 
 
 @pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"booked_at": None},
+        {"service_date": date(1926, 4, 1), "services": [{"starts_on": date(1926, 4, 1)}]},
+        {"booked_at": NOON.replace(year=1990)},
+    ],
+    ids=str,
+)
+def test_an_adult_whose_booking_has_an_impossible_day_is_held_back_and_not_erased(
+    site: Site, world: World, space: Workspace, trouble: dict[str, Any]
+) -> None:
+    world.booking(**trouble)
+    validated(space)
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert (len(held(site)), at_source(site, "booking_travellers")) == (1, 1)
+    assert at_source(site, "clients", "given_name IS NOT NULL") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_traveller_number_that_is_an_adults_by_now_is_not_erased(site: Site, world: World, space: Workspace) -> None:
+    first = quarantined_minor(site, world, space)
+    number = int(first.split("/", maxsplit=1)[0])
+    world.day = DAY + timedelta(days=1)
+    second = world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000,
+                           with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5),
+                           travellers=[{}, {"given_name": "Bo"}])  # fmt: skip
+    validated(builders.workspace(site, now=NOW + timedelta(days=1)), world.day, "second")
+    assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert at_source(site, "booking_travellers", "given_name = 'Bo'") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_client_who_is_accepted_in_another_booking_is_not_erased_as_a_client(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = world.booking(client={"birth_date": MINOR}, travellers=[{"birth_date": MINOR}])
+    other = world.booking(client_id=int(first.split("/")[0]) + 40_000, with_client=False, with_terms=False,
+                          travellers=[{"birth_date": MINOR}], consents=[{}])  # fmt: skip
+    validated(space)
+    reviewed_since(site)
+    assert (list(held(site)), accepted(site)) == ([first], [other])
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    (entry,) = erasures(site)
+    assert (entry["counts"]["protected accepted_clients"], entry["counts"]["erased travellers_at_source"]) == (1, 1)
+    assert at_source(site, "clients", "given_name IS NOT NULL") == 1
+    (row,) = content(site, "vault", "bookings")
+    assert row["client_given_name_encrypted"] not in (None, "destroyed")
+
+
+@pytest.mark.clause("L3")
 def test_an_erasure_waits_for_a_landing_that_is_still_to_be_validated(
     site: Site, world: World, space: Workspace
 ) -> None:

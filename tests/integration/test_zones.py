@@ -152,7 +152,7 @@ ENDS = {
         client_phone_encrypted client_skype_encrypted client_birth_date_encrypted client_postcode_encrypted""",
         "D",
     ),
-    "records.booking_travellers": ("row_id landing_no partition_key row_key", "D"),
+    "records.booking_travellers": ("row_id landing_no partition_key row_key age_at_booking_years", "D"),
     "records.booking_services": ("row_id landing_no partition_key root_key itinerary_encrypted", "D"),
     "records.payment_cards": ("row_id landing_no partition_key captured_at client_id row_key", "D"),
     "vault.saved_cards": ("card_key client_id captured_at partial_number_encrypted", "D"),

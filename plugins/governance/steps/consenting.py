@@ -17,7 +17,7 @@ from governance.errors import GovernanceError, TransientError
 from governance.recording import Recorded
 from governance.run_log import Outcome, Run
 from governance.sources import named_query
-from governance.steps.rejudging import CLAUSES, DATASET, Row, passing_now
+from governance.steps.rejudging import CLAUSES, DATASET, Row, judged_now
 from governance.steps.retaining import as_retainer, recorded_end
 from governance.steps.to_landing import pull
 from governance.steps.to_vault import validate
@@ -73,11 +73,11 @@ def _changed(workspace: Workspace, recorded: Recorded) -> dict[date, _Changed]:
     for day, table, key, is_held in found:
         decided[day, table, key] = decided.get((day, table, key), False) or is_held
     changed: dict[date, _Changed] = {}
-    for row, passes in passing_now(workspace, label, decided).items():
-        if passes == decided[row]:
+    for row, now in judged_now(workspace, label, decided).items():
+        if now.passes == decided[row]:
             day, _, key = row
             one = changed.setdefault(day, _Changed())
-            (one.sufficient if passes else one.withdrawn).add(key)
+            (one.sufficient if now.passes else one.withdrawn).add(key)
     return changed
 
 
