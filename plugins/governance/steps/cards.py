@@ -43,11 +43,14 @@ WITHDRAWN = "the choice to keep a card in the profile was withdrawn (K3)"
 PARTIAL = Column("saved_cards", "partial_number_encrypted")
 """What a saved number is bound to; its row key is the card's."""
 UNSAVED = {
-    "vault.payment_cards": ("row_key", "client_id", "captured_at", "is_saved_to_profile", "card_number_encrypted"),
+    "vault.payment_cards": (
+        "partition_key", "row_key", "client_id", "captured_at", "is_saved_to_profile", "card_number_encrypted",
+    ),
     "vault.saved_cards": ("card_key",),
-}
+}  # fmt: skip
 SAVED = {
-    "vault.saved_cards": ("card_key", "client_id", "captured_at", "is_saved_to_profile", "partial_number_encrypted")
+    "vault.saved_cards": ("card_key", "client_id", "captured_at", "is_saved_to_profile", "partial_number_encrypted"),
+    "vault.payment_cards": ("partition_key", "row_key", "is_saved_to_profile"),
 }
 
 
