@@ -21,6 +21,8 @@ from governance.retention_rules import RetentionRule
 from governance.sources import named_query
 
 PURGED = "control.purged"
+YEAR_ONE = datetime.min.replace(tzinfo=UTC)
+"""Before this no instant counts, and none can be read; what stays is younger than a term, and later than this."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class Table:
         self._cursor.execute(
             sql.SQL(
                 "SELECT date_trunc('hour', known), count(*), extract(epoch FROM %s - min(known))::float8 / 3600 FROM ("
-                "SELECT CASE WHEN isfinite(clock) AND clock <= %s THEN clock END AS known FROM ({}) AS seen "
+                "SELECT CASE WHEN clock BETWEEN %s AND %s THEN clock END AS known FROM ({}) AS seen "
                 "WHERE held IS NULL) AS ended WHERE known IS NULL OR known < %s GROUP BY 1 ORDER BY 1"
             ).format(self._seen()),
-            (end, self._now, end),
+            (end, YEAR_ONE, self._now, end),
         )
         return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
 

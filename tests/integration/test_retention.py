@@ -75,12 +75,24 @@ def test_a_card_goes_with_the_key_of_its_hour_here_and_at_the_source(
         assert entry["alarms"] == []
 
 
-@pytest.mark.parametrize("captured", [None, datetime(2027, 1, 1, tzinfo=UTC), "infinity", "-infinity"])
+@pytest.mark.parametrize(
+    "captured",
+    [None, datetime(2027, 1, 1, tzinfo=UTC), "12000-01-01", "infinity", "-infinity", "0001-12-31 23:59:59+00 BC"],
+)
 def test_a_card_of_which_nobody_knows_when_it_was_captured_goes_at_once(
     site: Site, world: World, space: Workspace, captured: object
 ) -> None:
     with_card(world, captured_at=captured)
     with pytest.raises(AlarmError, match="1 rows of wellbe.payment_cards at the source had no instant to count from"):
+        steps.retain(space, builders.run())
+    assert at_source(site) == 0
+
+
+def test_a_card_of_the_first_instant_that_counts_has_outlived_its_term(
+    site: Site, world: World, space: Workspace
+) -> None:
+    with_card(world, captured_at="0001-01-01 00:00:00+00")
+    with pytest.raises(AlarmError, match=r"outlived their term by up to .* clock in the hour from 1-01-01 00:00 UTC"):
         steps.retain(space, builders.run())
     assert at_source(site) == 0
 
