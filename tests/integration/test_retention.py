@@ -109,7 +109,7 @@ def test_what_is_to_come_is_so_by_the_clock_of_the_database_too(
 def test_what_is_quarantined_now_stays_whatever_this_machine_says(
     site: Site, world: World, space: Workspace, minutes: int, left: int
 ) -> None:
-    world.booking(travellers=[{"birth_date": date(2010, 3, 10)}])
+    world.booking(with_terms=False)
     steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
     builders.read(site, "UPDATE quarantine.rows SET quarantined_at = now() + %s * interval '1 minute'", minutes)
     steps.retain(space, builders.run())
