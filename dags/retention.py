@@ -4,14 +4,14 @@
 Executes every rule of `policies/retention.yaml` against the real now: cards ten days after their capture, less a margin
 (here and at the source), views after a month, quarantine after its review, bookings after two years. Each rule is a try
 of its own and has its own entry in the run log: how many rows were due, ended, on hold on which ground, the oldest that
-is left, and that nothing due is left. Beside it, minors whose review is over are erased (`erase_minors`), partitions
-whose guardians have consented late, or no longer consent, are pulled and validated again (`consents`), and the live
-schemas are compared with the rules.
+is left, and that nothing due is left. Beside it, partitions whose guardians have consented late, or no longer consent,
+are pulled and validated again (`consents`); then, however that ended, minors whose review is over are erased
+(`erase_minors`), but for bookings of which a consent is sufficient by now. Live schemas are compared with the rules.
 
 Before that, *keep_cards* keeps the two exceptions of a card: what a client chose to save in the profile, without its
 last digits, and holds for intrusion or fraud; it ends those that were withdrawn, released or expired. *retain* follows
-however that ended: nothing keeps a card longer. *exceptions_kept* does nothing; it ends red when *keep_cards* failed,
-and the run with it, because Airflow judges a run by its last tasks alone.
+however that ended: nothing keeps a card longer. *exceptions_kept* and *consents_kept* do nothing; they end red when
+*keep_cards* or *consents* failed, and the run with them, because Airflow judges a run by its last tasks alone.
 
 **A failure means**: `keep_cards`: a store could not be reached, or `ALARM K3`: cards were not saved in time and cannot
 be any more. `retain`: a store could not be reached, or did not let us (it retries); every other rule was
@@ -39,8 +39,9 @@ def retention() -> None:
     kept = upkeep("keep_cards", **BRIEFLY)
     kept >> upkeep("retain", trigger_rule="all_done")
     kept >> last("exceptions_kept")
-    upkeep("consents")
-    upkeep("erase_minors")
+    consents = upkeep("consents")
+    consents >> upkeep("erase_minors", trigger_rule="all_done")
+    consents >> last("consents_kept")
     upkeep("crawl")
 
 

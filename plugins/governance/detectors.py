@@ -7,8 +7,11 @@ the whole log. A detector that cannot find is worse than none: `MUST_FIND` has a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import date
+
+from governance.measures import CARD_SCHEMES, LONGEST
 
 # Identifiers and digests may hold any digits; instants hold a plus sign.
 _HARMLESS = re.compile(
@@ -67,6 +70,41 @@ MUST_FIND = {
     "ip": ("from 203.0.113.213", "[198.19.4.1]"),
     "ip, version 6": ("from 2001:db8:0:1:1:1:1:1", "2001:db8:1:2::1"),
 }
+
+
+# Runs of digits that no letter, and no more than three other characters, part.
+_CHAIN = re.compile(r"\d+(?:[\W_]{1,3}\d+)*")
+
+
+def has_card_number(text: str) -> bool:
+    """Whether a text holds the number of a payment card, whatever parts its digits or stands beside it.
+
+    Stricter than the detector: for what a person types, who may be asked to write it otherwise. A number is of whole
+    runs of digits, satisfies Luhn's digit, and begins and is as long as a scheme's.
+
+    >>> [has_card_number(text) for text in ("case4242_4242/4242 - 4242x", "4242_4242/4242 - 4243")]
+    [True, False]
+    """
+    rest = unicodedata.normalize("NFKC", _HARMLESS.sub(" ", text))
+    chains = [re.findall(r"\d+", chain[0]) for chain in _CHAIN.finditer(rest)]
+    return any(_begins_with_card(chain[first:]) for chain in chains for first in range(len(chain)))
+
+
+def _begins_with_card(runs: list[str]) -> bool:
+    number = ""
+    for run in runs:
+        number += run
+        if len(number) > LONGEST:
+            return False
+        if _is_issued(number) and is_luhn_valid(number):
+            return True
+    return False
+
+
+def _is_issued(number: str) -> bool:
+    """Whether a scheme's cards begin so and are so long."""
+    beginning = int(number[:4])
+    return any(low <= beginning <= high and len(number) in lengths for _, low, high, lengths in CARD_SCHEMES)
 
 
 def findings(text: str) -> Iterator[tuple[str, str]]:

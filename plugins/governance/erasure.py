@@ -8,7 +8,7 @@ client began afterwards, as an adult. Policy clause L3; GDPR article 17.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ CARDS = {"records.payment_cards": "row_key", "vault.saved_cards": "card_key"}
 
 @dataclass(frozen=True)
 class Erasure:
-    """Who of a booking is to be erased; frozen when it is begun, so that a try which goes on erases the same (L3)."""
+    """Who of a booking is to be erased; noted when it is begun, so that a try which goes on erases them all (L3)."""
 
     number: int
     booking_id: int
@@ -43,8 +43,24 @@ class Erasure:
     clients: tuple[int, ...]
     booked_at: datetime
     """When the clients booked last, which tells as which of their subjects they are erased."""
+    left_out: tuple[int, ...] = ()
+    """Travellers in review whom it is not about: adults by their birth date, or accepted as adults by now."""
+    protected: Mapping[str, int] = field(default_factory=dict)
+    """How many stay because they stand accepted by now, by who they are."""
     until: Mapping[int, datetime] = field(default_factory=dict)
     """Of clients who have begun anew since: when. What is from then on is another subject's."""
+
+    def joined_by(self, other: Erasure) -> Erasure:
+        """This one, and whoever of the same booking is a minor by now."""
+        clients = tuple(sorted({*self.clients, *other.clients}))
+        return replace(
+            self,
+            travellers=tuple(sorted({*self.travellers, *other.travellers})),
+            clients=clients,
+            left_out=other.left_out,
+            protected=other.protected,
+            booked_at=self.booked_at if clients == self.clients else max(self.booked_at, other.booked_at),
+        )
 
     def scopes(self) -> list[str]:
         """Of the keys of travellers and guardians."""
@@ -155,9 +171,15 @@ class Places:
         clients = list(self._erasure.clients)
         until = [self._erasure.until.get(client) for client in clients]
         return sql.SQL(
-            "EXISTS (SELECT FROM unnest({}::bigint[], {}::timestamptz[]) AS who (client_id, until) "
+            "{row}.client_id = ANY ({clients}::bigint[]) AND EXISTS ("
+            "SELECT FROM unnest({clients}::bigint[], {until}::timestamptz[]) AS who (client_id, until) "
             "WHERE who.client_id = {row}.client_id AND (who.until IS NULL OR {row}.{began} < who.until) IS NOT FALSE)"
-        ).format(sql.Literal(clients), sql.Literal(until), row=sql.Identifier(row), began=sql.Identifier(began))
+        ).format(
+            clients=sql.Literal(clients),
+            until=sql.Literal(until),
+            row=sql.Identifier(row),
+            began=sql.Identifier(began),
+        )
 
     def _of_their_cards(self, name: str) -> sql.Composable:
         listed = sql.SQL(" UNION ALL ").join(

@@ -7,14 +7,20 @@ validation would say.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from governance import age
 from governance.datasets import LandedTable
 from governance.errors import PolicyError
 from governance.facts import MEASURES, Parameters
+
+A_YEAR = timedelta(days=366)
+OLDEST_YEARS = 110
+"""As the suites have it: whoever is older has a birth date that cannot be."""
 
 Suite = Mapping[str, Any]
 
@@ -31,6 +37,21 @@ def passing(batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, 
             values = _fact(batch, table, expectation["kwargs"]["column"])
             passed = pc.and_(passed, _holds(values, expectation["type"], expectation["kwargs"], meta["rule"]))
     return set(batch["row_key"].filter(passed).to_pylist())
+
+
+def minors(batch: pa.RecordBatch, born: str, recorded_on: date, adult_years: int) -> set[str]:
+    """Row keys of source rows of a minor, by the birth date alone: unknown, impossible, or under age.
+
+    Age is that of the day on which the row was recorded, or of its booking within the year before: another day of
+    booking, and any day of service, may itself be wrong, and makes nobody a minor.
+    """
+    births, booked = batch[born], batch["booked_date"]
+    recorded = age.whole_years(births, pa.array([recorded_on] * batch.num_rows, pa.date32()))
+    near = pc.greater_equal(booked, pa.scalar(recorded_on - A_YEAR, pa.date32()))
+    at_booking = pc.if_else(near, age.whole_years(births, booked), pa.scalar(None, pa.int16()))
+    is_under_age = pc.less(pc.min_element_wise(recorded, at_booking), adult_years)
+    counts = pc.fill_null(pc.or_(is_under_age, pc.greater(recorded, OLDEST_YEARS)), True)
+    return set(batch["row_key"].filter(counts).to_pylist())
 
 
 def _fact(batch: pa.RecordBatch, table: LandedTable, column: str) -> pa.Array:

@@ -1,8 +1,10 @@
 """What is due by a rule of retention, and its end: one table at a time, in our database or at the source. An edge.
 
 The clock of a row is compared with an instant that the caller names, the real now and never a logical date, in 24-hour
-days of UTC (E06). A row whose clock says nothing, or an instant to come, counts as over age (E07). Whoever runs this
-may read clocks and surrogate keys, and nothing else of a row.
+days of UTC (E06). A row whose clock says nothing, or an instant to come, counts as over age (E07); to come is what has
+come neither by the named instant nor by the clock of the database that has the row, so that neither a machine whose
+clock is behind nor a plan that was made before takes what is fresh for that. Whoever runs this may read clocks and
+surrogate keys, and nothing else of a row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from governance.retention_rules import RetentionRule
 from governance.sources import named_query
 
 PURGED = "control.purged"
+YEAR_ONE = datetime.min.replace(tzinfo=UTC)
+"""Before this no instant counts, and none can be read; what stays is younger than a term, and later than this."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class Table:
         self, cursor: psycopg2.extensions.cursor, policy: Policy, name: str, rule: RetentionRule, now: datetime
     ) -> None:
         self._cursor, self._policy, self._name, self._rule, self._now = cursor, policy, name, rule, now
-        cursor.execute("SET LOCAL TimeZone = 'UTC'")  # a date begins in UTC
+        cursor.execute("SELECT set_config('TimeZone', 'UTC', true), statement_timestamp()")  # a date begins in UTC
+        ((_, theirs),) = cursor.fetchall()
+        self._to_come = max(now, theirs) + timedelta(minutes=float(policy.value("clock_tolerance_minutes")))
         self._table = sql.Identifier(*rule.table.split("."))
 
     def look(self) -> Looked:
@@ -104,10 +110,10 @@ class Table:
         self._cursor.execute(
             sql.SQL(
                 "SELECT date_trunc('hour', known), count(*), extract(epoch FROM %s - min(known))::float8 / 3600 FROM ("
-                "SELECT CASE WHEN isfinite(clock) AND clock <= %s THEN clock END AS known FROM ({}) AS seen "
+                "SELECT CASE WHEN clock BETWEEN %s AND %s THEN clock END AS known FROM ({}) AS seen "
                 "WHERE held IS NULL) AS ended WHERE known IS NULL OR known < %s GROUP BY 1 ORDER BY 1"
             ).format(self._seen()),
-            (end, self._now, end),
+            (end, YEAR_ONE, self._now, end),
         )
         return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
 
@@ -193,8 +199,7 @@ class Table:
         if end is None:
             there = (sql.SQL("t.{} IS NOT NULL").format(sql.Identifier(name)) for name in self._rule.columns)
             return sql.SQL("({})").format(sql.SQL(" OR ").join(there))
-        tolerance = timedelta(minutes=float(self._policy.value("clock_tolerance_minutes")))
-        latest = self._now + tolerance
+        latest = self._to_come
         condition = "({clock} IS NULL OR {clock} <= {end} OR {clock} > {latest})"
         if self._rule.counted_from == "hour":  # that of a clock begins at or before an instant, or after it
             end, latest = _next_hour(end), _next_hour(latest)
@@ -229,12 +234,13 @@ def _is_of_landings(rule: RetentionRule) -> bool:
 
 
 def columns_read(rule: RetentionRule) -> dict[str, list[str]]:
-    """Table -> columns that a rule reads: of its own table, and of those that it accounts with."""
+    """Table -> columns that a rule reads: of its own, and of those that it accounts with or its grounds look at."""
     extra = ["landing_no"] if _is_of_landings(rule) else []
     own = [*rule.key, *rule.only, *rule.columns, *([rule.clock] if rule.clock else []), *extra]
-    read = {rule.table: own} | {table: list(names) for table, names in rule.account.items()}
-    read[rule.table] = [*own, *rule.account.get(rule.table, ())]
-    return {table: sorted(set(names)) for table, names in read.items()}
+    read = {rule.table: set(own)}
+    for table, names in [*rule.account.items(), *rule.reads.items()]:
+        read.setdefault(table, set()).update(names)
+    return {table: sorted(names) for table, names in read.items()}
 
 
 def grant(cursor: psycopg2.extensions.cursor, rule: RetentionRule, role: str) -> None:

@@ -40,6 +40,7 @@ class RetentionRule(Strict):
     account: dict[
         str, tuple[str, ...]
     ] = {}  # table -> columns that `sql/accounts/<rule>.sql` reads: see `Table.account`
+    reads: dict[str, tuple[str, ...]] = {}  # table -> columns that its grounds read
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
     others: tuple[str, ...] = ()  # the table's other columns; one of ours that its rules name nowhere stops the crawl

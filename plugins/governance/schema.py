@@ -59,9 +59,10 @@ RIGHTS: dict[str, dict[str, str]] = {
     "retainer": {
         "control.purged": "INSERT",
         "control.batches": "SELECT (dataset, partition_key, state, settled_no)",
+        "records.booking_travellers": "SELECT (age_at_booking_years)",
         "quarantine.reviews": "SELECT",
         "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
-        "quarantine.erasures": "SELECT, INSERT, DELETE",
+        "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, clients, booked_at), DELETE",
         "sharing.deliveries": "SELECT (delivery_id, root_key)",
         "sharing.obligations": "SELECT (delivery_id, reason), INSERT",
         "analytics.releases": "SELECT (dataset, partition_key)",

@@ -109,9 +109,9 @@ def step(folder: Path, name: str, now: datetime) -> int:
 def look(folder: Path, now: datetime) -> int:
     """What every rule finds, which is nothing of cards; returns the rows that stay."""
     plan = steps.plan_retention(builders.workspace(sites.load(folder), now=now), builders.run())
-    if due := {found.rule: found.due for found in plan.looked if found.due}:
+    if due := {found.rule: found.due for found in plan.rules if found.due}:
         raise SystemExit(f"not gone: {due}")
-    return sum(found.kept for found in plan.looked)
+    return sum(found.kept for found in plan.rules)
 
 
 def delete(_: Path, dsn: str, rows: int) -> int:

@@ -46,6 +46,7 @@ def test_a_run_fails_when_the_exceptions_were_not_kept_and_ends_what_is_due_all_
         "retain": "success",
         "crawl": "success",
         "consents": "success",
+        "consents_kept": "success",
         "erase_minors": "success",
         run_id: "failed" if is_broken else "success",
     }

@@ -321,6 +321,44 @@ def test_a_choice_that_was_made_at_capture_still_counts_when_the_source_has_no_c
     assert (saved(site), living(site, "profile")) == ({}, 0)
 
 
+def recorded_again(site: Site, world: World, change: str) -> Workspace:
+    """Every card is recorded on the next day too, with a change; returns that day's workspace."""
+    world.execute(f"UPDATE wellbe.payment_cards SET recorded_at = recorded_at + interval '1 day', {change}")
+    later = builders.workspace(site, now=NOW + timedelta(days=1))
+    through(later, "bookings", (DAY + timedelta(days=1)).isoformat())
+    return later
+
+
+@pytest.mark.parametrize("is_kept_between", [False, True], ids=["between no run", "between a run"])
+def test_the_choice_of_a_card_that_is_recorded_again_is_that_of_the_last_record(
+    site: Site, world: World, space: Workspace, *, is_kept_between: bool
+) -> None:
+    other = "5555555555554444"
+    captured(world, 7, save_to_profile=True)
+    captured(world, 8, save_to_profile=False)
+    captured(world, 9, client=OTHER, save_to_profile=None)
+    through(space, "bookings", KEY)
+    if is_kept_between:
+        keep(space)
+        assert saved(site) == {"7": NUMBER[:-4]}
+    later = recorded_again(site, world, f"save_to_profile = NOT save_to_profile, card_number = '{other}'")
+    keep(later)
+    assert saved(site) == {"8": other[:-4]}
+
+
+def test_a_card_that_is_recorded_again_with_another_clock_is_saved_by_the_first_and_its_key(
+    site: Site, world: World, space: Workspace
+) -> None:
+    captured(world, 7, save_to_profile=False)
+    through(space, "bookings", KEY)
+    recorded_again(site, world, "captured_at = captured_at + interval '5 hours', save_to_profile = true")
+    with pytest.raises(AlarmError, match="1 cards"):
+        keep(at(site, GOES))
+    assert saved(site) == {}
+    keep(at(site, GOES - timedelta(seconds=1)))
+    assert saved(site) == {"7": NUMBER[:-4]}
+
+
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Portions of one card."""
@@ -412,8 +450,12 @@ def test_a_hold_keeps_a_keyed_token_and_has_an_owner_a_reason_and_an_end(held: S
 
 
 @pytest.mark.parametrize(
-    ("days", "is_held"), [(-1, False), (0, True), (178, True), (179, True), (180, False), (9000, False)]
-)
+    ("days", "is_held"),
+    [
+        ((date.min - NOW.date()).days, False), (-1, False), (0, True), (178, True), (179, True), (180, False),
+        (9000, False), ((date.max - NOW.date()).days - 1, False), ((date.max - NOW.date()).days, False),
+    ],
+)  # fmt: skip
 def test_a_hold_ends_after_now_and_no_later_than_policy_allows(
     held: Site, space: Workspace, days: int, is_held: bool
 ) -> None:

@@ -397,7 +397,7 @@ CASES: Mapping[str, Case] = {
     "keep_keys": Case(landed, lambda p, run: steps.keep_keys(p.space, run), after=timedelta(days=9), stride=3),
     "keep_cards": Case(
         cards_to_keep, lambda p, run: steps.keep_cards(p.space, run),
-        after=timedelta(days=1), left=saved_numbers,
+        after=timedelta(days=1), left=saved_numbers, stride=4,
     ),
     "cards hold": Case(landed_cards, held, is_by_hand=True),
     "keys destroy": Case(
@@ -414,10 +414,10 @@ CASES: Mapping[str, Case] = {
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
     "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
-                         left=of_minors, restore=minors_at_source),
+                         left=of_minors, restore=minors_at_source, stride=3),
     "retain": Case(
         old_cards, lambda p, run: alarmed(lambda: steps.retain(rules_of_cards(p.space), run)),
-        after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source,
+        after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source, stride=2,
     ),
     "sequence": Case(landed, lambda p, run: steps.sequence(p.space)),
     "checkpoint, the first": Case(landed, lambda p, run: steps.checkpoint(p.space, run)),
@@ -456,7 +456,7 @@ CASES: Mapping[str, Case] = {
         next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run), stride=3
     ),
     "consents": Case(
-        shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=3
+        shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=9
     ),
     "re-encryption": Case(
         lambda p: Earlier(p.site, p.world),

@@ -13,7 +13,7 @@ from aftermath import content, entries, terms, through
 from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
-from governance.errors import ContendedError, GovernanceError
+from governance.errors import ContendedError, GovernanceError, InputError
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg]
@@ -479,6 +479,59 @@ def test_whoever_was_born_on_no_day_that_can_be_counts_as_a_minor(
 
 
 @pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"booked_at": None},
+        {"service_date": date(1926, 4, 1), "services": [{"starts_on": date(1926, 4, 1)}]},
+        {"booked_at": NOON.replace(year=1990)},
+    ],
+    ids=str,
+)
+def test_an_adult_whose_booking_has_an_impossible_day_is_held_back_and_not_erased(
+    site: Site, world: World, space: Workspace, trouble: dict[str, Any]
+) -> None:
+    world.booking(**trouble)
+    validated(space)
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert (len(held(site)), at_source(site, "booking_travellers")) == (1, 1)
+    assert at_source(site, "clients", "given_name IS NOT NULL") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_traveller_number_that_is_an_adults_by_now_is_not_erased(site: Site, world: World, space: Workspace) -> None:
+    first = quarantined_minor(site, world, space)
+    number = int(first.split("/", maxsplit=1)[0])
+    world.day = DAY + timedelta(days=1)
+    second = world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000,
+                           with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5),
+                           travellers=[{}, {"given_name": "Bo"}])  # fmt: skip
+    validated(builders.workspace(site, now=NOW + timedelta(days=1)), world.day, "second")
+    assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
+    assert at_source(site, "booking_travellers", "given_name = 'Bo'") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_client_who_is_accepted_in_another_booking_is_not_erased_as_a_client(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = world.booking(client={"birth_date": MINOR}, travellers=[{"birth_date": MINOR}])
+    other = world.booking(client_id=int(first.split("/")[0]) + 40_000, with_client=False, with_terms=False,
+                          travellers=[{"birth_date": MINOR}], consents=[{}])  # fmt: skip
+    validated(space)
+    reviewed_since(site)
+    assert (list(held(site)), accepted(site)) == ([first], [other])
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    (entry,) = erasures(site)
+    assert (entry["counts"]["protected accepted_clients"], entry["counts"]["erased travellers_at_source"]) == (1, 1)
+    assert at_source(site, "clients", "given_name IS NOT NULL") == 1
+    (row,) = content(site, "vault", "bookings")
+    assert row["client_given_name_encrypted"] not in (None, "destroyed")
+
+
+@pytest.mark.clause("L3")
 def test_an_erasure_waits_for_a_landing_that_is_still_to_be_validated(
     site: Site, world: World, space: Workspace
 ) -> None:
@@ -492,6 +545,50 @@ def test_an_erasure_waits_for_a_landing_that_is_still_to_be_validated(
     assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
     assert held(site) == {}
     assert builders.read(site, "SELECT count(*) FROM quarantine.erasures") == [(0,)]
+
+
+@pytest.mark.clause("L3")
+def test_retention_leaves_what_tells_of_a_minor_until_the_erasure_however_old_the_partition_is(
+    site: Site, world: World, space: Workspace
+) -> None:
+    minor = world.booking(travellers=[{}, {"birth_date": MINOR}], consents=[{"traveller_no": 2}])
+    unpriced = world.booking(price_amount_minor=-1)
+    through(space, "bookings", KEY)
+    late = NOW + timedelta(days=100)
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", late)
+    steps.consents(builders.workspace(site, now=late), builders.run())
+    reviewed_since(site, late)
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", late - timedelta(days=200))
+    over = builders.workspace(site, now=late + REVIEW)
+    assert set(held(site)) == {minor, unpriced}
+    steps.retain(over, builders.run())
+    assert set(held(site)) == {minor}
+    counts = {entry["partition_key"]: entry["counts"] for entry in entries(site, "retain", "outcome")}
+    assert [counts[rule]["on hold: in_review"] for rule in ("quarantined", "findings")] == [1, 1]
+    assert steps.erase_minors(over, builders.run()) == {"due": 1, "erased": 1}
+    assert at_source(site, "booking_travellers", "traveller_no = 2") == 0
+    assert builders.read(site, "SELECT count(*) FROM quarantine.findings") == [(0,)]
+
+
+@pytest.mark.clause("L3")
+def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space)
+    number = int(first.split("/", maxsplit=1)[0])
+    world.day = DAY + timedelta(days=20)
+    world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000, with_client=False,
+                  with_terms=False, booked_at=NOON - timedelta(minutes=5),
+                  travellers=[{}, {"birth_date": MINOR}, {"birth_date": MINOR, "given_name": "Kim"}])  # fmt: skip
+    batch = steps.pull(due(site), "bookings", world.day.isoformat(), builders.run("second"))
+    with pytest.raises(ContendedError, match="wait for validation"):
+        steps.erase_minors(due(site), builders.run())
+    assert builders.read(site, "SELECT travellers FROM quarantine.erasures") == [([2],)]
+    steps.validate(due(site), batch, builders.run("second"))
+    assert len(held(site)) == 2
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert at_source(site, "booking_travellers", "traveller_no > 1") == 0
+    assert (held(site), builders.read(site, "SELECT count(*) FROM quarantine.erasures")) == ({}, [(0,)])
 
 
 @pytest.mark.clause("L3")
@@ -620,10 +717,34 @@ def test_what_is_accepted_late_is_carried_in_by_the_next_release(site: Site, wor
 
 
 @pytest.mark.clause("L2")
-def test_a_partition_that_is_not_published_yet_is_left_to_its_own_run(
+def test_a_partition_that_is_settled_and_not_published_runs_again_too(
     site: Site, world: World, space: Workspace
 ) -> None:
     minor = world.booking(travellers=[{"birth_date": MINOR}])
     validated(space)
     consent(world, minor)
-    assert steps.consents(space, builders.run())["partitions"] == 0
+    assert steps.consents(space, builders.run())["sufficient"] == 1
+    assert accepted(site) == [minor]
+    world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
+    assert steps.consents(space, builders.run())["withdrawn"] == 1
+    assert (list(held(site)), accepted(site)) == ([minor], [])
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(("flaw", "erased"), [({}, 0), ({"verified_at": None}, 1)], ids=str)
+def test_nobody_is_erased_of_whom_a_consent_is_sufficient_by_now(
+    site: Site, world: World, space: Workspace, flaw: dict[str, Any], erased: int
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}])
+    validated(space)
+    reviewed_since(site)
+    plan = steps.plan_retention(due(site), builders.run())
+    consent(world, minor, **flaw)
+    if not erased:
+        with pytest.raises(InputError, match="no longer what the plan told"):
+            steps.apply_plan(due(site), plan.digest, builders.run())
+    assert steps.erase_minors(due(site), builders.run()) == {"due": erased, "erased": erased}
+    assert at_source(site, "booking_travellers") == 1 - erased
+    assert steps.consents(due(site), builders.run())["sufficient"] == 1 - erased
+    assert (accepted(site), held(site)) == ([minor] * (1 - erased), {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -141,13 +142,60 @@ def test_apply_refuses_a_plan_that_is_no_longer_true_of_cards_or_minors(
     assert state(site) == before
 
 
-def test_a_rule_that_takes_a_minor_out_of_quarantine_hinders_no_planned_erasure(site: Site, full: Workspace) -> None:
-    """After missed runs both are due at once: the erasure is begun before any rule ends rows by which it is known."""
+@pytest.mark.parametrize(("client", "decision"), [(WITHDRAWER, "given"), (CHOOSER, "withdrawn")])
+def test_a_choice_that_was_made_after_the_plan_keeps_apply_from_all_choices(
+    site: Site, world: World, full: Workspace, client: int, decision: str
+) -> None:
+    plan = steps.plan_retention(full, builders.run())
+    says(world, client, decision, DUE + timedelta(hours=2))
+    later = builders.workspace(site, now=DUE + timedelta(hours=3))
+    with pytest.raises(InputError, match="withdrawn_cards: what is due .* nothing of it was done"):
+        steps.apply_plan(later, plan.digest, builders.run())
+    assert builders.read(site, "SELECT card_key FROM vault.saved_cards ORDER BY 1") == [("1",), ("2",)]
+    steps.keep_cards(later, builders.run())
+    left = {"given": [("1",), ("2",)], "withdrawn": []}
+    assert builders.read(site, "SELECT card_key FROM vault.saved_cards ORDER BY 1") == left[decision]
+
+
+def test_a_plan_is_of_an_instant_that_has_come_by_both_clocks_and_so_is_its_deed(site: Site, full: Workspace) -> None:
+    """Of the hold that is over at `DUE` and of the minor, a day before it, nothing is due, whichever clock is ahead."""
+    before = DUE - timedelta(days=1)
+    for own, database in ((DUE, before), (before, DUE)):
+        apart = replace(builders.workspace(site, now=own), database_clock=lambda at=database: at)
+        plan = steps.plan_retention(apart, builders.run())
+        assert (plan.at, told(plan).get("minors", 0)) == (before, 0)
+    plan = steps.plan_retention(full, builders.run())
+    standing = state(site)
+    for own, database in ((DUE, before), (before, DUE)):
+        apart = replace(builders.workspace(site, now=own), database_clock=lambda at=database: at)
+        with pytest.raises(InputError, match="of an instant to come; nothing was done"):
+            steps.apply_plan(apart, plan.digest, builders.run())
+    assert state(site) == standing
+    assert steps.apply_plan(full, plan.digest, builders.run())["minors"] == 1
+
+
+@pytest.mark.parametrize("instant", ["20260230T000000Z", "99999999T999999Z", "00000101T000000Z", "20260312", ""])
+def test_what_names_no_instant_names_no_plan(space: Workspace, instant: str) -> None:
+    with pytest.raises(InputError, match="no digest of a plan"):
+        steps.apply_plan(space, f"{instant}-{'0' * 32}", builders.run())
+
+
+@pytest.mark.parametrize("instant", ["00010101T000000Z", "99991231T235959Z"])
+def test_a_plan_of_the_first_or_the_last_instant_is_none_of_today(space: Workspace, instant: str) -> None:
+    with pytest.raises(InputError, match="older than a day, or of an instant to come"):
+        steps.apply_plan(space, f"{instant}-{'0' * 32}", builders.run())
+
+
+def test_quarantine_over_its_term_keeps_a_minor_for_the_planned_erasure(site: Site, full: Workspace) -> None:
+    """After missed runs both are due at once: by the rows in quarantine the erasure knows whom it is about."""
     builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", NOW - timedelta(days=200))
     plan = steps.plan_retention(full, builders.run())
-    assert {look.rule: look.due for look in plan.rules}["quarantined"] == 2
+    looked = {look.rule: look for look in plan.rules}["quarantined"]
+    assert (looked.due, looked.on_hold) == (0, {"in_review": 2})
     done = steps.apply_plan(full, plan.digest, builders.run())
-    assert (done["quarantined"], done["minors"]) == (2, 1)
+    assert (done.get("quarantined", 0), done["minors"]) == (0, 1)
+    looked = {look.rule: look for look in steps.plan_retention(full, builders.run()).rules}["quarantined"]
+    assert (looked.due, looked.on_hold) == (0, {"in_review": 1})  # of the other, whose review is not over
 
 
 def test_the_command_prints_places_and_grounds_of_a_plan(

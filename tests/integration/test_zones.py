@@ -152,7 +152,7 @@ ENDS = {
         client_phone_encrypted client_skype_encrypted client_birth_date_encrypted client_postcode_encrypted""",
         "D",
     ),
-    "records.booking_travellers": ("row_id landing_no partition_key row_key", "D"),
+    "records.booking_travellers": ("row_id landing_no partition_key row_key age_at_booking_years", "D"),
     "records.booking_services": ("row_id landing_no partition_key root_key itinerary_encrypted", "D"),
     "records.payment_cards": ("row_id landing_no partition_key captured_at client_id row_key", "D"),
     "vault.saved_cards": ("card_key client_id captured_at partial_number_encrypted", "D"),
@@ -174,8 +174,9 @@ BLANKS = {
         client_postcode_encrypted client_country_code client_email_defect_code client_birth_date_state_code
         client_age_at_booking_years client_age_with_guardian_years""",
     "records.booking_services": "itinerary_encrypted",
+    "quarantine.erasures": "travellers clients booked_at",
 }
-"""Columns that the retainer may set to NULL, and no others."""
+"""Columns that the retainer may set, and no others: to NULL, or, of an erasure, to whoever joined it."""
 
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from governance.measures import CARD_SCHEMES, card_numbers, cvv_mentions, email_defects
 
-SEPARATOR = re.compile(r"[ \t][-.][ \t]|[-. \t]?(?:\r\n|\r|\n)[ \t]?|[-. \t]|")
+SEPARATOR = re.compile(r"[ \t][-._/][ \t]|[-._/ \t]?(?:\r\n|\r|\n)[ \t]?|[-._/ \t]|")
 LAYOUT = re.compile(r"[0-9]+|([0-9]{4}-)+[0-9]{1,4}|[0-9]{8}-[0-9]{8}|[0-9]{4}-[0-9]{6}-[0-9]{4,5}")
 TEXTS = st.lists(
     st.one_of(
         st.none(),
         st.text(max_size=60),
-        st.text(alphabet="0123456789 -.\n\r\tx", max_size=60),
+        st.text(alphabet="0123456789 -._/\n\r\tx", max_size=60),
         st.from_regex(r"\A(4[0-9]{3}|5[1-5][0-9]{2})([ -]?[0-9]{4}){2,4}[ -]?[0-9]{0,4}\Z"),
     ),
     max_size=6,
@@ -64,7 +64,7 @@ def written_card(draw: st.DrawFn) -> str:
     length = draw(st.sampled_from(sorted(lengths)))
     body = f"{draw(st.integers(low, high))}" + draw(st.text("0123456789", min_size=length - 5, max_size=length - 5))
     number = next(body + check for check in "0123456789" if luhn(body + check))
-    gaps = ["", " ", "-", ".", "\u00a0", "\n", "\r\n", " - ", "\u2011", "%20", "-\n "]
+    gaps = ["", " ", "-", ".", "\u00a0", "\n", "\r\n", " - ", "\u2011", "%20", "-\n ", "_", "/"]
     return "".join(digit + draw(st.sampled_from(gaps)) for digit in number[:-1]) + number[-1]
 
 

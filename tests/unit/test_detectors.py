@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
+from governance.commands.reading import reason
 from governance.detectors import DETECTORS, MUST_FIND, findings
 
 pytestmark = pytest.mark.clause("R1")
@@ -35,3 +38,34 @@ def test_a_detector_finds(name: str, text: str) -> None:
 )  # fmt: skip
 def test_what_is_no_personal_data_is_left_alone(text: str) -> None:
     assert list(findings(text)) == []
+
+
+@pytest.mark.clause("K2")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4242424242424242", "4242.4242.4242.4242", "4242_4242_4242_4242", "4242/4242/4242/4242",
+        "4242 - 4242 - 4242 - 4242", "4242424242424242x", "case4242424242424242", "case 7, 4242_4242/4242.4242_04/29",
+        "4-2-4-2-4-2-4-2-4-2-4-2-4-2-4-2", "４２４２４２４２４２４２４２４２", "A378282246310005B", "INC30569309025904",
+    ],
+)  # fmt: skip
+def test_no_card_number_is_a_reason_however_it_is_written(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"looks like personal data .*card"):
+        reason(text)
+
+
+@pytest.mark.clause("K2")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4242.4242.4242.4243", "case4242424242424243",  # wrong check digit
+        "4242----4242----4242----4242", "4242 a 4242 b 4242 c 4242",  # four others, or a letter, part them
+        "case1234567812345670", "1234_5678_1234_5670",  # no scheme's beginning
+        "case424242424242",  # 12 digits
+        "case42424242424242424242",  # 20 digits
+        "INC-2026-0312-4711, ticket 100234 of 2026-03-12 09:30", "police report 0201-K123456-26",
+        "00000000-0000-4000-8000-000000000001", "4242424242424242" * 4,  # an identifier, a digest
+    ],
+)  # fmt: skip
+def test_a_case_that_holds_other_digits_is_a_reason(text: str) -> None:
+    assert reason(text) == text

@@ -1,13 +1,11 @@
--- Bookings one of whose reviews began at %(due)s or before, with everyone who is a minor there: travellers, and the versions whose client is one.
--- All of them, also those of a younger review, because what quarantine knows of a booking goes with it.
-SELECT
-    split_part(f.root_key, '/', 1)::bigint AS booking_id,
-    coalesce(array_agg(DISTINCT split_part(f.row_key, '/', 3)::integer) FILTER (WHERE f.table_name = 'booking_travellers'), '{}') AS travellers,
-    coalesce(array_agg(DISTINCT split_part(f.root_key, '/', 2)::integer) FILTER (WHERE f.table_name = 'bookings'), '{}') AS client_versions
+-- Why somebody counts as a minor, by booking: of bookings one of whose reviews began at %(due)s or before, and of those whose erasure is begun. All
+-- that quarantine knows of such a booking, also of a younger review, because all of it goes with the booking.
+SELECT DISTINCT split_part(f.root_key, '/', 1)::bigint AS booking_id, f.partition_key, f.table_name, f.row_key
 FROM quarantine.findings f
-WHERE f.dataset = 'bookings' AND f.clause IN ('L1', 'L2')
-    AND (f.table_name = 'booking_travellers' OR (f.table_name = 'bookings' AND f.rule LIKE 'L1.client\_%%'))
-    AND split_part(f.root_key, '/', 1) IN (SELECT split_part(v.row_key, '/', 1) FROM quarantine.reviews v WHERE v.dataset = 'bookings' AND v.since <= %(due)s)
-    AND NOT EXISTS (SELECT FROM quarantine.erasures e WHERE e.booking_id = split_part(f.root_key, '/', 1)::bigint)
-GROUP BY 1
-ORDER BY 1
+WHERE
+\ir minor_findings.sql
+    AND (
+        split_part(f.root_key, '/', 1) IN (SELECT split_part(v.row_key, '/', 1) FROM quarantine.reviews v WHERE v.dataset = 'bookings' AND v.since <= %(due)s)
+        OR split_part(f.root_key, '/', 1) IN (SELECT e.booking_id::text FROM quarantine.erasures e)
+    )
+ORDER BY 1, 2, 3, 4

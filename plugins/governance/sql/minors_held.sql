@@ -1,8 +1,7 @@
--- Per partition that is published: rows in quarantine for want of a guardian's consent, and, of the bookings %(withdrawn)s, travellers who are
+-- Per partition that was settled, published or not: rows in quarantine for want of a guardian's consent, and, of the bookings %(withdrawn)s, travellers who are
 -- accepted. As settled last: a landing that nobody validated, because a try was killed between the hops, changes nothing.
 SELECT b.partition_key, found.table_name, found.row_key, found.is_held
 FROM control.batches b
-JOIN analytics.releases r ON r.dataset = b.dataset AND r.partition_key = b.partition_key
 JOIN (
     SELECT f.partition_key, f.table_name, f.row_key, true AS is_held
     FROM quarantine.findings f
@@ -13,5 +12,5 @@ JOIN (
     JOIN control.batches s ON s.dataset = 'bookings' AND s.partition_key = t.partition_key AND s.settled_no = t.landing_no
     WHERE split_part(t.row_key, '/', 1) = ANY (%(withdrawn)s::text[])
 ) found ON found.partition_key = b.partition_key
-WHERE b.dataset = 'bookings'
+WHERE b.dataset = 'bookings' AND b.settled_no IS NOT NULL
 ORDER BY 1, 2, 3

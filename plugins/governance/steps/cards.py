@@ -43,11 +43,14 @@ WITHDRAWN = "the choice to keep a card in the profile was withdrawn (K3)"
 PARTIAL = Column("saved_cards", "partial_number_encrypted")
 """What a saved number is bound to; its row key is the card's."""
 UNSAVED = {
-    "vault.payment_cards": ("row_key", "client_id", "captured_at", "is_saved_to_profile", "card_number_encrypted"),
+    "vault.payment_cards": (
+        "partition_key", "row_key", "client_id", "captured_at", "is_saved_to_profile", "card_number_encrypted",
+    ),
     "vault.saved_cards": ("card_key",),
-}
+}  # fmt: skip
 SAVED = {
-    "vault.saved_cards": ("card_key", "client_id", "captured_at", "is_saved_to_profile", "partial_number_encrypted")
+    "vault.saved_cards": ("card_key", "client_id", "captured_at", "is_saved_to_profile", "partial_number_encrypted"),
+    "vault.payment_cards": ("partition_key", "row_key", "is_saved_to_profile"),
 }
 
 
@@ -81,7 +84,7 @@ def look_at_exceptions(workspace: Workspace, run: Run, at: datetime) -> list[Loo
 
 
 def end_exceptions(workspace: Workspace, run: Run, planned: Planned) -> dict[str, int]:
-    """End the exceptions of cards that a plan told of. Raises InputError when they are others by now."""
+    """End the exceptions of cards that a plan told of, choices as of now. Raises InputError when they are others."""
     saved = _end_withdrawn(workspace, run, planned)
     return {WITHDRAWN_CARDS: saved["withdrawn"], HOLDS_OVER: end_holds(workspace, run, planned)["ended"]}
 
@@ -191,7 +194,7 @@ def _withdrawn(at: Desk, instant: datetime | None = None) -> _Withdrawn:
 def _end_withdrawn(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
     """End saved cards whose choice is no longer in force, and the key of a client who has no other saved card."""
     with recorded(workspace, EVENT, "withdrawn", run, ("K3",)) as told, desk(workspace, told, ROLE, SAVED) as at:
-        found = _withdrawn(at, planned.at if planned else None)
+        found = _withdrawn(at)  # a choice that was given again since the plan keeps its card
         if planned:
             planned.require(WITHDRAWN_CARDS, found.looked.digest)
         # The key first: a row that is still there tells the next run of a key that is left.

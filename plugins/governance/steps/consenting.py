@@ -12,18 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from governance import judging, obligations, sources, validation
+from governance import obligations, sources
 from governance.errors import GovernanceError, TransientError
 from governance.recording import Recorded
 from governance.run_log import Outcome, Run
 from governance.sources import named_query
+from governance.steps.rejudging import CLAUSES, DATASET, Row, judged_now
 from governance.steps.retaining import as_retainer, recorded_end
 from governance.steps.to_landing import pull
 from governance.steps.to_vault import validate
 from governance.steps.workspace import Workspace
 
-DATASET = "bookings"
-CLAUSES = ("L1", "L2")
 HELD = {
     "quarantine.findings": ["clause", "dataset", "partition_key", "row_key", "table_name"],
     "records.booking_travellers": ["landing_no", "partition_key", "row_key"],
@@ -70,36 +69,16 @@ def _changed(workspace: Workspace, recorded: Recorded) -> dict[date, _Changed]:
     with as_retainer(workspace, recorded.attempt, HELD) as (cursor, _):
         cursor.execute(named_query("minors_held"), {"withdrawn": [str(booking) for booking in withdrawn]})
         found = cursor.fetchall()
-    decided: dict[date, dict[str, dict[str, bool]]] = {}
+    decided: dict[Row, bool] = {}
     for day, table, key, is_held in found:
-        rows = decided.setdefault(day, {}).setdefault(table, {})
-        rows[key] = rows.get(key, False) or is_held
-    changed = {}
-    for day, tables in decided.items():
-        with sources.snapshot(workspace.source_uri(), label) as snapshot:
-            one = _Changed()
-            for table, rows in tables.items():
-                _compare(workspace, snapshot, (day, table), rows, one)
-        if one.sufficient or one.withdrawn:
-            changed[day] = one
+        decided[day, table, key] = decided.get((day, table, key), False) or is_held
+    changed: dict[date, _Changed] = {}
+    for row, now in judged_now(workspace, label, decided).items():
+        if now.passes == decided[row]:
+            day, _, key = row
+            one = changed.setdefault(day, _Changed())
+            (one.sufficient if now.passes else one.withdrawn).add(key)
     return changed
-
-
-def _compare(
-    workspace: Workspace, snapshot: sources.Snapshot, where: tuple[date, str], rows: dict[str, bool], found: _Changed
-) -> None:
-    """Rows of a table and partition, by whether they are held back, against what would be decided now."""
-    day, table = where
-    spec = workspace.policy.dataset(DATASET).landed[table]
-    suite = validation.load_suite(DATASET, workspace.suites)
-    bookings = {int(key.split("/", maxsplit=1)[0]) for key in rows}
-    for batch in snapshot.batches(table, workspace.partition(DATASET, day.isoformat()), bookings):
-        passing = judging.passing(batch, table, spec, suite, CLAUSES)
-        for key in batch["row_key"].to_pylist():
-            if rows.get(key) is True and key in passing:
-                found.sufficient.add(key)
-            if rows.get(key) is False and key not in passing:
-                found.withdrawn.add(key)
 
 
 def _replayed(workspace: Workspace, day: date, run: Run) -> GovernanceError | None:

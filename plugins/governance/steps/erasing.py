@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from zoneinfo import ZoneInfo
@@ -30,6 +30,8 @@ from governance.run_log import Attempt, Batch, Outcome, Run
 from governance.sources import named_query
 from governance.steps.card_desk import DATASET
 from governance.steps.keeping import bury_keys
+from governance.steps.minors_in_review import NEW, SEEN, STANDS
+from governance.steps.minors_in_review import found as found_minors
 from governance.steps.retaining import (
     OF_ALL,
     Planned,
@@ -43,16 +45,8 @@ from governance.steps.workspace import Workspace
 EVENT = "erase"
 MINORS = "minors"
 BY_BOOKING = attrgetter("booking_id")
-NEW = 0
-"""The number of an erasure that is not begun."""
 REASON = "a minor without a guardian's consent, after the review (L3)"
-STANDS = "whom it is about stands there still"
 SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
-SEEN = {
-    "quarantine.reviews": ["dataset", "row_key", "since"],
-    "quarantine.findings": ["dataset", "table_name", "row_key", "root_key", "clause", "rule"],
-    "quarantine.erasures": ["erasure_no", "booking_id", "travellers", "clients", "booked_at", "begun_at"],
-}
 
 
 def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:
@@ -63,7 +57,7 @@ def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None)
     SourceUnavailableError, WarehouseUnavailableError, KeyringError.
     """
     with recorded_end(workspace, "erase_minors", "minors", run, ("L3",)) as recorded:
-        found = _found(workspace, recorded.attempt, planned.at if planned else now_by_both_clocks(workspace))
+        found = found_minors(workspace, recorded.attempt, planned.at if planned else now_by_both_clocks(workspace))
         if planned:
             planned.require(MINORS, _digest(found))
         found = _begun(workspace, recorded.attempt, found)
@@ -86,7 +80,7 @@ def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None)
 def begin_erasures(workspace: Workspace, run: Run, planned: Planned) -> None:
     """Note whom the erasures of a plan are about, so that no rule of retention takes away what tells so."""
     with recorded_end(workspace, "begin_erasures", "minors", run, ("L3",)) as recorded:
-        found = _found(workspace, recorded.attempt, planned.at)
+        found = found_minors(workspace, recorded.attempt, planned.at)
         planned.require(MINORS, _digest(found))
         _begun(workspace, recorded.attempt, found)
         recorded.append(recorded.outcome(Outcome.PASSED if found else Outcome.NO_DATA, counts={"due": len(found)}))
@@ -94,7 +88,7 @@ def begin_erasures(workspace: Workspace, run: Run, planned: Planned) -> None:
 
 def look_at_minors(workspace: Workspace, recorded: Recorded, at: datetime) -> list[Looked]:
     """What an erasure at an instant would be about: bookings, then rows place by place; nothing is changed."""
-    found = _found(workspace, recorded.attempt, at)
+    found = found_minors(workspace, recorded.attempt, at)
     due: Counter[str] = Counter()
     on_hold: Counter[str] = Counter()
     for one in found:
@@ -119,43 +113,25 @@ def _count(stands: Erased, due: Counter[str], on_hold: Counter[str]) -> None:
 # -- whom it is about --------------------------------------------------------------------------------------------------
 
 
-def _found(workspace: Workspace, attempt: Attempt, at: datetime) -> list[Erasure]:
-    """The erasures that were begun, and those that are due at an instant, which have no number yet."""
-    due = at - timedelta(days=float(workspace.policy.value("minor_review_days")))
-    with as_retainer(workspace, attempt, SEEN) as (cursor, _):
-        cursor.execute(named_query("minors_begun"))
-        begun = [Erasure(no, booking, tuple(t), tuple(c), last) for no, booking, t, c, last in cursor.fetchall()]
-        cursor.execute(named_query("minors_due"), {"due": due})
-        new = cursor.fetchall()
-    clients: dict[int, tuple[tuple[int, ...], datetime]] = {}
-    if any(versions for _, _, versions in new):
-        with session_at_source(workspace, attempt.batch.label, STANDS) as there:
-            clients = {booking: _clients(there, booking, versions, at) for booking, _, versions in new if versions}
-    return begun + [Erasure(NEW, booking, tuple(t), *clients.get(booking, ((), at))) for booking, t, _ in new]
-
-
-def _clients(
-    cursor: psycopg2.extensions.cursor, booking: int, versions: Sequence[int], at: datetime
-) -> tuple[tuple[int, ...], datetime]:
-    """Clients of versions of a booking, and when the last of these was booked, which is `at` where nobody knows."""
-    cursor.execute(named_query("clients_of_booking"), {"booking": booking, "versions": list(versions)})
-    found = cursor.fetchall()
-    return tuple(client for client, _ in found), max((last for _, last in found if last), default=at)
-
-
 def _begun(workspace: Workspace, attempt: Attempt, found: Sequence[Erasure]) -> list[Erasure]:
-    """Note whom the new erasures are about, before anything of them is done."""
+    """Note whom the erasures are about, before anything is done that was not noted before."""
     begun = []
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         for one in found:
-            number = one.number
+            number, travellers, clients = one.number, list(one.travellers), list(one.clients)
             if number == NEW:
                 cursor.execute(
                     "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) "
                     "VALUES (%s, %s, %s, %s) RETURNING erasure_no",
-                    (one.booking_id, list(one.travellers), list(one.clients), one.booked_at),
+                    (one.booking_id, travellers, clients, one.booked_at),
                 )
                 ((number,),) = cursor.fetchall()
+            else:
+                cursor.execute(
+                    "UPDATE quarantine.erasures SET travellers = %s, clients = %s, booked_at = %s "
+                    "WHERE erasure_no = %s AND NOT (travellers @> %s::integer[] AND clients @> %s::bigint[])",
+                    (travellers, clients, one.booked_at, number, travellers, clients),
+                )
             begun.append(replace(one, number=number))
     return begun
 
@@ -238,6 +214,7 @@ def _erase(workspace: Workspace, one: Erasure, run: Run) -> None:
             if owed := obligations.raise_for(cursor, [one.booking_id], "erased"):
                 counts["obligations"] = owed
             counts |= {f"protected {name}": n for name, n in {**there.protected, **before.protected}.items()}
+            counts |= {f"protected {name}": n for name, n in one.protected.items()}
             append(recorded.outcome(Outcome.PASSED, counts=counts | {"left": 0}, keys=[id.hex() for id in keys]))
 
 
@@ -267,7 +244,7 @@ def _strangers(cursor: psycopg2.extensions.cursor, one: Erasure) -> bool:
     """Whether somebody of the booking has come into review since the erasure was begun."""
     cursor.execute(named_query("minors_of_booking"), {"booking": one.booking_id})
     ((travellers,),) = cursor.fetchall()
-    return not set(travellers) <= set(one.travellers)
+    return not set(travellers) <= {*one.travellers, *one.left_out}
 
 
 def _require_settled(here: Places, one: Erasure, is_joined: bool) -> None:

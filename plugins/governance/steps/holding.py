@@ -173,7 +173,8 @@ def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:
             "the controller decide hold_keeps_number (policies/policy.yaml, K2)"
         )
     days = float(policy.value("hold_days"))
-    ends = datetime.combine(request.until + timedelta(days=1), time(), ZoneInfo(policy.time_zone))
+    until = min(request.until, date.max - timedelta(days=1))  # no day follows the last one of the calendar
+    ends = datetime.combine(until + timedelta(days=1), time(), ZoneInfo(policy.time_zone))
     if not now < ends <= now + timedelta(days=days):
         raise InputError(
             f"a hold ends after now and within {days:g} days (policy value hold_days); nothing was held: name "

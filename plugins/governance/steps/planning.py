@@ -18,7 +18,7 @@ from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.steps.cards import end_exceptions, look_at_exceptions
 from governance.steps.erasing import begin_erasures, erase_minors, look_at_minors
-from governance.steps.retaining import OF_ALL, Planned, look_at_rules, recorded_end, retain
+from governance.steps.retaining import OF_ALL, Planned, look_at_rules, now_by_both_clocks, recorded_end, retain
 from governance.steps.workspace import Workspace
 
 PLAN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{32}")
@@ -48,7 +48,7 @@ def plan_retention(workspace: Workspace, run: Run, at: datetime | None = None) -
 
     Raises ContendedError, SourceUnavailableError, WarehouseUnavailableError, KeyringError.
     """
-    now = at or workspace.clock().replace(microsecond=0)
+    now = at or now_by_both_clocks(workspace).replace(microsecond=0)
     with recorded_end(workspace, "plan_retention", OF_ALL, run) as recorded:
         rules = look_at_rules(workspace, recorded, now)
         exceptions = look_at_exceptions(workspace, run, now)
@@ -89,11 +89,12 @@ def _erase(workspace: Workspace, run: Run, planned: Planned) -> dict[str, int]:
 
 def _still_true(workspace: Workspace, plan: str, run: Run) -> Plan:
     """The plan of a digest, where it still is what would be done. Raises InputError."""
-    told = PLAN.fullmatch(plan)
-    if told is None:
-        raise InputError("that is no digest of a plan; `governance retention plan` prints one")
-    at = datetime.strptime(told[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    now = workspace.clock()
+    try:
+        told = PLAN.fullmatch(plan)
+        at = datetime.strptime(told[1] if told else "", "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise InputError("that is no digest of a plan; `governance retention plan` prints one") from None
+    now = now_by_both_clocks(workspace)
     if not now - PLAN_LASTS <= at <= now:
         raise InputError("that plan is older than a day, or of an instant to come; nothing was done: make a new one")
     again = plan_retention(workspace, run, at)

@@ -7,7 +7,7 @@ clauses K1 K4 L3 B1 R1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,8 +45,6 @@ TOLD_LATER = "its try ended before it could say so; the source tells that it was
 CRAWL = "crawl"
 OF_ALL = "all"
 HOUR = timedelta(hours=1)
-
-Act = Callable[[psycopg2.extensions.cursor], None]
 
 
 @dataclass(frozen=True)
@@ -205,8 +203,12 @@ class _Rule:
         )
 
 
+def _where(rule: RetentionRule) -> str:
+    return f"{rule.table} at the source" if rule.store == "source" else rule.table
+
+
 def _told(name: str, rule: RetentionRule, breach: Breach) -> str:
-    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    where = _where(rule)
     if breach.hours is None or breach.of is None:
         return f"{rule.clause} {breach.rows} rows of {where} had no instant to count from; they are gone (rule {name})"
     return (
@@ -219,7 +221,7 @@ def _summed(name: str, rule: RetentionRule, breaches: Sequence[Breach]) -> list[
     """One alarm of all breaches of a rule; each has an entry of its own beside it."""
     if len(breaches) < 2:
         return [_told(name, rule, breach) for breach in breaches]
-    where = f"{rule.table} at the source" if rule.store == "source" else rule.table
+    where = _where(rule)
     rows = sum(breach.rows for breach in breaches)
     unknown = sum(breach.rows for breach in breaches if breach.hours is None)
     known = max((breach.hours for breach in breaches if breach.hours is not None), default=0.0)

@@ -17,3 +17,5 @@ CREATE INDEX ON records.payment_cards (client_id);
 CREATE INDEX ON quarantine.rows (split_part(row_key, '/', 1));
 CREATE INDEX ON quarantine.findings (split_part(root_key, '/', 1));
 CREATE INDEX ON quarantine.reviews (split_part(row_key, '/', 1));
+CREATE INDEX ON vault.saved_cards (client_id);
+CREATE INDEX ON vault.card_holds (card_key);
