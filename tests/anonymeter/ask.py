@@ -102,6 +102,33 @@ def whole(asked: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
+def release(asked: dict[str, Any]) -> dict[str, list[float]]:
+    """The risks of a release, its cells as the texts that stand there: value and bounds."""
+    from anonymeter.evaluators import InferenceEvaluator, SinglingOutEvaluator
+
+    secret, known = asked["secret"], asked["names"]
+    tables = [_texts(asked[name])[[*known, secret]] for name in ("published", "original", "control")]
+    published, original, control = (table[known] for table in tables)
+    common = {"n_attacks": asked["tried"]}
+    found = {}
+    for columns in asked["columns"]:
+        one = SinglingOutEvaluator(
+            original, published, control=control, n_cols=columns, seed=1, max_attempts=asked["attempts"], **common
+        )
+        found[f"singling out {columns}"] = one.evaluate(mode="multivariate").risk()
+    inferring = InferenceEvaluator(
+        tables[1], tables[0], control=tables[2], aux_cols=known, secret=secret, regression=False, **common
+    )
+    found["inference"] = inferring.evaluate(n_jobs=1).risk()
+    return {name: [risk.value, *risk.ci] for name, risk in found.items()}
+
+
+def _texts(path: str) -> Any:
+    import pandas as pd
+
+    return pd.read_csv(path, sep=";", skipinitialspace=True, dtype=str, keep_default_na=False)
+
+
 def _pandas(path: str) -> Any:
     import pandas as pd
 

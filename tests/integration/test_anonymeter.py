@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from attack_tables import NUMBERS, TEXTS, people, rules, tables
-from governance.anonymisation import nearest, singling_out
+from governance.anonymisation import engine, nearest, singling_out
 from governance.anonymisation.cells import Tables
 from governance.anonymisation.confidence import Attacks
+from governance.anonymisation.specification import Specification
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +197,36 @@ def test_on_adult_the_rates_are_those_of_anonymeter(adult: tuple[pd.DataFrame, T
             assert abs(one.by_chance - chance) <= 4 * spread(one.by_chance, chance, tried), name
         else:  # the others have a defect in 1.1.0, which the docstrings of ours name
             assert abs(one.control_succeeded - control) <= 4 * spread(one.control_succeeded, control, tried), name
+
+
+def test_adult_without_exact_ages_shows_less_than_the_best_of_other_systems(
+    adult: tuple[pd.DataFrame, Tables], tmp_path: Path
+) -> None:
+    """Upper ends for the best of each: 0.110, 0.035 and 0.061, none of which has all three at once; half of the first
+    two is kept. Inference hangs on the 2,000 that are drawn, by some 0.03."""
+    frame, _ = adult
+    files = saved(tmp_path, original=frame[:24_000], control=frame[24_000:])
+    data = Path(os.environ["GOVERNANCE_REFERENCE_DATA"]) / "anonymity" / "data"
+    columns: dict[str, Any] = {
+        name: {"role": "quasi_identifier", "hierarchy": {"csv": f"{name}.csv", "numeric": name == "age"}}
+        for name in QUASI
+    }
+    columns["age"] |= {"finest": "level_1"}
+    columns |= {"occupation": {"role": "sensitive"}, "salary-class": {"role": "withhold"}}
+    asked = {"version": 1, "protection": {"k": 5}, "effort": {"steps": 250_000, "public_seed": 1}, "columns": columns}
+    found = engine.anonymise(
+        tmp_path / "original.csv", tmp_path / "published.csv", Specification.model_validate(asked),
+        data / "hierarchies", engine.Manner(labels=True),
+    )  # fmt: skip
+    theirs = ask(
+        "release", tried=2000, attempts=400_000, columns=[3, 7], names=QUASI, secret="occupation",
+        published=str(tmp_path / "published.csv"), **files,
+    )  # fmt: skip
+    upper = {name: ends[2] for name, ends in theirs.items()}
+    assert found.ncp <= 0.04
+    assert upper["singling out 3"] <= 0.110 / 2
+    assert upper["singling out 7"] <= 0.035 / 2
+    assert upper["inference"] <= 0.061
 
 
 def spread(one: float, other: float, tried: int) -> float:

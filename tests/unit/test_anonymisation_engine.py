@@ -129,6 +129,33 @@ def test_an_unknown_person_counts_as_nobody(tmp_path: Path) -> None:
             DisclosureError, "holds 4 people")  # fmt: skip
 
 
+@pytest.mark.parametrize(("level", "width"), [("5", 5), ("20", 20)])
+def test_nothing_is_published_finer_than_policy_allows(tmp_path: Path, level: str, width: int) -> None:
+    """Also of a value that is alone in its label."""
+    table = people().assign(age=[age if age < 80 else 83 for age in people()["age"]])
+    rules = policy(5, QUASI | {"age": QUASI["age"] | {"finest": level}, "job": {"role": "sensitive"}})
+    ages = set(publish(tmp_path, table, rules)["age"])
+    for label in ages - {"*"}:
+        low, high = (int(end) for end in label.strip("[]").split(", "))
+        assert low % width == 0
+        assert high - low >= width - 1
+    assert f"[{80 - 80 % width}, {80 - 80 % width + width - 1}]" in ages
+    levels = publish(tmp_path, table, rules, labels=False)
+    assert set(levels["age"]) == {""}
+    assert publish(tmp_path, table, policy(5), labels=False)["age"].ne("").any()
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [({"finest": "7"}, "7 is no level of its hierarchy; those are 5, 20, all"),
+     ({"finest": "5", "exact": True}, "said of labels, not of true intervals")],
+)  # fmt: skip
+def test_a_finest_level_is_one_of_the_hierarchy(tmp_path: Path, rule: dict[str, Any], said: str) -> None:
+    columns = {**QUASI, "age": {**QUASI["age"], **rule}, "job": {"role": "sensitive"}}
+    with pytest.raises((PolicyError, ValueError), match=said):
+        publish(tmp_path, people(), policy(5, columns))
+
+
 def test_every_label_covers_what_it_stands_for(tmp_path: Path) -> None:
     """Rows are told apart by a sensitive column that numbers them, so that each can be compared with its own."""
     table = people().assign(job=[f"n{index}" for index in range(400)])

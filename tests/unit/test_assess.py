@@ -113,7 +113,9 @@ def test_json_has_every_measure(folder: Path, capsys: pytest.CaptureFixture[str]
     assert assess(folder, "--original", "original.csv", "--control", "original.csv", "--json") == GOOD
     found = json.loads(capsys.readouterr().out)
     assert found["by_value"]["k"] == 6
-    assert {one["kind"] for one in found["attacks"]} == {"singling_out", "linkability", "inference"}
+    assert {one["kind"] for one in found["attacks"]} == {
+        "singling_out", "singling_out_by_sensitive", "linkability", "inference",
+    }  # fmt: skip
     assert {one["reading"] for one in found["attacks"]} == {"as published", "guessed"}
     assert all(one["attacks"]["control_tried"] for one in found["attacks"])
 

@@ -120,9 +120,7 @@ def _attacked(rules: Specification, tables: Tables) -> list[Attacked]:
         readings[GUESSED] = tables.guessed(plan.seed)
     known = rules.of_role("quasi_identifier")
     for reading, one in readings.items():
-        for columns in (0, *_widths(rules)):
-            said = f"{columns} columns" if columns else "one column"
-            done.append(_one("singling_out", said, reading, singling_out(one, columns, plan.count, plan.seed)))
+        done += _singled_out(rules, reading, one)
         if len(known) > 1:
             sides = plan.linked or (known[: len(known) // 2], known[len(known) // 2 :])
             said = f"{len(sides[0])} and {len(sides[1])} columns"
@@ -135,10 +133,23 @@ def _attacked(rules: Specification, tables: Tables) -> list[Attacked]:
     return done
 
 
-def _widths(rules: Specification) -> tuple[int, ...]:
-    """How many columns predicates speak of."""
-    there, quasi = len(rules.published), len(rules.of_role("quasi_identifier"))
-    return rules.attacks.columns or tuple(sorted({min(3, there), quasi}))
+def _singled_out(rules: Specification, reading: str, tables: Tables) -> list[Attacked]:
+    """By quasi-identifiers, of which others know what they say of people; what all columns add is told apart."""
+    plan, known, done = rules.attacks, rules.of_role("quasi_identifier"), []
+    spoken = {"singling_out": tables.of(known)}
+    if len(rules.published) > len(known):
+        spoken["singling_out_by_sensitive"] = tables
+    for kind, one in spoken.items():
+        for columns in (0, *_widths(rules, len(one.published.names))):
+            said = f"{columns} columns" if columns else "one column"
+            done.append(_one(kind, said, reading, singling_out(one, columns, plan.count, plan.seed)))
+    return done
+
+
+def _widths(rules: Specification, there: int) -> tuple[int, ...]:
+    """How many columns predicates speak of, of those that are there."""
+    asked = tuple(columns for columns in rules.attacks.columns if columns <= there)
+    return asked or tuple(sorted({min(3, there), there}))
 
 
 def _one(kind: str, detail: str, reading: str, attacks: Attacks) -> Attacked:

@@ -79,6 +79,11 @@ class Tables:
     original: Cells
     control: Cells | None = None
 
+    def of(self, names: Sequence[str]) -> Tables:
+        """The same, of some columns."""
+        control = None if self.control is None else self.control.of(names)
+        return Tables(self.published.of(names), self.original.of(names), control)
+
     def guessed(self, seed: int) -> Tables:
         """The same, attacked by who draws values for what is generalised."""
         return replace(self, published=self.published.guessed(seed))

@@ -30,6 +30,7 @@ class Domain:
     positions: np.ndarray | None  # float64, by code
     exact: bool  # true intervals instead of labels
     blank: bool
+    finest: int = 0  # the finest level that may be published; 0: the values themselves
 
     @property
     def width(self) -> int:
@@ -47,6 +48,17 @@ class Domain:
             for index, (begin, end) in enumerate(zip(borders, borders[1:], strict=False)):
                 node[level, begin:end], weight[level, begin:end] = index, self._loss(begin, end - 1)
         return node, weight
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Per code: the first and the last code that cannot be told from it on the finest level that is published."""
+        first, last = np.arange(self.width), np.arange(self.width)
+        if self.finest:
+            count = len(self.values)
+            labels = self.labels[self.finest - 1]
+            begins = np.array([0, *(at for at in range(1, count) if labels[at] != labels[at - 1])])
+            piece = np.searchsorted(begins, np.arange(count), side="right") - 1
+            first[:count], last[:count] = begins[piece], np.append(begins[1:], count)[piece] - 1
+        return first, last
 
     def loss_of_pairs(self) -> np.ndarray:
         """float32, codes by codes: the loss of all codes from one to the other."""
@@ -78,12 +90,14 @@ class Domain:
         top = len(self.labels)
         if high >= len(self.values):
             return top, 1.0
-        if low == high:
+        if low == high and not self.finest:
             return 0, 0.0
         if self.exact:
             return top, float(self.scaled()[high] - self.scaled()[low])
         level = next(
-            level for level in range(1, top + 1) if self.labels[level - 1][low] == self.labels[level - 1][high]
+            level
+            for level in range(max(1, self.finest), top + 1)
+            if self.labels[level - 1][low] == self.labels[level - 1][high]
         )
         return level, self._loss(*self._alike(level, low))
 
@@ -133,6 +147,7 @@ class Treatment:
     exact: bool = False
     unknown: str = "refuse"  # or "top"
     missing: str = "refuse"  # or "top"
+    finest: int = 0  # the finest level that may be published
 
 
 def domain(
@@ -166,7 +181,9 @@ def domain(
     line = np.array([positions[code] for code in ordered], dtype=np.float64) if lined else None
     texts = tuple(str(values[code]) for code in ordered)
     blank = len(known) < len(held) + len(missing)
-    return Domain(name, texts, columns, treatment.hierarchy.levels, line, treatment.exact, blank), to_domain
+    return Domain(
+        name, texts, columns, treatment.hierarchy.levels, line, treatment.exact, blank, treatment.finest
+    ), to_domain
 
 
 def _refuse(name: str, rows: np.ndarray, codes: list[int], rule: str, what: str) -> None:

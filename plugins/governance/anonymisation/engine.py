@@ -115,7 +115,8 @@ def prepared(source: Path, rules: Specification, hierarchies: Path, how: Manner 
     coded = np.column_stack(codes)
     seed = secrets.randbits(SEED_BITS) if how.seed is None else how.seed
     allowed = replace(effort(rules, seed, how.steps), told=partial(how.told, "searching"))
-    found = recoding(census, coded, domains, protection(rules), allowed)
+    alike = np.column_stack([one.ends()[0][coded[:, at]] for at, one in enumerate(domains)])
+    found = recoding(census, alike, domains, protection(rules), allowed).not_finer(domains)
     how.told("measuring", 0, 0)
     return _result((census, coded), domains, found, rules, how)
 

@@ -19,7 +19,8 @@ class Limits(Strict):
     prosecutor: Share | None = None  # the highest of any person
     journalist: Share | None = None
     marketer: Share | None = None
-    singling_out: Share | None = None
+    singling_out: Share | None = None  # by quasi-identifiers
+    singling_out_by_sensitive: Share | None = None  # and by all that is published
     linkability: Share | None = None
     inference: Share | None = None
 
@@ -29,6 +30,6 @@ class AttackPlan(Strict):
 
     count: int = Field(default=2000, ge=1, le=MOST_ATTACKS)
     seed: int = Field(default=1, ge=0)
-    columns: tuple[Annotated[int, Field(ge=1)], ...] = ()  # of predicates; none: 3, and as many as quasi-identifiers
+    columns: tuple[Annotated[int, Field(ge=1)], ...] = ()  # of predicates; none: 3, and all that are there
     linked: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # what two other tables know; none: half each
     tolerance: dict[str, Share] = {}  # sensitive numbers that are inferred when guessed so closely, relatively

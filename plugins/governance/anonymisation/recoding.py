@@ -6,7 +6,7 @@ A row's label is the smallest box of its class, so rows of one tuple may end in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from governance.anonymisation.search import Told, recode
 from governance.errors import DisclosureError
 
 NEIGHBOURS, MOST_NEIGHBOURS = 16, 128
-DEFAULT_STEPS = 500_000
+DEFAULT_STEPS = 250_000
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,13 @@ class Recoding:
     def sizes(self) -> np.ndarray:
         """Rows of every class."""
         return np.bincount(self.owner, self.rows, len(self.low)).astype(np.int64)
+
+    def not_finer(self, domains: Sequence[Domain]) -> Recoding:
+        """The same classes in boxes that are nowhere finer than what may be published."""
+        ends = [one.ends() for one in domains]
+        low = np.column_stack([first[self.low[:, at]] for at, (first, _) in enumerate(ends)]).astype(np.int32)
+        high = np.column_stack([last[self.high[:, at]] for at, (_, last) in enumerate(ends)]).astype(np.int32)
+        return replace(self, low=low, high=high)
 
 
 def recoding(

@@ -7,6 +7,7 @@ effort: {steps: 400000}             # and `public_seed`, for tables that protect
 columns:
   age: {role: quasi_identifier, hierarchy: {numbers: {widths: [5, 20]}}, exact: true}
   country: {role: quasi_identifier, hierarchy: {csv: country.csv}, unknown: top}
+  booked: {role: quasi_identifier, hierarchy: {dates: [month, year]}, finest: month}
   client: {role: person}
   occupation: {role: sensitive}
   comment: {role: withhold}
@@ -75,6 +76,7 @@ class ColumnRule(Strict):
     role: Role
     hierarchy: HierarchyRule | None = None
     exact: bool = False
+    finest: str | None = None  # the finest level that is published, for values that single people out
     unknown: Literal["refuse", "top"] = "refuse"
     missing: Literal["refuse", "top"] = "refuse"
 
@@ -82,6 +84,8 @@ class ColumnRule(Strict):
     def _hierarchies_are_for_quasi_identifiers(self) -> ColumnRule:
         if (self.role == "quasi_identifier") != (self.hierarchy is not None):
             raise ValueError("a quasi-identifier has a hierarchy, and no other column has one")
+        if self.finest is not None and (self.hierarchy is None or self.exact):
+            raise ValueError("the finest level is one of a hierarchy, and said of labels, not of true intervals")
         return self
 
 
@@ -175,8 +179,19 @@ def treatments(rules: Specification, read: Callable[[str], str]) -> dict[str, Tr
     for name in rules.of_role("quasi_identifier"):
         rule = rules.columns[name]
         if rule.hierarchy is not None:
-            found[name] = Treatment(_hierarchy(name, rule.hierarchy, read), rule.exact, rule.unknown, rule.missing)
+            hierarchy = _hierarchy(name, rule.hierarchy, read)
+            finest = _level(name, hierarchy, rule.finest)
+            found[name] = Treatment(hierarchy, rule.exact, rule.unknown, rule.missing, finest)
     return found
+
+
+def _level(name: str, hierarchy: Hierarchy, level: str | None) -> int:
+    if level is None:
+        return 0
+    if level not in hierarchy.levels:
+        known = ", ".join(map(shown, hierarchy.levels))
+        raise PolicyError(f"column {shown(name)}: {shown(level)} is no level of its hierarchy; those are {known}")
+    return hierarchy.levels.index(level) + 1
 
 
 def _hierarchy(name: str, rule: HierarchyRule, read: Callable[[str], str]) -> Hierarchy:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from governance.anonymisation.exposure import Reidentification, WorstClass
 
 EXCEEDED = 1
-KINDS = {"singling_out": "singling out", "linkability": "linkability", "inference": "inference"}
+KINDS = {
+    "singling_out": "singling out",
+    "singling_out_by_sensitive": "singling out, all columns",
+    "linkability": "linkability",
+    "inference": "inference",
+}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
