@@ -43,12 +43,14 @@ class Case:
     asked: dict[str, Any]
     exact: bool = False
     known: str = ""
+    finest: str | None = None  # of the age
 
 
 CASES = (
     Case("Adult, k=5", {"k": 5}, known="0.0331"),
     Case("Adult, k=5, l=2", {"k": 5, "l": 2}, known="0.0350"),
     Case("Adult, k=5, true intervals", {"k": 5}, exact=True, known="0.0280"),
+    Case("Adult, k=5, no exact ages", {"k": 5}, known="0.0331", finest="level_1"),
     Case("Adult, k=5, t=0.2", {"k": 5, "t": 0.2}, known="0.455"),
 )
 
@@ -99,6 +101,7 @@ def policy(folder: Path, case: Case) -> Path:
             "role": "quasi_identifier",
             "hierarchy": {"csv": f"{name}.csv", "numeric": name == "age"},
             "exact": case.exact and name == "age",
+            "finest": case.finest if name == "age" else None,
         }
         for name in QUASI
     }
