@@ -27,7 +27,7 @@ status: $(INSTALLED) ## what runs, where, and how much memory it uses
 	@$(GOVERNANCE) status
 
 test: $(INSTALLED) ## the whole suite
-	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-fast: $(INSTALLED) ## the inner loop: no Airflow, no Postgres, seconds
 	@.venv/bin/python -m pytest -m "not airflow and not pg and not slow" \
