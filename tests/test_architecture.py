@@ -31,10 +31,10 @@ ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "policy": ("datasets", "key_kinds", "policy", "policy_files", "retention_rules", "strict"),
     "pure": (
-        "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encryption",
-        "envelopes", "facts", "history", "judging", "key", "key_wrapping", "live", "measures", "merkle", "notes",
-        "partitions", "pseudonymisation", "pulling", "rules", "run_log", "saved_cards", "subjects", "tiles", "watches",
-        "web",
+        "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encoded",
+        "encryption", "envelopes", "facts", "history", "judging", "key", "key_wrapping", "live", "measures", "merkle",
+        "notes", "partitions", "pseudonymisation", "pulling", "rules", "run_log", "saved_cards", "subjects", "tiles",
+        "watches", "web",
     ),
     "edges": (
         "airflow_records", "database", "erasure", "key_audit", "key_backups", "key_databases", "key_store", "keyring",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance import age, measures, web
+from governance import age, encoded, measures, web
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ MEASURES: dict[str, Measure] = {
     "client_age": _client_age,
     "client_age_with_guardian": _client_age_with_guardian,
     "procedure_states": _procedure_states,
-    "card_numbers": _of_origin(measures.card_numbers),
+    "card_numbers": _of_origin(encoded.card_numbers),
     "cvv_mentions": _of_origin(measures.cvv_mentions),
     "email_defects": _of_origin(measures.email_defects),
     "ip_versions": _of_origin(web.ip_versions),

@@ -44,6 +44,7 @@ class RetentionRule(Strict):
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
     others: tuple[str, ...] = ()  # the table's other columns; one of ours that its rules name nowhere stops the crawl
+    texts: tuple[str, ...] = ()  # every column of a table of ours whose type may hold anything: text, bytes, JSON
 
     @property
     def schema_name(self) -> str:
@@ -101,16 +102,19 @@ class ErasedPlace(Strict):
 
 
 class Outside(Strict):
-    """What rules of retention are not about: one table, or with `*` every table of a schema, and why."""
+    """A table that rules of retention are not about, with all its columns, and why."""
 
     store: Store
     table: str
+    columns: tuple[str, ...]
     rationale: str
 
-    def holds(self, table: str) -> bool:
-        """Whether a table, named with its schema, is meant."""
-        schema, _, name = self.table.partition(".")
-        return table.partition(".")[0] == schema and name in ("*", table.partition(".")[2])
+
+class Database(Strict):
+    """A database of our cluster beside our own, and why no rule is about what stands in it."""
+
+    is_empty: bool = False  # nobody may make a table there
+    rationale: str
 
 
 class Retention(Strict):
@@ -118,6 +122,7 @@ class Retention(Strict):
 
     rules: dict[str, RetentionRule]
     outside: dict[str, Outside] = {}
+    databases: dict[str, Database] = {}
     grounds: dict[str, Ground]
     erasure: dict[str, ErasedPlace] = {}
 
@@ -125,9 +130,9 @@ class Retention(Strict):
         """The rules of one store, by name."""
         return {name: rule for name, rule in self.rules.items() if rule.store == store}
 
-    def is_outside(self, store: Store, table: str) -> bool:
-        """Whether policy says why no rule is about a table."""
-        return any(each.store == store and each.holds(table) for each in self.outside.values())
+    def outside_of(self, store: Store) -> dict[str, tuple[str, ...]]:
+        """Tables of one store of which policy says why no rule is about them, with their columns."""
+        return {each.table: each.columns for each in self.outside.values() if each.store == store}
 
     def references(
         self, values: Container[str], clauses: Container[str], zones: Container[str], sources: Container[str]

@@ -16,12 +16,11 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from governance import door, live, patience, retention, warehouse
+from governance import door, patience, retention, warehouse
 from governance.errors import (
     AlarmError,
     GovernanceError,
     InputError,
-    PolicyError,
     SourceUnavailableError,
     TransientError,
     WarehouseUnavailableError,
@@ -32,7 +31,6 @@ from governance.recording import Recorded, code_digest, new_id
 from governance.retention import Breach, Looked, Table
 from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
-from governance.sources import named_query
 from governance.steps import completing
 from governance.steps.workspace import Workspace
 from governance.warehouse import Transaction
@@ -42,7 +40,6 @@ EVENT = "retain"
 BREACH = "breach"
 HOUR_ENDED = "end_card_hour"
 TOLD_LATER = "its try ended before it could say so; the source tells that it was done"
-CRAWL = "crawl"
 OF_ALL = "all"
 HOUR = timedelta(hours=1)
 
@@ -93,31 +90,6 @@ def retain(workspace: Workspace, run: Run, planned: Planned | None = None) -> di
     if alarms:
         raise AlarmError([*dict.fromkeys(alarms)])
     return done
-
-
-def crawl(workspace: Workspace, run: Run) -> None:
-    """Compare the live schemas with the rules. Raises PolicyError naming every table, and every column that names
-    somebody, which no rule covers.
-    """
-    with recorded_end(workspace, CRAWL, OF_ALL, run) as recorded:
-        rules = workspace.policy.retention
-        with (
-            door.lent(workspace, recorded.attempt, ROLE, {}) as lent,  # of rows it reads nothing
-            warehouse.connect(lent.dsn, "the crawl of schemas") as connection,
-        ):
-            ours = live.tables(connection.rows(named_query("live_columns")))
-        with session_at_source(workspace, "the crawl of the source's schema", "nothing was compared") as cursor:
-            cursor.execute(named_query("live_columns"))
-            theirs = live.tables(cursor.fetchall())
-        gaps = [*live.gaps_of_warehouse(ours, workspace.policy), *live.gaps_of_source(theirs, workspace.policy)]
-        counts = {"tables": len(ours) + len(theirs), "rules": len(rules.rules), "gaps": len(gaps)}
-        if gaps:
-            recorded.facts["counts"] = counts
-            raise PolicyError(
-                f"retention: {len(gaps)} gaps: {'; '.join(gaps[:10])}{' ...' if len(gaps) > 10 else ''}; say in "
-                "policies/retention.yaml what becomes of them"
-            )
-        recorded.append(recorded.outcome(Outcome.PASSED, counts=counts))
 
 
 def _acting(policy: Policy) -> dict[str, RetentionRule]:
