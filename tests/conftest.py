@@ -34,7 +34,7 @@ signal.signal(signal.SIGTERM, _end_in_order)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the suite, one has all of a live Airflow, which is slow to start; the rest goes by module."""
+    """Where processes share the suite, one has all of a live Airflow, slow to start; the rest goes by module."""
     for item in items:
         group = "airflow" if item.get_closest_marker("airflow") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
