@@ -74,6 +74,8 @@ def test_a_consent_that_is_withdrawn_after_the_day_counts_no_more_when_it_is_pul
         {"guardian_birth_date": None},
         {"guardian_birth_date": date(2009, 1, 1)},
         {"relation": "self"},
+        {"guardian_name": " "},
+        {"guardian_name": "lindqvist asa", "guardian_birth_date": MINOR},
         {"withdrawn_at": NOON},
     ],
     ids=str,
@@ -93,6 +95,93 @@ def test_a_consent_is_of_one_booking_and_one_traveller(site: Site, world: World,
     assert list(held(site)) == [other]
     findings = builders.read(site, "SELECT DISTINCT row_key FROM quarantine.findings")
     assert findings == [(f"{other}/2",)]
+
+
+NAMELESS, OWN, NO_ADULT = ["L2.guardian_named"], ["L2.guardian_is_another"], ["L2.guardian_adult"]
+PARENT = date(1979, 9, 3)
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        *(
+            (name, NAMELESS)
+            for name in (None, "", "  ", "-", "...", "\u00a0\u2003", "\u200b", "\u2014", "12 34", "\u0301")
+        ),
+        *((name, []) for name in ("K", "Ek.", "Иван", "李", "王 小明", "Þ", "محمد", "O'Brien-Ek", " " * 999 + "K")),
+        (" " * 1000 + "K", NAMELESS),
+    ],
+    ids=ascii,
+)
+def test_a_guardian_has_a_name_with_a_letter_in_it(
+    site: Site, world: World, space: Workspace, name: str | None, rules: list[str]
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[{"guardian_name": name}])
+    validated(space)
+    assert held(site) == ({minor: rules} if rules else {})
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Åsa Lindqvist", "åsa LINDQVIST", " Åsa   Lindqvist ", "Asa Lindqvist", "A\u030asa Lindqvist", "Lindqvist Åsa",
+        "LINDQVIST, Åsa", "Å s a Lindqvist", "ÅsaLindqvist", "Åsa\u00a0Lindqvist", "Åsa-Lindqvist",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("born", "rules"), [(MINOR, OWN), (None, OWN), (PARENT, [])], ids=str)
+def test_a_guardian_who_is_named_like_the_minor_is_the_minor_unless_born_on_another_day(
+    site: Site, world: World, space: Workspace, name: str, born: date | None, rules: list[str]
+) -> None:
+    consents = [{"guardian_name": name, "guardian_birth_date": born}]
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=consents)
+    validated(space)
+    assert held(site) == ({minor: rules} if rules else {})
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("given", "family"), [("Søren", "Weiß"), ("Łukasz", "Đæ"), (None, "Åsa"), ("Åsa", " ")], ids=ascii
+)
+def test_a_minor_with_half_a_name_or_letters_of_another_alphabet_is_told_all_the_same(
+    site: Site, world: World, space: Workspace, given: str | None, family: str | None
+) -> None:
+    spelt = f"{family or ''} {given or ''}".upper().replace("Ø", "O").replace("Ł", "L").replace("Đ", "D")
+    minor = world.booking(
+        travellers=[{"birth_date": MINOR, "given_name": given, "family_name": family}],
+        consents=[{"guardian_name": spelt, "guardian_birth_date": None}],
+    )
+    validated(space)
+    assert held(site) == {minor: OWN}
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize("name", ["Åsa", "Åsa Lindqvis", "Osa Lindqvist", "Åsa Maria Lindqvist"])
+def test_another_name_is_another_persons_whose_age_has_to_be_known(
+    site: Site, world: World, space: Workspace, name: str
+) -> None:
+    unknown = {"guardian_name": name, "guardian_birth_date": None}
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[unknown])
+    validated(space)
+    assert held(site) == {minor: NO_ADULT}
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("name", "born", "counts"),
+    [("Karin Ek", PARENT, True), ("", PARENT, False), ("Asa Lindqvist", PARENT, True), ("Asa Lindqvist", MINOR, False)],
+    ids=str,
+)
+def test_for_a_client_under_18_only_another_with_a_name_consents(
+    site: Site, world: World, space: Workspace, name: str, born: date, counts: bool
+) -> None:
+    consents = [{"guardian_name": name, "guardian_birth_date": born}]
+    minor = world.booking(client={"birth_date": MINOR}, travellers=[{"birth_date": MINOR}], consents=consents)
+    validated(space)
+    rules = ["L1.client_adult_at_booking", *(OWN if name else NAMELESS)]
+    assert held(site) == ({} if counts else {minor: rules})
 
 
 @pytest.mark.clause("L1")
