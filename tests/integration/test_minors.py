@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -215,6 +215,23 @@ def test_the_client_counts_who_does_not_travel(
     site: Site, world: World, space: Workspace, born: date, rules: list[str] | None
 ) -> None:
     booking = world.booking(client={"birth_date": born})
+    validated(space)
+    assert held(site) == ({booking: rules} if rules else {})
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.parametrize(
+    ("booked_at", "rules"),
+    [
+        (datetime(2026, 3, 9, 22, 59, 59, tzinfo=UTC), ["L1.client_adult_at_booking"]),
+        (datetime(2026, 3, 9, 23, tzinfo=UTC), []),  # midnight in Stockholm
+    ],
+    ids=str,
+)
+def test_the_day_of_booking_is_that_of_policys_time_zone(
+    site: Site, world: World, space: Workspace, booked_at: datetime, rules: list[str]
+) -> None:
+    booking = world.booking(client={"birth_date": date(2008, 3, 10)}, booked_at=booked_at, changed_at=booked_at)
     validated(space)
     assert held(site) == ({booking: rules} if rules else {})
 
