@@ -605,18 +605,138 @@ def test_an_adult_whose_booking_has_an_impossible_day_is_held_back_and_not_erase
     assert at_source(site, "clients", "given_name IS NOT NULL") == 1
 
 
+LI = {"birth_date": MINOR, "given_name": "Li"}
+BO = {"given_name": "Bo", "birth_date": date(1990, 1, 1)}
+
+
+def amended(site: Site, world: World, first: str, travellers: list[dict[str, Any]], **changes: Any) -> str:
+    """The next version of a booking, pulled and validated the day after."""
+    number, version = (int(part) for part in first.split("/"))
+    world.day += timedelta(days=1)
+    row = {
+        "booking_id": number, "version": version + 1, "status": "amended", "client_id": number + 40_000,
+        "with_client": False, "with_terms": False, "booked_at": NOON - timedelta(minutes=5), "travellers": travellers,
+    }  # fmt: skip
+    key = world.booking(**(row | changes))
+    validated(builders.workspace(site, now=NOW + timedelta(days=version)), world.day, f"version {version + 1}")
+    return key
+
+
+def travelling(site: Site) -> list[str]:
+    """Who stands at the source: version, number and given name."""
+    return [
+        f"{version} {number} {name}"
+        for version, number, name in builders.read(
+            site,
+            "SELECT version, traveller_no, given_name FROM wellbe.booking_travellers ORDER BY 1, 2",
+            role="wellbe_owner",
+        )
+    ]
+
+
+def in_vault(site: Site) -> dict[str, str]:
+    """Given names of the travellers in the vault, as far as they can be read, by version and number."""
+    rows = content(site, "vault", "booking_travellers", BEGAN + REVIEW)
+    return {row["row_key"].split("/", 1)[1]: row["given_name_encrypted"] for row in rows}
+
+
 @pytest.mark.clause("L3")
-def test_a_traveller_number_that_is_an_adults_by_now_is_not_erased(site: Site, world: World, space: Workspace) -> None:
-    first = quarantined_minor(site, world, space)
-    number = int(first.split("/", maxsplit=1)[0])
-    world.day = DAY + timedelta(days=1)
-    second = world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000,
-                           with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5),
-                           travellers=[{}, {"given_name": "Bo"}])  # fmt: skip
-    validated(builders.workspace(site, now=NOW + timedelta(days=1)), world.day, "second")
+def test_a_minor_whose_number_is_an_adults_by_now_is_erased_in_the_version_where_it_was_theirs(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, BO])
     assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa", "2 1 Åsa", "2 2 Bo"]
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo"}
     assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
-    assert at_source(site, "booking_travellers", "given_name = 'Bo'") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_renumbered_minor_is_erased_in_every_version_by_the_number_there_and_no_adult_is(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = world.booking(travellers=[{}, LI, BO], consents=[{"traveller_no": 2}])
+    validated(space)
+    assert in_vault(site) == {"1/1": "Åsa", "1/2": "Li", "1/3": "Bo"}
+    second = amended(site, world, first, [LI, {}, BO])
+    third = amended(site, world, first.replace("/1", "/2"), [BO, {}, {**LI, "given_name": "LI"}])
+    assert (accepted(site), set(held(site))) == ([first], {second, third})
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa", "1 3 Bo", "2 2 Åsa", "2 3 Bo", "3 1 Bo", "3 2 Åsa"]
+    assert in_vault(site) == {"1/1": "Åsa", "1/3": "Bo"}
+    (entry,) = erasures(site)
+    assert (entry["counts"]["erased travellers"], entry["counts"]["erased travellers_at_source"]) == (1, 3)
+    assert len(entry["keys"]) == 6
+    with closing(builders.key_service(site, NOW)) as service:
+        number = first.split("/", maxsplit=1)[0]
+        ids = [service.id_of("subject", f"traveller {number}/{n}") for n in (1, 2, 3)]
+        assert [key.is_destroyed for key in service.store.fetch(ids).values()] == [True] * 3
+    # What was in quarantine for the minor alone is the adults' now.
+    for day in (DAY + timedelta(days=1), DAY + timedelta(days=2)):
+        validated(due(site), day, "again")
+    assert (accepted(site), held(site)) == ([first, second, third], {})
+    assert in_vault(site) == {"1/1": "Åsa", "1/3": "Bo", "2/2": "Åsa", "2/3": "Bo", "3/1": "Bo", "3/2": "Åsa"}
+
+
+@pytest.mark.clause("L3")
+def test_a_minor_lands_under_no_number_again_and_an_adult_under_each_does(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    steps.erase_minors(due(site), builders.run())
+    second = amended(site, world, first, [{}, BO], with_client=False)
+    third = amended(site, world, second, [{}, LI])
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo", "3/1": "Åsa"}
+    assert accepted(site) == [second, third]
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.clause("M1")
+def test_an_adult_who_was_erased_lands_under_their_number_no_more(site: Site, world: World, space: Workspace) -> None:
+    first = world.booking(travellers=[{}, BO])
+    validated(space)
+    steps.destroy_key(space, "subject", f"traveller {first.split('/')[0]}/2", "request 17", builders.run())
+    validated(space, run_id="again")
+    assert in_vault(site) == {"1/1": "Åsa"}
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("later", "erased"),
+    [({**LI, "birth_date": date(1990, 1, 1)}, 0), ({**BO, "birth_date": date(1990, 1, 1)}, 1)],
+    ids=["the same, whose birth date was mended", "another"],
+)
+def test_whoever_is_an_adult_in_a_later_version_is_not_erased_and_another_under_the_number_saves_nobody(
+    site: Site, world: World, space: Workspace, later: dict[str, Any], erased: int
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, later])
+    assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": erased, "erased": erased}
+    assert len(travelling(site)) == 4 - erased
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_that_was_killed_before_adults_had_their_own_keys_brings_them_anew(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, BO])
+    with monkeypatch.context() as patched, pytest.raises(ContendedError):
+        patched.setattr("governance.steps.erasing.pull", _contended)
+        steps.erase_minors(due(site), builders.run())
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "destroyed"}
+    assert builders.read(site, "SELECT versions, travellers FROM quarantine.erasures") == [([1], [2])]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo"}
+    assert accepted(site) == [second]
+
+
+def _contended(*_: object) -> None:
+    raise ContendedError("another run is at it")
 
 
 @pytest.mark.clause("L3")
@@ -677,6 +797,48 @@ def test_retention_leaves_what_tells_of_a_minor_until_the_erasure_however_old_th
 
 
 @pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("before", "ended"), [(timedelta(seconds=1), 0), (timedelta(0), 1)], ids=["a second before", "at the instant"]
+)
+@pytest.mark.parametrize("fresh", [False, True], ids=["settled once", "settled again since"])
+def test_a_review_of_adults_with_impossible_days_ends_with_the_term_of_quarantine(
+    site: Site, world: World, space: Workspace, before: timedelta, ended: int, fresh: bool
+) -> None:
+    term = timedelta(days=float(space.policy.value("quarantine_days")))
+    world.booking(booked_at=None)
+    validated(space)
+    reviewed_since(site)
+    since = BEGAN + timedelta(seconds=1) if fresh else BEGAN
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", since)
+    over = builders.workspace(site, now=BEGAN + term - before)
+    ended = 0 if fresh else ended
+    expected = {"due": 0, "erased": 0} | ({"reviews_over": 1} if ended else {})
+    assert steps.erase_minors(over, builders.run()) == expected
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(1 - ended,)]
+    steps.retain(over, builders.run())
+    assert len(held(site)) == 1 - ended
+    assert builders.read(site, "SELECT count(*) > 0 FROM quarantine.findings") == [(not ended,)]
+    assert at_source(site, "booking_travellers") == 1
+    assert entries(site, "erase_minors", "outcome")[-1]["counts"] == expected
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize("born", [None, date(1900, 1, 1), MINOR], ids=str)
+def test_a_review_of_a_minor_beside_them_ends_with_an_erasure_and_in_no_other_way(
+    site: Site, world: World, space: Workspace, born: date | None
+) -> None:
+    term = timedelta(days=float(space.policy.value("quarantine_days")))
+    world.booking(booked_at=None, travellers=[{}, {"birth_date": born, "given_name": "Li"}])
+    validated(space)
+    reviewed_since(site)
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", BEGAN)
+    over = builders.workspace(site, now=BEGAN + term)
+    assert steps.erase_minors(over, builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa"]
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(0,)]
+
+
+@pytest.mark.clause("L3")
 def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
     site: Site, world: World, space: Workspace
 ) -> None:
@@ -689,7 +851,7 @@ def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
     batch = steps.pull(due(site), "bookings", world.day.isoformat(), builders.run("second"))
     with pytest.raises(ContendedError, match="wait for validation"):
         steps.erase_minors(due(site), builders.run())
-    assert builders.read(site, "SELECT travellers FROM quarantine.erasures") == [([2],)]
+    assert builders.read(site, "SELECT versions, travellers FROM quarantine.erasures") == [([1, 2], [2, 2])]
     steps.validate(due(site), batch, builders.run("second"))
     assert len(held(site)) == 2
     assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
