@@ -33,8 +33,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "pure": (
         "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encoded",
         "encryption", "envelopes", "facts", "history", "judging", "key", "key_wrapping", "live", "measures", "merkle",
-        "notes", "partitions", "pseudonymisation", "pulling", "rules", "run_log", "saved_cards", "subjects", "tiles",
-        "watches", "web",
+        "notes", "partitions", "pseudonymisation", "pulling", "renumbering", "rules", "run_log", "saved_cards",
+        "subjects", "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "database", "erasure", "key_audit", "key_backups", "key_databases", "key_store", "keyring",

@@ -73,7 +73,7 @@ class ErasedPlace(Strict):
 
     store: Store = "warehouse"
     table: str
-    whose: Literal["traveller", "client", "booking"]
+    whose: Literal["traveller", "guardian", "client", "booking"]
     named_by: Literal["columns", "row_key", "root_key", "card_key"] = "columns"  # see `erasure.NAMING`
     began: str = ""  # of a client's rows: the instant that tells an earlier subject of theirs from a later one
     sealed: str = ""  # ciphertexts of rows that are deleted, whose keys go with them
@@ -94,6 +94,7 @@ class ErasedPlace(Strict):
         if self.named_by != "columns" and (
             (self.whose == "client") != (self.named_by == "card_key")
             or (self.whose, self.named_by) == ("traveller", "root_key")
+            or self.whose == "guardian"
         ):
             raise ValueError(f"no {self.named_by} of {self.table} names a {self.whose}")
         if bool(self.began) != ((self.whose, self.named_by) == ("client", "columns")):

@@ -62,7 +62,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "records.booking_travellers": "SELECT (age_at_booking_years)",
         "quarantine.reviews": "SELECT",
         "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
-        "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, clients, booked_at), DELETE",
+        "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, versions, clients, booked_at), DELETE",
         "sharing.deliveries": "SELECT (delivery_id, root_key)",
         "sharing.obligations": "SELECT (delivery_id, reason), INSERT",
         "analytics.releases": "SELECT (dataset, partition_key)",

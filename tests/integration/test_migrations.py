@@ -18,6 +18,7 @@ from governance import schema, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
+from governance.sources import named_query
 
 pytestmark = pytest.mark.pg
 
@@ -179,6 +180,29 @@ def test_what_was_in_quarantine_before_reviews_were_kept_is_in_review_since_then
     )
     schema.migrate(database, POLICY)
     assert run(database, "SELECT row_key, since::date FROM quarantine.reviews") == [("1/1", DAY + timedelta(days=1))]
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_from_before_versions_were_noted_is_of_its_numbers_where_quarantine_has_them(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    apply_up_to(database, every.index("0015_whose_consent_and_whom.sql"), monkeypatch)
+    run(database, "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (1, '{2,3}', '{}')")
+    run(
+        database,
+        "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, "
+        "severity) SELECT 'bookings', '2026-03-10', 'booking_travellers', n, root || '/' || n, root, 'r', 'L1', "
+        "'warning' FROM generate_series(1, 3) n, (VALUES ('1/1'), ('1/2'), ('2/1')) v (root)",
+    )
+    schema.migrate(database, POLICY)
+    run(
+        database,
+        "INSERT INTO quarantine.erasures (booking_id, versions, travellers, clients) "
+        "VALUES (2, '{2,10}', '{1,1}', '{}'), (3, '{}', '{}', '{7}')",
+    )
+    found = {booking: travellers for _, booking, travellers, *_ in run(database, named_query("minors_begun"))}
+    assert found == {1: [[1, 2], [1, 3], [2, 2], [2, 3]], 2: [[2, 1], [10, 1]], 3: []}
 
 
 @pytest.mark.clause("L2")

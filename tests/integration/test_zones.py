@@ -162,7 +162,7 @@ ENDS = {
     "quarantine.rows": ("dataset row_id row_key quarantined_at", "D"),
     "quarantine.findings": ("dataset row_id rule partition_key table_name row_key root_key clause", "D"),
     "quarantine.reviews": ("dataset row_key since", "D"),
-    "quarantine.erasures": ("erasure_no booking_id travellers clients begun_at booked_at", "ID"),
+    "quarantine.erasures": ("erasure_no booking_id travellers versions clients begun_at booked_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
     "sharing.deliveries": ("delivery_id root_key created_at", "D"),
     "sharing.obligations": ("delivery_id reason", "I"),
@@ -174,7 +174,7 @@ BLANKS = {
         client_postcode_encrypted client_country_code client_email_defect_code client_birth_date_state_code
         client_age_at_booking_years client_age_with_guardian_years""",
     "records.booking_services": "itinerary_encrypted",
-    "quarantine.erasures": "travellers clients booked_at",
+    "quarantine.erasures": "travellers versions clients booked_at",
 }
 """Columns that the retainer may set, and no others: to NULL, or, of an erasure, to whoever joined it."""
 

@@ -28,6 +28,7 @@ DAY = date(2026, 3, 10)
 FACTS_OF_SQL = {
     "booked_date": pa.date32(), "first_service_date": pa.date32(), "consent_date": pa.date32(),
     "begun_at": pa.timestamp("us", "UTC"), "is_own_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(),
+    "is_nameless_consent": pa.bool_(),
     "client_birth_date_state_code": pa.string(),
     "services_undated_count": pa.int32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
     "lead_days": pa.int32(),
@@ -323,7 +324,7 @@ def travellers(**values: list[Any]) -> dict[str, list[Any]]:
         "booking_travellers.birth_date": MINOR, "booked_date": BOOKED, "first_service_date": SERVICE,
         "bookings.booked_at": NOON, "guardian_consents.consent_id": None, "guardian_consents.given_at": None,
         "guardian_consents.verified_at": None, "guardian_consents.guardian_birth_date": None, "consent_date": None,
-        "is_own_consent": None, "is_withdrawn_consent": None,
+        "is_own_consent": None, "is_nameless_consent": None, "is_withdrawn_consent": None,
     }  # fmt: skip
     rows = max(len(value) for value in values.values()) if values else 1
     filled = {name: values.get(name, [value] * rows) for name, value in given.items()}
@@ -364,6 +365,7 @@ def test_a_consent_counts_when_given_and_verified_before_the_booking(
             "guardian_consents.given_at": [given],
             "guardian_consents.verified_at": [verified],
             "is_own_consent": [False],
+            "is_nameless_consent": [False],
         }
     )
     known = {name for name, values in found.items() if values != [None]}
@@ -395,6 +397,7 @@ ELDER, SIBLING, TOO_OLD = date(1979, 9, 3), date(2008, 3, 10), date(1915, 3, 9)
         ({"guardian_consents.guardian_birth_date": None}, {"age_with_guardian_years": 16}),  # the traveller's own
         ({"consent_date": None}, {"age_with_guardian_years": 16}),
         ({"is_own_consent": True}, {"age_under_own_consent_years": 16}),
+        ({"is_nameless_consent": True}, {"age_under_nameless_consent_years": 16}),
         ({"is_withdrawn_consent": True}, {"age_under_withdrawn_consent_years": 16, "age_with_guardian_years": 46}),
     ),
 )
@@ -404,7 +407,8 @@ def test_who_consents_is_another_person_of_an_age_that_is_known_and_the_consent_
     sound = {
         "guardian_consents.consent_id": 1, "guardian_consents.given_at": NOON - timedelta(days=1),
         "guardian_consents.verified_at": NOON - timedelta(hours=1), "consent_date": BOOKED - timedelta(days=1),
-        "guardian_consents.guardian_birth_date": ELDER, "is_own_consent": False, "is_withdrawn_consent": False,
+        "guardian_consents.guardian_birth_date": ELDER, "is_own_consent": False,
+        "is_nameless_consent": False, "is_withdrawn_consent": False,
     }  # fmt: skip
     found = travellers(**{name: [value] for name, value in (sound | consent).items()})
     assert {name: values[0] for name, values in found.items() if values != [None]} == {

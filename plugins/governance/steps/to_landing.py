@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CLIENT = "client"
 """The holder who accepts the terms, and who alone can begin anew after an erasure."""
 
+TRAVELLER = "traveller"
+"""The holder whose number may be an adult's, and was erased as a minor's of another version."""
+
 MOST_SHARDS = 16
 """So many tasks of one partition are worth their start; a bigger partition has bigger shards."""
 
@@ -176,6 +179,9 @@ class _Landing:
             if ended and holder == CLIENT:
                 scopes = self._of_new_subjects(rows, ended, keys)
                 rows = rows.set_column(rows.schema.get_field_index(f"{CLIENT}_ref"), f"{CLIENT}_ref", scopes)
+            if ended and holder == TRAVELLER:
+                scopes, ended = self._of_adults(rows, ended, keys)
+                rows = rows.set_column(rows.schema.get_field_index(f"{TRAVELLER}_ref"), f"{TRAVELLER}_ref", scopes)
             if ended:
                 erased |= np.asarray(pc.is_in(scopes, pa.array(sorted(ended), pa.string())))
         self.dropped[table] += int(erased.sum())
@@ -194,6 +200,24 @@ class _Landing:
             living = subjects.begun_anew(unknown, lambda names: keys.ended(kind, names), accepted)
             self.begun_anew.update({client: living.get(client) for client in unknown})
         return subjects.renamed(rows[f"{CLIENT}_ref"], rows["begun_at"], self.begun_anew)
+
+    def _of_adults(
+        self, rows: pa.RecordBatch, ended: Mapping[str, datetime], keys: Keys
+    ) -> tuple[pa.Array, dict[str, datetime]]:
+        """Scopes of travellers, those of adults under the number of an erased minor replaced; and all that ended."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from governance import judging, subjects
+
+        recorded = pa.array([self.hop.partition.day] * rows.num_rows, pa.date32())
+        adult_years = int(self.hop.workspace.policy.value("adult_years"))
+        born = rows["booking_travellers.birth_date"]
+        are_adults = pc.invert(judging.are_minors(born, recorded, rows["booked_date"], adult_years))
+        kind = self.hop.spec.holders[TRAVELLER]
+        made = keys.made(kind, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
+        scopes = subjects.as_adults(rows[f"{TRAVELLER}_ref"], are_adults, made)
+        return scopes, {**ended, **keys.ended(kind, made)}
 
     def _keys_of(self, rows: pa.RecordBatch, table: str, holder: str, keys: Keys) -> RowKeys:
         from governance.encryption import RowKeys
