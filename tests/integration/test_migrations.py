@@ -192,8 +192,8 @@ def test_an_erasure_from_before_versions_were_noted_is_of_its_numbers_where_quar
     run(
         database,
         "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, "
-        "severity) SELECT 'bookings', '2026-03-10', 'booking_travellers', n, root || '/' || n, root, 'r', 'L1', "
-        "'warning' FROM generate_series(1, 3) n, (VALUES ('1/1'), ('1/2'), ('2/1')) v (root)",
+        "severity) SELECT 'bookings', '2026-03-10', 'booking_travellers', row_number() OVER (), root || '/' || n, "
+        "root, 'r', 'L1', 'warning' FROM generate_series(1, 3) n, (VALUES ('1/1'), ('1/2'), ('2/1')) v (root)",
     )
     schema.migrate(database, POLICY)
     run(
