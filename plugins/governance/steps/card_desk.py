@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2.extensions
@@ -12,7 +13,9 @@ import pyarrow as pa
 
 from governance import door, warehouse
 from governance.encryption import Column, RowKeys, decrypt, encrypt
+from governance.key_kinds import SCOPE_FORMATS
 from governance.keys import Keys, KeyService, Opened
+from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Run
 from governance.sources import named_query
@@ -80,6 +83,12 @@ class Desk:
         plain, rows = pa.array(values, pa.string()), pa.array(row_keys, pa.string())
         found: list[bytes] = encrypt(plain, rows, keys=keys, column=column, nonces=self.keys.nonces).to_pylist()
         return found
+
+
+def card_deadline(policy: Policy, captured_at: datetime) -> datetime | None:
+    """When what was captured then is over, with the key of its hour (K1); None while the term is not decided."""
+    hour = captured_at.astimezone(UTC).strftime(SCOPE_FORMATS["hour"])
+    return policy.key_deadline("card_hour", hour, captured_at)
 
 
 def recorded(workspace: Workspace, event: str, part: str, run: Run, clauses: tuple[str, ...]) -> Recorded:

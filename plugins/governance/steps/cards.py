@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -24,13 +24,12 @@ from governance import sources
 from governance.encryption import Column
 from governance.errors import AlarmError, GovernanceError, SourceUnavailableError, TransientError
 from governance.key import ID_BYTES
-from governance.key_kinds import SCOPE_FORMATS
 from governance.keys import Keys
 from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import Card, Choice, chosen_at, partial_number, profile_scope
 from governance.sources import Snapshot, named_query
-from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, desk, recorded
 from governance.steps.holding import HOLDS_OVER, LOOK, end_holds, look_at_holds
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
@@ -138,12 +137,13 @@ def _portion(at: Desk, cards: list[_Sealed], source: Snapshot) -> tuple[dict[str
     """Of some cards: counts, and what is to be stored."""
     opened = at.keys.opening("card_hour", _ids(cards))
     choices = _choices(at, cards, source)
-    living = [each for each in _chosen(cards, choices) if each.key_id not in opened.destroyed]
+    over = {each.card.card_key for each in cards if each.key_id in opened.destroyed or _is_over(at, each.card)}
+    living = [each for each in _chosen(cards, choices) if each.card.card_key not in over]
     numbers = at.numbers([each.value for each in living], [each.card.card_key for each in living], opened)
     without = int(at.workspace.policy.value("last_card_digits"))
     parts = [(each.card, partial_number(number, without)) for each, number in zip(living, numbers, strict=True)]
     saved = [(card, part) for card, part in parts if part]
-    dead = [each.card for each in cards if each.key_id in opened.destroyed]
+    dead = [each.card for each in cards if each.card.card_key in over]
     counts = {
         "looked_at": len(cards), "saved": len(saved), "no_number": len(living) - len(saved),
         "missed": sum(_was_chosen_in_time(at.workspace, card, choices) for card in dead),
@@ -231,10 +231,15 @@ def _chosen(cards: Sequence[_Sealed], choices: Mapping[int, Choice]) -> list[_Se
     return [each for each in cards if chosen_at(each.card, choices.get(each.card.client_id))]
 
 
+def _is_over(at: Desk, card: Card) -> bool:
+    """Whether its deadline has come by its first capture; the key of a row that said a later instant lives longer."""
+    deadline = card_deadline(at.workspace.policy, card.captured_at)
+    return deadline is not None and deadline <= at.workspace.clock()
+
+
 def _was_chosen_in_time(workspace: Workspace, card: Card, choices: Mapping[int, Choice]) -> bool:
     """Whether the choice was there before the key of the card's hour died: what is chosen later comes to nothing."""
-    hour = card.captured_at.astimezone(UTC).strftime(SCOPE_FORMATS["hour"])
-    deadline = workspace.policy.key_deadline("card_hour", hour, card.captured_at)
+    deadline = card_deadline(workspace.policy, card.captured_at)
     chosen = chosen_at(card, choices.get(card.client_id))
     return chosen is not None and (deadline is None or chosen < deadline)
 
