@@ -85,10 +85,14 @@ class Desk:
         return found
 
 
-def card_deadline(policy: Policy, captured_at: datetime) -> datetime | None:
-    """When what was captured then is over, with the key of its hour (K1); None while the term is not decided."""
-    hour = captured_at.astimezone(UTC).strftime(SCOPE_FORMATS["hour"])
-    return policy.key_deadline("card_hour", hour, captured_at)
+def card_hour(captured_at: datetime) -> datetime:
+    """The beginning of the hour (UTC) whose key is a card's."""
+    return captured_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def card_deadline(policy: Policy, hour: datetime) -> datetime | None:
+    """When what was captured in an hour is over, with its key (K1); None while the term is not decided."""
+    return policy.key_deadline("card_hour", hour.strftime(SCOPE_FORMATS["hour"]), hour)
 
 
 def recorded(workspace: Workspace, event: str, part: str, run: Run, clauses: tuple[str, ...]) -> Recorded:

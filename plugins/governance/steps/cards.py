@@ -12,7 +12,7 @@ has the next one, `client N since 2`, because a destroyed key never comes back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import Card, Choice, chosen_at, partial_number, profile_scope
 from governance.sources import Snapshot, named_query
-from governance.steps.card_desk import Desk, card_deadline, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, card_hour, desk, recorded
 from governance.steps.holding import HOLDS_OVER, LOOK, end_holds, look_at_holds
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
@@ -137,7 +137,7 @@ def _portion(at: Desk, cards: list[_Sealed], source: Snapshot) -> tuple[dict[str
     """Of some cards: counts, and what is to be stored."""
     opened = at.keys.opening("card_hour", _ids(cards))
     choices = _choices(at, cards, source)
-    over = {each.card.card_key for each in cards if each.key_id in opened.destroyed or _is_over(at, each.card)}
+    over = _over(at, cards, opened.destroyed)
     living = [each for each in _chosen(cards, choices) if each.card.card_key not in over]
     numbers = at.numbers([each.value for each in living], [each.card.card_key for each in living], opened)
     without = int(at.workspace.policy.value("last_card_digits"))
@@ -231,15 +231,19 @@ def _chosen(cards: Sequence[_Sealed], choices: Mapping[int, Choice]) -> list[_Se
     return [each for each in cards if chosen_at(each.card, choices.get(each.card.client_id))]
 
 
-def _is_over(at: Desk, card: Card) -> bool:
-    """Whether its deadline has come by its first capture; the key of a row that said a later instant lives longer."""
-    deadline = card_deadline(at.workspace.policy, card.captured_at)
-    return deadline is not None and deadline <= at.workspace.clock()
+def _over(at: Desk, cards: Sequence[_Sealed], destroyed: Collection[bytes]) -> set[str]:
+    """Cards whose deadline has come by their first capture; the key of one that came with a later instant may live."""
+    hours = {each.card.card_key: card_hour(each.card.captured_at) for each in cards}
+    now = at.workspace.clock()
+    deadlines = {hour: card_deadline(at.workspace.policy, hour) for hour in set(hours.values())}
+    ended = {hour for hour, deadline in deadlines.items() if deadline is not None and deadline <= now}
+    keys = ((each.card.card_key, each.key_id) for each in cards)
+    return {card for card, key in keys if key in destroyed or hours[card] in ended}
 
 
 def _was_chosen_in_time(workspace: Workspace, card: Card, choices: Mapping[int, Choice]) -> bool:
     """Whether the choice was there before the key of the card's hour died: what is chosen later comes to nothing."""
-    deadline = card_deadline(workspace.policy, card.captured_at)
+    deadline = card_deadline(workspace.policy, card_hour(card.captured_at))
     chosen = chosen_at(card, choices.get(card.client_id))
     return chosen is not None and (deadline is None or chosen < deadline)
 

@@ -28,7 +28,7 @@ from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import digits
 from governance.sources import named_query
-from governance.steps.card_desk import Desk, card_deadline, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, card_hour, desk, recorded
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
@@ -190,7 +190,7 @@ def _number(at: Desk, card_key: str) -> str:
         raise InputError("there is no accepted card of that id; nothing was held")
     ((value, captured_at),) = found
     opened = at.keys.opening("card_hour", key_ids(pa.array([value], pa.binary())))
-    deadline = card_deadline(at.workspace.policy, captured_at)
+    deadline = card_deadline(at.workspace.policy, card_hour(captured_at))
     if opened.destroyed or (deadline is not None and deadline <= at.workspace.clock()):
         raise InputError("that card is past its deadline: a hold is placed before (K2); nothing was held")
     number = digits(at.numbers([value], [card_key], opened)[0])
