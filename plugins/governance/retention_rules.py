@@ -30,6 +30,9 @@ class RetentionRule(Strict):
     rationale: str
     clock: str = ""  # the column that age is counted from; without an instant, or with one to come, a row is over age
     counted_from: Literal["instant", "hour"] = "instant"  # hour: the beginning of its UTC hour, as its key is
+    from_first: bool = (
+        False  # of cards at the source: from the first capture that we know of, whatever the row says now
+    )
     term: str = ""  # an open value, in days; without a term everything that the rule is about is due
     margin: str = ""  # an open value, in hours: so much earlier
     key: tuple[str, ...] = ()  # columns that tell rows apart, surrogates all: a plan is about these rows and no others
@@ -63,6 +66,8 @@ class RetentionRule(Strict):
             raise ValueError(f"a rule of {self.table} that blanks needs columns, and no other does")
         if bool(self.key) == (self.act == "keep"):
             raise ValueError(f"a rule of {self.table} that acts needs a key, and no other does")
+        if self.from_first and (self.store != "source" or self.act != "delete" or len(self.key) != 1):
+            raise ValueError(f"only a rule that deletes cards at the source counts from what we know, not {self.table}")
         if self.act == "delete" and not self.clock:
             raise ValueError(f"a rule that deletes rows of {self.table} needs a clock and a term")
         return self

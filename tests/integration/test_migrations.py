@@ -205,6 +205,27 @@ def test_an_erasure_from_before_versions_were_noted_is_of_its_numbers_where_quar
     assert found == {1: [[1, 2], [1, 3], [2, 2], [2, 3]], 2: [[2, 1], [10, 1]], 3: []}
 
 
+@pytest.mark.clause("K1")
+def test_cards_that_were_here_before_first_captures_were_kept_count_from_the_earliest_of_theirs(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    apply_up_to(database, every.index("0014_first_captures.sql"), monkeypatch)
+    run(
+        database,
+        "INSERT INTO records.payment_cards (partition_key, row_key, captured_at) VALUES ('2026-03-10', '7', "
+        "'2026-03-10Z'), ('2026-03-11', '7', '2026-03-11Z'), ('2026-03-11', '8', '2026-03-11Z'), "
+        "('2026-03-11', '9', NULL); "
+        "INSERT INTO vault.saved_cards VALUES ('8', 1, '2026-03-09Z', true, 'x'), ('6', 1, '2026-02-01Z', true, 'x')",
+    )
+    schema.migrate(database, POLICY)
+    days = "row_key, (captured_at AT TIME ZONE 'UTC')::date::text"
+    first = run(database, f"SELECT {days.replace('row_key', 'card_key')} FROM control.first_captures ORDER BY 1")
+    assert first == [("6", "2026-02-01"), ("7", "2026-03-10"), ("8", "2026-03-09")]
+    there = run(database, f"SELECT {days} FROM records.payment_cards ORDER BY 1, partition_key")
+    assert there == [("7", "2026-03-10"), ("7", "2026-03-10"), ("8", "2026-03-09"), ("9", None)]
+
+
 @pytest.mark.clause("L2")
 def test_an_older_source_gets_what_was_added_since_and_keeps_its_rows(site: Site) -> None:
     owner = site.dsn("wellbe_owner")

@@ -14,6 +14,7 @@ import builders
 from builders import NOW
 from governance.embedded.site import Site
 from governance.erasure import Erasure, Places
+from governance.first_captures import FirstCaptures
 from governance.retention import Table
 from governance.sources import named_query
 
@@ -38,6 +39,15 @@ SELECT pg_clear_relation_stats(schemaname, tablename), (
 ) FROM pg_tables t WHERE format('%%I.%%I', schemaname, tablename) = ANY (%s)
 """
 """Of a table that had one row when it was looked at, the planner is sure that an index is no use."""
+
+
+KNOWN = """
+DELETE FROM control.first_captures;
+INSERT INTO control.first_captures (card_key, captured_at)
+SELECT n, %s::timestamptz - (n - 20000) * interval '1 minute' FROM generate_series(19901, 20100) n;
+ANALYZE control.first_captures;
+"""
+"""Some that are due, some that are not."""
 
 
 class Spy(psycopg2.extensions.cursor):
@@ -81,6 +91,39 @@ def test_a_rule_finds_what_is_due_and_what_is_left_of_it_by_an_index_of_its_cloc
         of_clock = [scan for scan in spy.scans if rule.clock in scan.get("Index Cond", "")]
         whole = [s for s in spy.scans if s.get("Relation Name") == rule.table.partition(".")[2]]
     assert len(of_clock) >= 4 * 2 - 1  # before an instant or after another; what stays lies between them
+    assert whole == []
+
+
+def test_first_captures_are_found_and_noted_without_a_look_at_the_rest(site: Site) -> None:
+    with (
+        closing(psycopg2.connect(site.dsn("governance_owner"))) as connection,
+        connection.cursor(cursor_factory=Spy) as spy,
+    ):
+        connection.cursor().execute(KNOWN, (NOW,))
+        first = FirstCaptures.known(spy, NOW)
+        first.note_ended(spy)
+        assert len(first.due.split(",")) == 100
+        of_table = [scan for scan in spy.scans if scan.get("Relation Name", scan["Node Type"]) != "Function Scan"]
+    assert [scan for scan in of_table if scan["Node Type"] == "Seq Scan"] == []
+    assert sum("captured_at" in scan.get("Index Cond", "") for scan in spy.scans) >= 2
+
+
+def test_cards_at_the_source_that_are_due_by_what_we_know_are_found_by_an_index(site: Site) -> None:
+    rule = builders.POLICY.retention.rules["cards_at_source"]
+    listed = "{" + ",".join(map(str, range(100))) + "}"
+    instants = "{" + ",".join([f'"{NOW.isoformat()}"'] * 100) + "}"
+    with (
+        closing(psycopg2.connect(site.dsn("wellbe_owner"))) as connection,
+        connection.cursor(cursor_factory=Spy) as spy,
+    ):
+        table = Table(spy, builders.POLICY, "cards_at_source", rule, NOW)
+        table.counted_from(FirstCaptures(listed, listed, instants, NOW))
+        for statement in (table.breaches, table.act, table.left):
+            statement()
+        of_ids = [scan for scan in spy.scans if "card_id = ANY" in scan.get("Index Cond", "")]
+        whole = [scan for scan in spy.scans if scan.get("Relation Name") == "payment_cards"]
+        connection.rollback()
+    assert len(of_ids) == 3
     assert whole == []
 
 

@@ -18,7 +18,7 @@ from governance.encryption import Column, RowKeys, decrypt, key_ids
 from governance.errors import GapError
 from governance.facts import MEASURES, Parameters
 from governance.key import DataKey
-from governance.pulling import ARROW_TYPES, CardTerms, Means, landed, scopes, within_terms
+from governance.pulling import ARROW_TYPES, CardTerms, Means, from_first_capture, landed, scopes, within_terms
 from governance.sources import named_query
 
 POLICY = policies.load()
@@ -487,6 +487,41 @@ def test_cards_are_parted_by_the_age_of_their_capture_and_none_is_lost() -> None
     assert (sound.kept.num_rows, sound.refused) == (2, {})
     nothing = parted([], NINE)
     assert (nothing.kept.num_rows, nothing.refused) == (0, {})
+
+
+@pytest.mark.clause("K1")
+def test_what_is_over_age_is_told_with_its_instant() -> None:
+    old = NINE - LIFE
+    assert parted([NINE, old, None, NINE + TICK], NINE).captures == [("1/1", old)]
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize(
+    ("captured", "known", "counts_from", "is_moved"),
+    [
+        (NINE, None, NINE, False),
+        (NINE, NINE, NINE, False),
+        (NINE, NINE - TICK, NINE - TICK, True),
+        (NINE, NINE + TICK, NINE, False),
+        (NINE + LIFE, NINE - timedelta(hours=1), NINE - timedelta(hours=1), True),
+        (None, NINE, None, False),
+    ],
+    ids=["new", "as before", "a tick later", "a tick earlier", "days later", "unknown now"],
+)
+def test_a_card_counts_from_the_earliest_instant_that_ever_came_with_it(
+    captured: datetime | None, known: datetime | None, counts_from: datetime | None, is_moved: bool
+) -> None:
+    hour = None if captured is None else f"{captured:%Y-%m-%dT%H}"
+    instants = {"payment_cards.captured_at": [captured, NINE], "begun_at": [captured, NINE]}
+    rows = batch("payment_cards", 2, **instants, card_ref=[hour, "2026-03-30T09"])
+    found = from_first_capture(rows, {"0/1": known} if known else {})
+    assert found.moved == ["0/1"] * is_moved
+    for column in instants:
+        assert found.cards[column].to_pylist() == [counts_from, NINE]
+    assert found.cards["card_ref"].to_pylist() == [
+        None if counts_from is None else f"{counts_from:%Y-%m-%dT%H}", "2026-03-30T09",
+    ]  # fmt: skip
+    assert found.cards.schema.equals(rows.schema)
 
 
 @pytest.mark.clause("K1")

@@ -28,7 +28,7 @@ from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import digits
 from governance.sources import named_query
-from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, card_hour, desk, recorded
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
@@ -209,11 +209,12 @@ def _number(at: Desk, card_key: str) -> str:
     found = at.read("cards/held", card_key)
     if not found:
         raise InputError("there is no accepted card of that id; nothing was held")
-    ids = key_ids(pa.array([value for (value,) in found], pa.binary()))
-    opened = at.keys.opening("card_hour", ids)
-    if opened.destroyed:
+    ((value, captured_at),) = found
+    opened = at.keys.opening("card_hour", key_ids(pa.array([value], pa.binary())))
+    deadline = card_deadline(at.workspace.policy, card_hour(captured_at))
+    if opened.destroyed or (deadline is not None and deadline <= at.workspace.clock()):
         raise InputError("that card is past its deadline: a hold is placed before (K2); nothing was held")
-    number = digits(at.numbers([value for (value,) in found], [card_key], opened)[0])
+    number = digits(at.numbers([value], [card_key], opened)[0])
     if number is None:
         raise InputError("that card has no number by which it could be known again; nothing was held")
     return number

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from governance import sources
+from governance import sources, warehouse
 from governance.errors import ConservationError, GovernanceError, PolicyError, shown
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run, Shard
 from governance.steps.workspace import Hop, Workspace
@@ -90,6 +90,9 @@ class _Landing:
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
+    moved: list[tuple[str, str, str]] = field(default_factory=list)
+    """Cards that came with a later instant than before; they count from their first capture, and some are refused."""
+    captures: list[tuple[str, datetime]] = field(default_factory=list)
     begun_anew: dict[str, Subject | None] = field(default_factory=dict)
     """Of erased clients that were met: who they are now, the same for all tables."""
 
@@ -103,12 +106,17 @@ class _Landing:
         self.landed_counts[table] = self.dropped[table] = 0
         for rows in snapshot.batches(table, self.hop.partition):
             self._require_keys(table, rows)
-            timely = self._within_terms(table, spec.term, rows) if spec.term else rows
+            timely = self._within_terms(table, spec.term, self._counted(table, rows)) if spec.term else rows
             kept = self._without_erased(table, timely, keys)
             self.landed_counts[table] += kept.num_rows
             holders = {column.key for column in spec.columns.values() if column.key}
             held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
             yield landed(kept, table, spec, self.hop.partition.day, Means(self.number, held, keys.nonces, parameters))
+
+    @property
+    def noted(self) -> list[tuple[str, str, str]]:
+        """Table, row key and rule of every row that broke a rule on its way, refused or not."""
+        return self.refusals + self.moved
 
     def counts(self) -> Landed:
         """What was brought. Raises ConservationError when a table landed other than the source counted."""
@@ -126,6 +134,8 @@ class _Landing:
 
     def entry(self, landing: Landed | None) -> Entry:
         """The outcome entry: what this shard brought; the equation, of the whole partition, by the last one."""
+        from governance.pulling import MOVED
+
         shard, root = self.counts(), self.hop.spec.root
         conservation = landing and Conservation(
             at_source=landing.source_counts[root],
@@ -137,10 +147,12 @@ class _Landing:
             counts={f"{table}_at_source": n for table, n in shard.source_counts.items()}
             | {f"{table}_pulled": n for table, n in shard.landed_counts.items()}
             | {f"{table}_dropped_by_tombstone": n for table, n in shard.dropped.items() if n}
-            | {f"refused {rule}": n for rule, n in shard.refused.items()},
+            | {f"refused {rule}": n for rule, n in shard.refused.items()}
+            | ({f"counted {MOVED}": len(self.moved)} if self.moved else {}),
             conservation=conservation.terms() if conservation else {},
             details={"shard": f"{self.shard.number + 1} of {self.shard.of}"} if self.shard.of > 1 else {},
-            alarms=[f"{rule}: {count} refused at pull" for rule, count in shard.refused.items()],
+            alarms=[f"{rule}: {count} refused at pull" for rule, count in shard.refused.items()]
+            + ([f"{MOVED}: {len(self.moved)} counted from their first capture"] if self.moved else []),
         )
 
     def _require_keys(self, table: str, rows: pa.RecordBatch) -> None:
@@ -151,6 +163,17 @@ class _Landing:
                 f"{self.hop.batch.label}, table {table}: {unnamed} rows have no key (NULL in {columns}); nothing was "
                 f"kept; give them their key at the source and run the partition again"
             )
+
+    def _counted(self, table: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Cards with the clock of their first capture."""
+        from governance.pulling import MOVED, from_first_capture
+
+        # A connection of its own: that of the hop is busy with the rows.
+        with warehouse.connect(self.hop.lent.dsn, self.hop.batch.label) as connection:
+            known = connection.first_captures(rows["row_key"].to_pylist())
+        counted = from_first_capture(rows, known)
+        self.moved.extend((table, key, MOVED) for key in counted.moved)
+        return counted.cards
 
     def _within_terms(self, table: str, holder: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         from governance.pulling import within_terms
@@ -164,6 +187,7 @@ class _Landing:
         terms = within_terms(rows, now=self.hop.workspace.clock(), life=life)
         for rule, keys in terms.refused.items():
             self.refusals.extend((table, key, rule) for key in keys)
+        self.captures.extend(terms.captures)
         return terms.kept
 
     def _without_erased(self, table: str, rows: pa.RecordBatch, keys: Keys) -> pa.RecordBatch:
