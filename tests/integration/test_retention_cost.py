@@ -135,7 +135,7 @@ def test_an_erasure_finds_whatever_is_theirs_by_an_index(site: Site) -> None:
     ):
         reached = {place.table for place in builders.POLICY.retention.erasure.values()}
         connection.cursor().execute(FORGET, [list(reached)])
-        places = Places(spy, builders.POLICY, "warehouse", Erasure(1, 4711, (1, 2), (7,), NOW))
+        places = Places(spy, builders.POLICY, "warehouse", Erasure(1, 4711, ((1, 1), (1, 2)), (7,), NOW))
         for statement in (places.standing, places.end, places.unsettled):
             statement()
         spy.execute(named_query("minors_of_booking"), {"booking": 4711})
