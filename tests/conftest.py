@@ -33,13 +33,6 @@ def _end_in_order(number: int, _: object) -> None:
 signal.signal(signal.SIGTERM, _end_in_order)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the suite, one has all of a live Airflow, slow to start; the rest goes by module."""
-    for item in items:
-        group = "airflow" if item.get_closest_marker("airflow") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Both clusters, with databases, roles and migrations, in a folder of their own; no Airflow."""
