@@ -27,7 +27,7 @@ status: $(INSTALLED) ## what runs, where, and how much memory it uses
 	@$(GOVERNANCE) status
 
 test: $(INSTALLED) ## the whole suite
-	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+	@.ci/suite $(PYTEST_ARGS)
 
 test-fast: $(INSTALLED) ## the inner loop: no Airflow, no Postgres, seconds
 	@.venv/bin/python -m pytest -m "not airflow and not pg and not slow" \
@@ -46,4 +46,4 @@ requirements: ## pin requirements.in anew (needs uv; keeps the versions that sti
 		requirements.in -o requirements.txt
 
 clean: down ## stop everything and delete .data: clusters, keys, passwords, logs
-	@rm -rf .data .data.previous .data-checkpoints .test-outcomes.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage junit.xml
+	@rm -rf .data .data.previous .data-checkpoints .test-outcomes.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage junit-*.xml

@@ -17,11 +17,12 @@ however that ended: nothing keeps a card longer. *exceptions_kept* and *consents
 be any more. `retain`: a store could not be reached, or did not let us (it retries); every other rule was
 executed all the same. `ALARM K1 ... outlived their term`: rows were found past the end of their term and are gone now;
 each has an entry `breach` with its duration. `erase_minors`, `consents`: a store was away or busy; the next run goes on
-where this one was. `crawl`: a table has no rule, a column is not declared, or a rule is about what is not there.
+where this one was. `crawl`: a database or a column is not declared, a column is of another type than declared, a table
+has no rule, or a rule is about what is not there.
 
 **What to do:** `governance retention plan` shows what is due; `governance explain K1` what the log says of cards. After
 a breach find out why runs were missed, and tell the privacy officer. After `crawl`: say in `policies/retention.yaml`
-what becomes of the table, then `make up`.
+what becomes of it, then `make up`.
 """
 
 from airflow.sdk import dag

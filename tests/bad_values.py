@@ -129,6 +129,7 @@ NULL_RULES = {
     "booking_services.procedure_code": "E1.known_procedure",
     "guardian_consents.given_at": "L2.guardian_consent_verified",
     "guardian_consents.verified_at": "L2.guardian_consent_verified",
+    "guardian_consents.guardian_name": "L2.guardian_named",
     "guardian_consents.relation": "L2.guardian_is_another",
     "guardian_consents.guardian_birth_date": "L2.guardian_adult",
     "clients.birth_date": "L1.client_birth_date_known",

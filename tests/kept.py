@@ -44,6 +44,7 @@ OURS = {
     "records.refusals": ("refused_at",),
     "analytics.releases": ("release_id", "released_at"),
     "control.purged": ("purged_at",),
+    "control.first_captures": ("met_at",),
     "quarantine.reviews": ("since",),
     "sharing.obligations": ("raised_at",),
     "vault.saved_cards": ("partial_number_encrypted", "saved_at"),

@@ -24,7 +24,8 @@ _TRAVELLER = f"""
     SELECT b.booking_id || '/' || b.version || '/' || t.traveller_no AS row_key, t.birth_date, b.booked_at,
            (b.booked_at {_STOCKHOLM})::date AS booked, b.service_date, g.given_at, g.verified_at, g.consent_id,
            g.withdrawn_at, g.relation NOT IN ('parent', 'guardian')
-           OR (g.guardian_name = t.given_name || ' ' || t.family_name AND g.guardian_birth_date = t.birth_date)
+           OR (g.guardian_name = t.given_name || ' ' || t.family_name
+               AND (g.guardian_birth_date IS NULL OR g.guardian_birth_date = t.birth_date))
            AS is_own, g.guardian_birth_date IS NULL
            OR {_MINOR.format(on=f"(g.given_at {_STOCKHOLM})::date").replace("t.birth_date", "g.guardian_birth_date")}
            AS by_a_minor,

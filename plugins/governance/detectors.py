@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import date
 
+from governance.encoded import decoded
 from governance.measures import CARD_SCHEMES, LONGEST
 
 # Identifiers and digests may hold any digits; instants hold a plus sign.
@@ -105,6 +106,14 @@ def _is_issued(number: str) -> bool:
     """Whether a scheme's cards begin so and are so long."""
     beginning = int(number[:4])
     return any(low <= beginning <= high and len(number) in lengths for _, low, high, lengths in CARD_SCHEMES)
+
+
+def found_in(text: str) -> set[str]:
+    """What kinds of personal data a text seems to hold, written plainly or in an encoding (`encoded.decoded`)."""
+    kinds: set[str] = set()
+    for each in (text, *decoded(text)):
+        kinds |= {name for name, _ in findings(each)} | ({"card"} if has_card_number(each) else set())
+    return kinds
 
 
 def findings(text: str) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Erasing a minor from every place that policy lists, and the search that finds nothing afterwards. An edge.
 
-Which rows are somebody's follows from a booking's number, the numbers of its travellers and those of clients, and from
-no content. A place that a ground protects is counted and left (E27). So is what belongs to a subject that the same
-client began afterwards, as an adult. Policy clause L3; GDPR article 17.
+Which rows are somebody's follows from a booking's number, those of its travellers in each version and those of
+clients, and from no content. A place that a ground protects is counted and left (E27). So is what belongs to a subject
+that the same client began afterwards, as an adult. Policy clause L3; GDPR article 17.
 """
 
 from __future__ import annotations
@@ -18,10 +18,16 @@ from psycopg2 import sql
 from governance import retention
 from governance.key import ID_BYTES
 from governance.policy import Policy
+from governance.renumbering import Place
 from governance.retention_rules import ErasedPlace, Store
 
 NAMING: dict[str, dict[str, tuple[str, ...]]] = {
-    "columns": {"booking": ("booking_id",), "traveller": ("booking_id", "traveller_no"), "client": ("client_id",)},
+    "columns": {
+        "booking": ("booking_id",),
+        "traveller": ("booking_id", "traveller_no", "version"),
+        "guardian": ("booking_id", "traveller_no"),
+        "client": ("client_id",),
+    },
     "row_key": {"booking": ("row_key",), "traveller": ("row_key",)},
     "root_key": {"booking": ("root_key",)},
     "card_key": {"client": ("card_key",)},
@@ -39,11 +45,12 @@ class Erasure:
 
     number: int
     booking_id: int
-    travellers: tuple[int, ...]
+    travellers: tuple[Place, ...]
+    """Versions, and their numbers there."""
     clients: tuple[int, ...]
     booked_at: datetime
     """When the clients booked last, which tells as which of their subjects they are erased."""
-    left_out: tuple[int, ...] = ()
+    left_out: tuple[Place, ...] = ()
     """Travellers in review whom it is not about: adults by their birth date, or accepted as adults by now."""
     protected: Mapping[str, int] = field(default_factory=dict)
     """How many stay because they stand accepted by now, by who they are."""
@@ -62,10 +69,17 @@ class Erasure:
             booked_at=self.booked_at if clients == self.clients else max(self.booked_at, other.booked_at),
         )
 
-    def scopes(self) -> list[str]:
-        """Of the keys of travellers and guardians."""
-        here = f"{self.booking_id}/"
-        return [f"{holder} {here}{number}" for number in self.travellers for holder in ("traveller", "guardian")]
+    def numbers(self) -> list[int]:
+        """Of travellers, in whatever version."""
+        return sorted({number for _, number in self.travellers})
+
+    def row_keys(self) -> list[str]:
+        """Of travellers."""
+        return [f"{self.booking_id}/{version}/{number}" for version, number in self.travellers]
+
+    def scopes(self, holder: str) -> list[str]:
+        """Of the keys of travellers or guardians."""
+        return [f"{holder} {self.booking_id}/{number}" for number in self.numbers()]
 
 
 @dataclass(frozen=True)
@@ -157,14 +171,24 @@ class Places:
         if place.whose == "client":
             return [self._of_clients("t", place.began)]
         if place.named_by == "columns":
-            conditions = [_is(name, erasure.booking_id)]
-            return conditions + [_among("traveller_no", list(erasure.travellers), "int")] * (place.whose == "traveller")
+            return [_is(name, erasure.booking_id), *self._numbered(place.whose)]
         key = sql.Identifier(name)
-        conditions = [sql.SQL("split_part(t.{}, '/', 1) = {}").format(key, sql.Literal(str(erasure.booking_id)))]
+        conditions: list[sql.Composable] = [
+            sql.SQL("split_part(t.{}, '/', 1) = {}").format(key, sql.Literal(str(erasure.booking_id)))
+        ]
         if place.whose == "traveller":
-            numbers = sql.Literal([str(number) for number in erasure.travellers])
-            conditions.append(sql.SQL("split_part(t.{}, '/', 3) = ANY ({}::text[])").format(key, numbers))
+            conditions.append(sql.SQL("t.{} = ANY ({}::text[])").format(key, sql.Literal(erasure.row_keys())))
         return conditions
+
+    def _numbered(self, whose: str) -> list[sql.Composable]:
+        """A consent is for a number, whatever version it is of."""
+        if whose == "guardian":
+            return [sql.SQL("t.traveller_no = ANY ({}::int[])").format(sql.Literal(self._erasure.numbers()))]
+        if whose == "booking":
+            return []
+        versions, numbers = ([place[part] for place in self._erasure.travellers] for part in (0, 1))
+        listed = sql.SQL("(t.version, t.traveller_no) IN (SELECT * FROM unnest({}::int[], {}::int[]))")
+        return [listed.format(sql.Literal(versions), sql.Literal(numbers))]
 
     def _of_clients(self, row: str, began: str) -> sql.Composable:
         """Rows of the clients as whom they are erased: of one who has begun anew since, those from before."""
@@ -197,11 +221,6 @@ def _table(place: ErasedPlace) -> sql.Identifier:
 
 def _is(column: str, value: Any) -> sql.Composable:
     return sql.SQL("t.{} = {}").format(sql.Identifier(column), sql.Literal(value))
-
-
-def _among(column: str, values: list[int], kind: str) -> sql.Composable:
-    listed = sql.SQL("{}::{}[]").format(sql.Literal(values), sql.SQL(kind))
-    return sql.SQL("t.{} = ANY ({})").format(sql.Identifier(column), listed)
 
 
 def columns_read(place: ErasedPlace) -> list[str]:

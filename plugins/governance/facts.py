@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance import age, measures, web
+from governance import age, encoded, measures, web
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,10 @@ def _age_under_own_consent(batch: pa.RecordBatch, _parameters: Parameters, _orig
     return _where(pc.fill_null(batch["is_own_consent"], False), _least_age(batch))
 
 
+def _age_under_nameless_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
+    return _where(pc.fill_null(batch["is_nameless_consent"], False), _least_age(batch))
+
+
 def _age_under_withdrawn_consent(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
     return _where(pc.fill_null(batch["is_withdrawn_consent"], False), _least_age(batch))
 
@@ -99,8 +103,10 @@ def _guardian_age(batch: pa.RecordBatch) -> pa.Array:
 
 
 def _age_with_guardian(batch: pa.RecordBatch, _parameters: Parameters, _origin: str) -> pa.Array:
-    """The greater age of the traveller and of another who consents in time; a guardian of unknown age adds none."""
-    by_another = pc.and_(_is_in_time(batch), pc.invert(pc.fill_null(batch["is_own_consent"], True)))
+    """The greater age of the traveller and of another, who has a name and consents in time; a guardian of unknown age
+    adds none."""
+    is_nobody = pc.or_(pc.fill_null(batch["is_own_consent"], True), pc.fill_null(batch["is_nameless_consent"], True))
+    by_another = pc.and_(_is_in_time(batch), pc.invert(is_nobody))
     return _where(by_another, pc.max_element_wise(_least_age(batch), _guardian_age(batch)))
 
 
@@ -150,12 +156,13 @@ MEASURES: dict[str, Measure] = {
     "age_under_unverified_consent": _age_under_unverified_consent,
     "age_under_late_consent": _age_under_late_consent,
     "age_under_own_consent": _age_under_own_consent,
+    "age_under_nameless_consent": _age_under_nameless_consent,
     "age_under_withdrawn_consent": _age_under_withdrawn_consent,
     "age_with_guardian": _age_with_guardian,
     "client_age": _client_age,
     "client_age_with_guardian": _client_age_with_guardian,
     "procedure_states": _procedure_states,
-    "card_numbers": _of_origin(measures.card_numbers),
+    "card_numbers": _of_origin(encoded.card_numbers),
     "cvv_mentions": _of_origin(measures.cvv_mentions),
     "email_defects": _of_origin(measures.email_defects),
     "ip_versions": _of_origin(web.ip_versions),

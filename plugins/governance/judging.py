@@ -40,18 +40,25 @@ def passing(batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, 
 
 
 def minors(batch: pa.RecordBatch, born: str, recorded_on: date, adult_years: int) -> set[str]:
-    """Row keys of source rows of a minor, by the birth date alone: unknown, impossible, or under age.
+    """Row keys of source rows, recorded on one day, of a minor: see `are_minors`."""
+    recorded = pa.array([recorded_on] * batch.num_rows, pa.date32())
+    found = are_minors(batch[born], recorded, batch["booked_date"], adult_years)
+    return set(batch["row_key"].filter(found).to_pylist())
+
+
+def are_minors(births: pa.Array, recorded: pa.Array, booked: pa.Array, adult_years: int) -> pa.Array:
+    """Which rows are of a minor, by the birth date alone: unknown, impossible, or under age; boolean of length n.
 
     Age is that of the day on which the row was recorded, or of its booking within the year before: another day of
-    booking, and any day of service, may itself be wrong, and makes nobody a minor.
+    booking, and any day of service, may itself be wrong, and makes nobody a minor. All three are date32 of length n.
     """
-    births, booked = batch[born], batch["booked_date"]
-    recorded = age.whole_years(births, pa.array([recorded_on] * batch.num_rows, pa.date32()))
-    near = pc.greater_equal(booked, pa.scalar(recorded_on - A_YEAR, pa.date32()))
-    at_booking = pc.if_else(near, age.whole_years(births, booked), pa.scalar(None, pa.int16()))
-    is_under_age = pc.less(pc.min_element_wise(recorded, at_booking), adult_years)
-    counts = pc.fill_null(pc.or_(is_under_age, pc.greater(recorded, OLDEST_YEARS)), True)
-    return set(batch["row_key"].filter(counts).to_pylist())
+    at_recording = age.whole_years(births, recorded)
+    lead = pc.subtract(pc.cast(recorded, pa.int32()), pc.cast(booked, pa.int32()))
+    at_booking = pc.if_else(
+        pc.less_equal(lead, A_YEAR.days), age.whole_years(births, booked), pa.scalar(None, pa.int16())
+    )
+    is_under_age = pc.less(pc.min_element_wise(at_recording, at_booking), adult_years)
+    return pc.fill_null(pc.or_(is_under_age, pc.greater(at_recording, OLDEST_YEARS)), True)
 
 
 def _fact(batch: pa.RecordBatch, table: LandedTable, column: str) -> pa.Array:

@@ -240,11 +240,15 @@ class Keys:
         gone = [k for k in self._service.store.fetch(list(by_id)).values() if k.is_destroyed or k.is_due(now)]
         return {by_id[k.id]: datetime.fromtimestamp(k.destroyed_at or k.expires_at or 0, UTC) for k in gone}
 
+    def made(self, kind: str, scopes: Collection[str]) -> set[str]:
+        """Those of scopes for which a key was ever made. Makes none."""
+        by_id = {self._service.id_of(kind, scope): scope for scope in scopes}
+        return {by_id[id] for id in self._service.store.fetch(list(by_id))}
+
     def opening(self, kind: str, ids: pa.Array) -> Opened:
         """The keys of these ids (binary array, NULL allowed) to decrypt with.
 
-        Raises `KeyPurposeError`, also when an id is of a key of another kind, and `KeyringError` for ids that the store
-        does not know.
+        Raises `KeyPurposeError`, also when an id is of a key of another kind, and `KeyringError` for unknown ids.
         """
         self._require(kind, "open")
         wanted = set(pc.unique(_flat(ids)).drop_null().to_pylist())

@@ -1,13 +1,15 @@
 """What the live schemas hold that no rule of retention covers. Pure.
 
 A table that is forgotten keeps what everybody believes is gone (GDPR Art. 5(1)(e)). So every table needs a rule, and
-one that keeps its rows has to say of each column that may name somebody why it may stay.
+one that keeps its rows has to say of each column that may name somebody why it may stay. A number that becomes a text
+may hold anybody's name from then on: columns whose type may hold anything are declared as such, those of landed and
+published tables and of the source with their type.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from governance.errors import shown
@@ -25,7 +27,16 @@ NAMES_SOMEBODY = re.compile(
 """Columns that may name somebody, by their names."""
 HOLDS_ANYTHING = frozenset({"bytea", "json", "jsonb", "xml", "hstore", "oid"})
 """Types of columns that may name somebody whatever they are called."""
+BOUNDED = re.compile(
+    r"(smallint|integer|bigint|numeric|real|double precision|boolean|uuid|date|interval"
+    r"|(?:time|timestamp)(?: with(?:out)? time zone)?)(\[\])?"
+)
+"""Types that hold a number, an instant or the like, and arrays of them. Any other may hold a text, whatever it is."""
+_MODIFIER = re.compile(r"\([^)]*\)")
 NAMES_NOBODY = frozenset({"partition_key", "table_name", "policy_digest"})
+
+OF_A_LANDING = {"row_id": "bigint", "partition_key": "date", "landing_no": "bigint"}
+"""What every landed row has beside its dataset's columns."""
 
 EVERY = "*"
 
@@ -47,30 +58,28 @@ def tables(columns: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, str]]:
 def gaps_of_warehouse(live: Tables, policy: Policy) -> Iterator[str]:
     """Tables and columns of our database that no rule covers, and rules about what is not there."""
     rules = policy.retention.of("warehouse")
-    declared = _declared(policy)
+    declared, outside = _declared(policy), policy.retention.outside_of("warehouse")
     for table in sorted(live):
-        if policy.retention.is_outside("warehouse", table):
+        if table in outside:
+            yield from _undeclared(table, live[table], outside[table])
             continue
         covering = [rule for rule in rules.values() if rule.table == table]
         if not covering:
             yield f"{shown(table)} has no rule"
             continue
-        known = declared.get(table) or {name for rule in covering for name in _names(rule)}
         for column, kind in sorted(live[table].items()):
-            may_name = column not in NAMES_NOBODY and (kind in HOLDS_ANYTHING or NAMES_SOMEBODY.search(column))
-            if may_name and not _covers(column, covering):
-                yield f"{shown(table)}.{shown(column)} may name somebody, and no rule says when it ends or why it stays"
-            elif column not in known and not any(column in rule.identifiers for rule in covering):
-                yield f"{shown(table)}.{shown(column)} is not declared"
+            if gap := _gap(column, kind, covering, declared.get(table)):
+                yield f"{shown(table)}.{shown(column)} {gap}"
     yield from _about_nothing(rules, live)
     yield from _places_of_nothing(policy, "warehouse", live)
 
 
 def gaps_of_source(live: Tables, policy: Policy) -> Iterator[str]:
     """Tables of the source and their personal columns that no rule covers, and rules about what is not there."""
-    rules = policy.retention.of("source")
+    rules, outside = policy.retention.of("source"), policy.retention.outside_of("source")
     for table in sorted(live):
-        if policy.retention.is_outside("source", table):
+        if table in outside:
+            yield from (f"{gap} at the source" for gap in _undeclared(table, live[table], outside[table]))
             continue
         schema, _, name = table.partition(".")
         covering = [rule for rule in rules.values() if rule.table == table]
@@ -83,25 +92,67 @@ def gaps_of_source(live: Tables, policy: Policy) -> Iterator[str]:
                 yield f"{shown(table)}.{shown(column)} at the source is not declared"
             elif known[column].category.startswith("user.") and not _covers(column, covering):
                 yield f"{shown(table)}.{shown(column)} at the source has no rule"
+        types = {column: spec.type for column, spec in known.items()}
+        yield from (f"{gap}, at the source" for gap in _retyped(table, live[table], types))
     yield from _about_nothing(rules, live)
     yield from _places_of_nothing(policy, "source", live)
 
 
-def _declared(policy: Policy) -> dict[str, set[str]]:
-    """Of landed and published tables: the columns that their datasets declare."""
+def gaps_of_databases(databases: Mapping[str, Tables | None], policy: Policy) -> Iterator[str]:
+    """Databases of our cluster that policy does not know, and tables in those that it calls empty.
+
+    `databases`: every one beside our own, by name, with its tables; None where the crawl may not look or need not.
+    """
+    for name in sorted(databases):
+        if name not in policy.retention.databases:
+            yield f"database {shown(name)} of our cluster is not declared"
+        elif policy.retention.databases[name].is_empty:
+            yield from (f"{shown(table)} in database {shown(name)} has no rule" for table in databases[name] or ())
+
+
+def _declared(policy: Policy) -> dict[str, dict[str, str]]:
+    """Of landed and published tables: the columns that their datasets declare, with their types."""
     declared = {}
     for dataset in policy.datasets.values():
-        declared[f"analytics.{dataset.release.table}"] = {*dataset.release.columns}
+        published = {name: column.type for name, column in dataset.release.columns.items()}
+        declared[f"analytics.{dataset.release.table}"] = published
         for name, table in dataset.landed.items():
-            declared[f"records.{name}"] = {"row_id", "partition_key", "landing_no", *table.columns}
+            landed = {name: column.type for name, column in table.columns.items()}
+            declared[f"records.{name}"] = OF_A_LANDING | landed
     return declared
+
+
+def _undeclared(table: str, columns: Mapping[str, str], known: Container[str]) -> Iterator[str]:
+    yield from (f"{shown(table)}.{shown(column)} is not declared" for column in sorted(columns) if column not in known)
+
+
+def _retyped(table: str, columns: Mapping[str, str], declared: Mapping[str, str]) -> Iterator[str]:
+    for column in sorted(columns.keys() & declared.keys()):
+        if columns[column] != declared[column]:
+            yield f"{shown(table)}.{shown(column)} is {shown(columns[column])}, declared {declared[column]}"
+
+
+def _gap(column: str, kind: str, covering: list[RetentionRule], declared: Mapping[str, str] | None) -> str | None:
+    """What is wrong with a column of ours; `declared`: the types of its table's columns, where a dataset has them."""
+    known = declared or {name for rule in covering for name in _names(rule)}
+    may_name = column not in NAMES_NOBODY and (kind in HOLDS_ANYTHING or NAMES_SOMEBODY.search(column))
+    if may_name and not _covers(column, covering):
+        return "may name somebody, and no rule says when it ends or why it stays"
+    if column not in known and not any(column in rule.identifiers for rule in covering):
+        return "is not declared"
+    if declared and kind != declared.get(column, kind):
+        return f"is {shown(kind)}, declared {declared[column]}"
+    is_bounded = declared or BOUNDED.fullmatch(_MODIFIER.sub("", kind))
+    if not is_bounded and not any(column in rule.texts for rule in covering):
+        return f"is {shown(kind)}, which may hold anything, and not among its texts"
+    return None
 
 
 def _names(rule: RetentionRule) -> set[str]:
     """Every column of its own table that a rule names."""
     clock = {rule.clock} if rule.clock else set()
     of_account = rule.account.get(rule.table, ())
-    return {*rule.key, *rule.only, *rule.columns, *rule.identifiers, *rule.others, *of_account} | clock
+    return {*rule.key, *rule.only, *rule.columns, *rule.identifiers, *rule.others, *rule.texts, *of_account} | clock
 
 
 def _covers(column: str, rules: list[RetentionRule]) -> bool:

@@ -2,7 +2,7 @@
 
 What policy marks *encrypt* or *tokenise* leaves this module only encrypted or as a token, each under the key of its
 holder; the columns that come out are exactly those that policy lands. The one verdict of pull is here too: which cards
-are past their term (K1).
+are past their term, counted from their first capture (K1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from governance.datasets import LandedColumn, LandedTable, Treatment
 from governance.encryption import Column, RowKeys, encrypt
 from governance.errors import GapError
 from governance.facts import MEASURES, Parameters
-from governance.key_kinds import KeyKind
+from governance.key_kinds import SCOPE_FORMATS, KeyKind
 from governance.pseudonymisation import key_tokens, tokens, visitor_tokens
 
 ARROW_TYPES = {
@@ -32,6 +32,10 @@ ARROW_TYPES = {
     "timestamp with time zone": pa.timestamp("us", "UTC"),
     "bytea": pa.binary(),
 }
+
+MOVED = "K1.card_age.moved"
+"""The rule that a card's instant of capture stays, or becomes an earlier one."""
+CAPTURED = "payment_cards.captured_at"
 
 VISITOR = ("page_views.device_id", "page_views.session_id", "page_views.ip", "page_views.user_agent")
 
@@ -57,6 +61,16 @@ class CardTerms:
 
     kept: pa.RecordBatch
     refused: dict[str, list[str]]
+    captures: list[tuple[str, datetime]]
+    """Of those that are over age: key, and when it was captured."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Cards, each with the instant that its age is counted from, and the keys of those that came with a later one."""
+
+    cards: pa.RecordBatch
+    moved: list[str]
 
 
 def landed(batch: pa.RecordBatch, table: str, spec: LandedTable, day: date, means: Means) -> pa.RecordBatch:
@@ -119,21 +133,44 @@ def _origin(batch: pa.RecordBatch, table: str, name: str) -> pa.Array:
     return batch[name]
 
 
+def from_first_capture(cards: pa.RecordBatch, known: Mapping[str, datetime]) -> Counted:
+    """Count cards from their first capture, whatever their rows say by now: an update resets no clock (K1).
+
+    `known`: row key -> the earliest instant that ever came with a card. A card that comes with an earlier one counts
+    from that, and one without an instant stays without.
+    """
+    captured = cards[CAPTURED].cast(ARROW_TYPES["timestamp with time zone"])
+    first = pa.array([known.get(key) for key in cards["row_key"].to_pylist()], captured.type)
+    is_moved = pc.fill_null(pc.greater(captured, first), False)
+    if not pc.any(is_moved).as_py():
+        return Counted(cards, [])
+    hour = pc.strftime(first, SCOPE_FORMATS["hour"])
+    for name, values in ((CAPTURED, first), ("begun_at", first), ("card_ref", hour)):
+        column = pc.if_else(is_moved, values.cast(cards[name].type), cards[name])
+        cards = cards.set_column(cards.schema.get_field_index(name), name, column)
+    return Counted(cards, cards["row_key"].filter(is_moved).to_pylist())
+
+
 def within_terms(cards: pa.RecordBatch, *, now: datetime, life: timedelta) -> CardTerms:
     """Split cards by the age of their capture against the real now, never a logical date (K1, E06, E07).
 
     A card may land as long as the key of its capture's hour (UTC) lives: `life` from the beginning of that hour. An
     unknown instant of capture, and one in the future, is refused like one that is too old.
     """
-    captured = cards["payment_cards.captured_at"]
+    captured = cards[CAPTURED]
     instant = pa.scalar(now, captured.type)
     begun = pc.floor_temporal(captured, unit="hour")
-    over_age = pc.less_equal(begun, pa.scalar(now - life, captured.type))
+    over_age = pc.fill_null(pc.less_equal(begun, pa.scalar(now - life, captured.type)), False)
     verdicts = {
         "K1.card_age.unknown_time": pc.is_null(captured),
         "K1.card_age.future": pc.fill_null(pc.greater(captured, instant), False),
-        "K1.card_age.over_age": pc.fill_null(over_age, False),
+        "K1.card_age.over_age": over_age,
     }
     refused = {rule: cards["row_key"].filter(verdict).to_pylist() for rule, verdict in verdicts.items()}
     kept = pc.and_(pc.less_equal(captured, instant), pc.invert(over_age))
-    return CardTerms(cards.filter(pc.fill_null(kept, False)), {rule: keys for rule, keys in refused.items() if keys})
+    old = cards.filter(over_age)
+    return CardTerms(
+        kept=cards.filter(pc.fill_null(kept, False)),
+        refused={rule: keys for rule, keys in refused.items() if keys},
+        captures=list(zip(old["row_key"].to_pylist(), old[CAPTURED].to_pylist(), strict=True)),
+    )

@@ -3,7 +3,8 @@
 The clock of a row is compared with an instant that the caller names, the real now and never a logical date, in 24-hour
 days of UTC (E06). A row whose clock says nothing, or an instant to come, counts as over age (E07); to come is what has
 come neither by the named instant nor by the clock of the database that has the row, so that neither a machine whose
-clock is behind nor a plan that was made before takes what is fresh for that. Whoever runs this may read clocks and
+clock is behind nor a plan that was made before takes what is fresh for that. A card at the source counts from its first
+capture, where we know an earlier one than its row says (`first_captures.py`). Whoever runs this may read clocks and
 surrogate keys, and nothing else of a row.
 """
 
@@ -18,6 +19,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from governance.errors import ConservationError
+from governance.first_captures import FirstCaptures
 from governance.policy import Policy
 from governance.retention_rules import RetentionRule
 from governance.sources import named_query
@@ -69,11 +71,17 @@ class Table:
     def __init__(
         self, cursor: psycopg2.extensions.cursor, policy: Policy, name: str, rule: RetentionRule, now: datetime
     ) -> None:
-        self._cursor, self._policy, self._name, self._rule, self._now = cursor, policy, name, rule, now
+        self.cursor, self._policy, self._name, self._rule, self._now = cursor, policy, name, rule, now
         cursor.execute("SELECT set_config('TimeZone', 'UTC', true), statement_timestamp()")  # a date begins in UTC
         ((_, theirs),) = cursor.fetchall()
         self._to_come = max(now, theirs) + timedelta(minutes=float(policy.value("clock_tolerance_minutes")))
         self._table = sql.Identifier(*rule.table.split("."))
+        self._first: FirstCaptures | None = None
+
+    def counted_from(self, first: FirstCaptures | None) -> Table:
+        """This table, whose rows count from what we know, where that is earlier."""
+        self._first = first
+        return self
 
     def look(self) -> Looked:
         """What is due, what is due and protected, and the oldest of what stays."""
@@ -85,21 +93,21 @@ class Table:
                 *held,
             ]
         )
-        self._cursor.execute(sql.SQL("SELECT {} FROM ({}) AS seen").format(columns, self._seen()))
-        ((due, total, *counts),) = self._cursor.fetchall()
+        self.cursor.execute(sql.SQL("SELECT {} FROM ({}) AS seen").format(columns, self._seen()))
+        ((due, total, *counts),) = self.cursor.fetchall()
         on_hold = {ground: n for ground, n in zip(self._rule.grounds, counts, strict=True) if n}
         digest = hashlib.sha256(f"{self._name} {due} {total} {sorted(on_hold.items())}".encode()).hexdigest()
         # Apart, so that the first needs no more than the rows that are due, and this no more than an index.
-        stays = sql.SQL("SELECT count(*), min({}) FROM {} AS t WHERE {} AND NOT ({})")
-        self._cursor.execute(stays.format(self._oldest(), self._table, self._about(), self._due()))
-        ((kept, oldest),) = self._cursor.fetchall()
+        stays = sql.SQL("SELECT count(*), min({}) FROM {} WHERE {} AND NOT ({})")
+        self.cursor.execute(stays.format(self._oldest(), self._rows(), self._about(), self._due()))
+        ((kept, oldest),) = self.cursor.fetchall()
         return Looked(self._name, due, on_hold, kept, oldest, digest)
 
     def left(self) -> int:
         """Rows that are due and on no ground protected: the proof of absence, once they have ended."""
         query = sql.SQL("SELECT count(*) FILTER (WHERE held IS NULL) FROM ({}) AS seen")
-        self._cursor.execute(query.format(self._seen()))
-        ((count,),) = self._cursor.fetchall()
+        self.cursor.execute(query.format(self._seen()))
+        ((count,),) = self.cursor.fetchall()
         return int(count)
 
     def breaches(self) -> list[Breach]:
@@ -107,7 +115,7 @@ class Table:
         end = threshold(self._policy, self._rule, self._now, with_margin=False)
         if not self._rule.breach or end is None:
             return []
-        self._cursor.execute(
+        self.cursor.execute(
             sql.SQL(
                 "SELECT date_trunc('hour', known), count(*), extract(epoch FROM %s - min(known))::float8 / 3600 FROM ("
                 "SELECT CASE WHEN clock BETWEEN %s AND %s THEN clock END AS known FROM ({}) AS seen "
@@ -115,7 +123,7 @@ class Table:
             ).format(self._seen()),
             (end, YEAR_ONE, self._now, end),
         )
-        return [Breach(of, n, hours) for of, n, hours in self._cursor.fetchall()]
+        return [Breach(of, n, hours) for of, n, hours in self.cursor.fetchall()]
 
     def account(self) -> list[tuple[str, dict[str, int]]]:
         """What stays elsewhere of the rows that are to end, as (of what, counts), where a rule accounts for it.
@@ -126,9 +134,9 @@ class Table:
             return []
         query = sql.SQL(named_query(f"accounts/{self._name}").rstrip())
         due = sql.SQL("{} AND {} AND NOT ({})").format(self._about(), self._due(), self._held_at_all())
-        self._cursor.execute(query.format(due=due))
-        names = [column.name for column in self._cursor.description or ()][1:]
-        found = [(str(of), counts) for of, *counts in self._cursor.fetchall()]
+        self.cursor.execute(query.format(due=due))
+        names = [column.name for column in self.cursor.description or ()][1:]
+        found = [(str(of), counts) for of, *counts in self.cursor.fetchall()]
         if torn := sum(total != sum(branches) for _, (total, *branches) in found):
             raise ConservationError(f"rule {self._name}: of {torn} accounts the branches do not add up; nothing ended")
         return [(of, dict(zip(names, counts, strict=True))) for of, counts in found]
@@ -141,13 +149,13 @@ class Table:
         due = sql.SQL("{} AND {} AND NOT ({})").format(self._about(), self._due(), self._held_at_all())
         if self._rule.act == "blank":
             blank = sql.SQL(", ").join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in self._rule.columns)
-            self._cursor.execute(sql.SQL("UPDATE {} AS t SET {} WHERE {}").format(self._table, blank, due))
-            return int(self._cursor.rowcount)
+            self.cursor.execute(sql.SQL("UPDATE {} AS t SET {} WHERE {}").format(self._table, blank, due))
+            return int(self.cursor.rowcount)
         delete = sql.SQL("DELETE FROM {} AS t WHERE {}").format(self._table, due)
         if not _is_of_landings(self._rule):
-            self._cursor.execute(delete)
-            return int(self._cursor.rowcount)
-        self._cursor.execute(
+            self.cursor.execute(delete)
+            return int(self.cursor.rowcount)
+        self.cursor.execute(
             sql.SQL(
                 "WITH gone AS ({} RETURNING t.landing_no), noted AS ("
                 "INSERT INTO control.purged (landing_no, table_name, rows) "
@@ -155,7 +163,7 @@ class Table:
                 "SELECT count(*) FROM gone"
             ).format(delete, sql.Literal(self._rule.table.partition(".")[2]))
         )
-        ((count,),) = self._cursor.fetchall()
+        ((count,),) = self.cursor.fetchall()
         return int(count)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
@@ -169,11 +177,20 @@ class Table:
                 for ground in self._rule.grounds
             )
             held = sql.SQL("CASE {} END").format(cases)
-        clock = sql.SQL("{}::timestamptz").format(self._clock()) if self._rule.clock else sql.SQL("NULL::timestamptz")
+        clock = (
+            sql.SQL("({})::timestamptz").format(self._counted()) if self._rule.clock else sql.SQL("NULL::timestamptz")
+        )
         named = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._rule.key)
-        return sql.SQL(
-            "SELECT {} AS clock, {} AS held, concat_ws('/', {}) AS named FROM {} AS t WHERE {} AND {}"
-        ).format(clock, held, named, self._table, self._about(), self._due())
+        return sql.SQL("SELECT {} AS clock, {} AS held, concat_ws('/', {}) AS named FROM {} WHERE {} AND {}").format(
+            clock, held, named, self._rows(), self._about(), self._due()
+        )
+
+    def _rows(self) -> sql.Composable:
+        rows = sql.SQL("{} AS t").format(self._table)
+        return sql.SQL("{} {}").format(rows, self._first.joined(self._key())) if self._first else rows
+
+    def _key(self) -> sql.Composable:
+        return sql.SQL("t.{}").format(sql.Identifier(self._rule.key[0]))
 
     def _about(self) -> sql.Composable:
         if not self._rule.only:
@@ -186,11 +203,17 @@ class Table:
     def _clock(self) -> sql.Composable:
         return sql.SQL("t.{}").format(sql.Identifier(self._rule.clock))
 
+    def _counted(self) -> sql.Composable:
+        """The clock that a row counts by; a row without an instant stays without."""
+        if self._first is None:
+            return self._clock()
+        return sql.SQL("CASE WHEN known.captured_at < {0} THEN known.captured_at ELSE {0} END").format(self._clock())
+
     def _oldest(self) -> sql.Composable:
         """The clock as the rule counts it, of a row that stays."""
         if not self._rule.clock:
             return sql.SQL("NULL::timestamptz")
-        instant = sql.SQL("{}::timestamptz").format(self._clock())
+        instant = sql.SQL("({})::timestamptz").format(self._counted())
         return sql.SQL("date_trunc('hour', {})").format(instant) if self._rule.counted_from == "hour" else instant
 
     def _due(self) -> sql.Composable:
@@ -204,7 +227,8 @@ class Table:
         if self._rule.counted_from == "hour":  # that of a clock begins at or before an instant, or after it
             end, latest = _next_hour(end), _next_hour(latest)
             condition = "({clock} IS NULL OR {clock} < {end} OR {clock} >= {latest})"
-        return sql.SQL(condition).format(clock=self._clock(), end=sql.Literal(end), latest=sql.Literal(latest))
+        due = sql.SQL(condition).format(clock=self._clock(), end=sql.Literal(end), latest=sql.Literal(latest))
+        return sql.SQL("({} OR {})").format(due, self._first.is_due(self._key())) if self._first else due
 
     def _held_at_all(self) -> sql.Composable:
         if not self._rule.grounds:
@@ -219,6 +243,14 @@ class Table:
 def _next_hour(instant: datetime) -> datetime:
     """The beginning of the UTC hour after that of an instant."""
     return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def first_captures(
+    cursor: psycopg2.extensions.cursor, policy: Policy, rule: RetentionRule, now: datetime
+) -> FirstCaptures | None:
+    """What our database knows of the cards of a rule at the source; None where the term is not decided by a clock."""
+    end = threshold(policy, rule, now)
+    return FirstCaptures.known(cursor, _next_hour(end) if rule.counted_from == "hour" else end) if end else None
 
 
 def plan_digest(policy: Policy, now: datetime, looked: Sequence[Looked]) -> str:

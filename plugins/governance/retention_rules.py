@@ -30,6 +30,9 @@ class RetentionRule(Strict):
     rationale: str
     clock: str = ""  # the column that age is counted from; without an instant, or with one to come, a row is over age
     counted_from: Literal["instant", "hour"] = "instant"  # hour: the beginning of its UTC hour, as its key is
+    from_first: bool = (
+        False  # of cards at the source: from the first capture that we know of, whatever the row says now
+    )
     term: str = ""  # an open value, in days; without a term everything that the rule is about is due
     margin: str = ""  # an open value, in hours: so much earlier
     key: tuple[str, ...] = ()  # columns that tell rows apart, surrogates all: a plan is about these rows and no others
@@ -44,6 +47,7 @@ class RetentionRule(Strict):
     breach: bool = False  # a row that outlives the term itself breaks the clause: an entry of its own says for how long
     identifiers: dict[str, str] = {}  # of a table that keeps its rows: column that names somebody -> why it may
     others: tuple[str, ...] = ()  # the table's other columns; one of ours that its rules name nowhere stops the crawl
+    texts: tuple[str, ...] = ()  # every column of a table of ours whose type may hold anything: text, bytes, JSON
 
     @property
     def schema_name(self) -> str:
@@ -62,6 +66,8 @@ class RetentionRule(Strict):
             raise ValueError(f"a rule of {self.table} that blanks needs columns, and no other does")
         if bool(self.key) == (self.act == "keep"):
             raise ValueError(f"a rule of {self.table} that acts needs a key, and no other does")
+        if self.from_first and (self.store != "source" or self.act != "delete" or len(self.key) != 1):
+            raise ValueError(f"only a rule that deletes cards at the source counts from what we know, not {self.table}")
         if self.act == "delete" and not self.clock:
             raise ValueError(f"a rule that deletes rows of {self.table} needs a clock and a term")
         return self
@@ -72,7 +78,7 @@ class ErasedPlace(Strict):
 
     store: Store = "warehouse"
     table: str
-    whose: Literal["traveller", "client", "booking"]
+    whose: Literal["traveller", "guardian", "client", "booking"]
     named_by: Literal["columns", "row_key", "root_key", "card_key"] = "columns"  # see `erasure.NAMING`
     began: str = ""  # of a client's rows: the instant that tells an earlier subject of theirs from a later one
     sealed: str = ""  # ciphertexts of rows that are deleted, whose keys go with them
@@ -93,6 +99,7 @@ class ErasedPlace(Strict):
         if self.named_by != "columns" and (
             (self.whose == "client") != (self.named_by == "card_key")
             or (self.whose, self.named_by) == ("traveller", "root_key")
+            or self.whose == "guardian"
         ):
             raise ValueError(f"no {self.named_by} of {self.table} names a {self.whose}")
         if bool(self.began) != ((self.whose, self.named_by) == ("client", "columns")):
@@ -101,16 +108,19 @@ class ErasedPlace(Strict):
 
 
 class Outside(Strict):
-    """What rules of retention are not about: one table, or with `*` every table of a schema, and why."""
+    """A table that rules of retention are not about, with all its columns, and why."""
 
     store: Store
     table: str
+    columns: tuple[str, ...]
     rationale: str
 
-    def holds(self, table: str) -> bool:
-        """Whether a table, named with its schema, is meant."""
-        schema, _, name = self.table.partition(".")
-        return table.partition(".")[0] == schema and name in ("*", table.partition(".")[2])
+
+class Database(Strict):
+    """A database of our cluster beside our own, and why no rule is about what stands in it."""
+
+    is_empty: bool = False  # nobody may make a table there
+    rationale: str
 
 
 class Retention(Strict):
@@ -118,6 +128,7 @@ class Retention(Strict):
 
     rules: dict[str, RetentionRule]
     outside: dict[str, Outside] = {}
+    databases: dict[str, Database] = {}
     grounds: dict[str, Ground]
     erasure: dict[str, ErasedPlace] = {}
 
@@ -125,9 +136,9 @@ class Retention(Strict):
         """The rules of one store, by name."""
         return {name: rule for name, rule in self.rules.items() if rule.store == store}
 
-    def is_outside(self, store: Store, table: str) -> bool:
-        """Whether policy says why no rule is about a table."""
-        return any(each.store == store and each.holds(table) for each in self.outside.values())
+    def outside_of(self, store: Store) -> dict[str, tuple[str, ...]]:
+        """Tables of one store of which policy says why no rule is about them, with their columns."""
+        return {each.table: each.columns for each in self.outside.values() if each.store == store}
 
     def references(
         self, values: Container[str], clauses: Container[str], zones: Container[str], sources: Container[str]

@@ -33,7 +33,9 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.shards": "SELECT, INSERT",
         "records.*": "INSERT",
         "records.refusals": "INSERT",
+        "control.first_captures": "SELECT (card_key, captured_at)",
         "landing.complete(bigint, text)": "EXECUTE",
+        "landing.note_captures(text[], timestamp with time zone[])": "EXECUTE",
         "audit.append(text)": "EXECUTE",
     },
     "validator": {
@@ -58,11 +60,12 @@ RIGHTS: dict[str, dict[str, str]] = {
     },
     "retainer": {
         "control.purged": "INSERT",
+        "control.first_captures": "SELECT (card_key, captured_at, is_at_source, met_at), UPDATE (is_at_source)",
         "control.batches": "SELECT (dataset, partition_key, state, settled_no)",
         "records.booking_travellers": "SELECT (age_at_booking_years)",
         "quarantine.reviews": "SELECT",
         "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
-        "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, clients, booked_at), DELETE",
+        "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, versions, clients, booked_at), DELETE",
         "sharing.deliveries": "SELECT (delivery_id, root_key)",
         "sharing.obligations": "SELECT (delivery_id, reason), INSERT",
         "analytics.releases": "SELECT (dataset, partition_key)",

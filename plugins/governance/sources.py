@@ -134,6 +134,11 @@ class Snapshot:
         """Bookings of which a guardian's consent was withdrawn."""
         return [int(row["booking_id"]) for row in self._table(named_query("withdrawn_consents")).to_pylist()]
 
+    def travellers(self, bookings: Collection[int], time_zone: str) -> pa.Table:
+        """Everyone in every version of some bookings."""
+        listed = f"{{{','.join(map(str, bookings))}}}"
+        return self._table(named_query("travellers_of_bookings"), bookings=listed, time_zone=time_zone)
+
     def batches(self, table: str, partition: Partition, bookings: Collection[int] = ()) -> Iterator[pa.RecordBatch]:
         """The rows of the partition for a landed table, streamed; `bookings`: of these alone, where there are any.
 

@@ -19,6 +19,9 @@ from governance import age
 TO_THE_SECOND = timedelta(seconds=1)
 """A key store notes the second of a destruction; all of it counts as before."""
 
+AS_AN_ADULT = " as an adult"
+"""What the scope of a key ends in that is no minor's, whose number was erased."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -101,6 +104,16 @@ def _next(client: str, gone: datetime, accepted: Mapping[str, Sequence[datetime]
     """The subject that follows one whose key was destroyed at an instant."""
     first = next((at for at in accepted.get(client, ()) if at >= gone + TO_THE_SECOND), None)
     return Subject(f"{client} since {int(first.timestamp())}", first) if first else None
+
+
+def as_adults(scopes: pa.Array, are_adults: pa.Array, made: Collection[str]) -> pa.Array:
+    """The scope of each traveller's key, where an adult has the number of a minor who was erased: one of their own.
+
+    `scopes`: string array of length n; `are_adults`: boolean of length n; `made`: scopes of adults for whom an erasure
+    of a minor has made a key. Whoever was erased as an adult has none, and stays erased.
+    """
+    theirs = pc.binary_join_element_wise(scopes, AS_AN_ADULT, "")
+    return pc.if_else(pc.and_(are_adults, pc.is_in(theirs, pa.array(sorted(made), pa.string()))), theirs, scopes)
 
 
 def renamed(scopes: pa.Array, begun_at: pa.Array, living: Mapping[str, Subject | None]) -> pa.Array:

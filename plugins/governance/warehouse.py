@@ -68,7 +68,11 @@ class Landed:
 class LandingSummary(Protocol):
     """What a shard knows once its last batch has been copied."""
 
-    refusals: list[tuple[str, str, str]]  # table, row_key, rule
+    captures: list[tuple[str, datetime]]  # of cards that were refused as over age: key, and when it was captured
+
+    @property
+    def noted(self) -> list[tuple[str, str, str]]:
+        """Table, row key and rule of every row that broke a rule on its way."""
 
     def counts(self) -> Landed:
         """What it brought. Raises when that does not agree with the source's counts; then nothing is landed."""
@@ -125,6 +129,11 @@ class Warehouse:
     def destroyed_keys(self) -> set[bytes]:
         """Ids of all keys that the run log calls destroyed."""
         return {bytes.fromhex(key) for (keys,) in self._rows(named_query("destroyed_keys"), ()) for key in keys}
+
+    def first_captures(self, cards: Sequence[str]) -> dict[str, datetime]:
+        """The earliest instant of capture that ever came with each of these cards, of those that came before."""
+        query = "SELECT card_key, captured_at FROM control.first_captures WHERE card_key = ANY (%s)"
+        return dict(self._rows(query, (list(cards),)))
 
     def is_published(self, dataset: str, day: date) -> bool:
         """Whether the partition has been released."""
@@ -222,8 +231,11 @@ class Warehouse:
                 cursor,
                 "INSERT INTO records.refusals (landing_no, dataset, partition_key, table_name, row_key, rule) "
                 "VALUES %s",
-                [(landing, batch.dataset, batch.partition_key, *refusal) for refusal in summary.refusals],
+                [(landing, batch.dataset, batch.partition_key, *noted) for noted in summary.noted],
             )
+            if summary.captures:
+                keys, instants = zip(*summary.captures, strict=True)
+                cursor.execute("SELECT landing.note_captures(%s, %s)", (list(keys), list(instants)))
             stored = counts.source_counts, counts.landed_counts, counts.refused, counts.dropped
             cursor.execute(
                 "INSERT INTO control.shards (landing_no, shard_no, source_counts, landed_counts, refused, dropped) "

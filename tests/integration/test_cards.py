@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -25,7 +27,7 @@ from governance.detectors import is_luhn_valid
 from governance.embedded import workspaces
 from governance.embedded.site import Site
 from governance.encryption import Column, decrypt, key_ids
-from governance.errors import AlarmError, InputError, KeyPurposeError, SourceUnavailableError
+from governance.errors import AlarmError, InputError, KeyPurposeError, PolicyError, SourceUnavailableError
 from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.sources import Snapshot
@@ -511,6 +513,54 @@ def test_a_hold_that_is_released_ends_with_the_next_run(held: Site) -> None:
     for gone in (name, "nothing"):
         with pytest.raises(InputError, match="no hold of that id"):
             steps.release_hold(space, gone, "again", builders.run())
+
+
+@pytest.mark.parametrize(
+    ("owner", "releasers", "who", "may"),
+    [
+        ("anna", [], "anna", "anna"), ("anna", [], "bo", ""), ("anna", [], None, ""), ("anna", ["bo"], "bo", "bo"),
+        ("anna", ["bo"], "anna", "anna"), ("anna", ["bo"], "cilla", ""), ("anna", ["bo"], "Bo", ""),
+        (None, [], None, ""), (None, [], "unknown", ""), (None, ["unknown"], "unknown", ""), (None, ["bo"], "bo", "bo"),
+    ],
+)  # fmt: skip
+def test_a_hold_is_released_by_its_owner_or_whom_policy_names_and_by_nobody_else(
+    held: Site, owner: str | None, releasers: list[str], who: str | None, may: str
+) -> None:
+    space = at(held, NOW)
+    values = space.policy.open_values
+    named = values["hold_releasers"].model_copy(update={"value": releasers})
+    decided = space.policy.model_copy(update={"open_values": {**values, "hold_releasers": named}})
+    space = replace(space, policy=decided)
+    request = HoldRequest("7", "fraud", "7", UNTIL)
+    name = steps.place_hold(space, request, replace(builders.run(), triggered_by=owner)).hold_id
+    run = replace(builders.run(), triggered_by=who)
+    if may:
+        steps.release_hold(space, name, "cleared up", run)
+    else:
+        allowed = " or ".join(sorted({*([owner] if owner else []), *releasers} - {"unknown"}))
+        with pytest.raises(InputError, match=f"{f'only {allowed}' if allowed else 'nobody'} may release this hold"):
+            steps.release_hold(space, name, "cleared up", run)
+    assert builders.read(held, "SELECT released_at IS NOT NULL FROM vault.card_holds") == [(bool(may),)]
+    (entry,) = entries(held, "release_hold", "outcome")
+    assert (entry["outcome"], entry["run"]["triggered_by"]) == ("passed" if may else "failed", who)
+    if may:
+        assert entry["details"] == {"hold": name, "owner": owner or "unknown"}
+
+
+def test_releasers_that_are_no_list_release_nothing(held: Site, space: Workspace) -> None:
+    name, values = hold(space), space.policy.open_values
+    named = values["hold_releasers"].model_copy(update={"value": "tester"})
+    wrong = space.policy.model_copy(update={"open_values": {**values, "hold_releasers": named}})
+    with pytest.raises(PolicyError, match="no list of accounts"):
+        steps.release_hold(replace(space, policy=wrong), name, "cleared up", builders.run())
+
+
+def test_who_acts_is_the_account_of_the_process_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "somebody else")
+    assert workspaces.by_hand("cards release").triggered_by == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert workspaces.by_hand("cards release").triggered_by == "uid 4000000000"
 
 
 def test_whoever_asks_again_for_the_same_hold_gets_the_one_that_stands(held: Site) -> None:

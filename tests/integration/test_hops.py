@@ -150,6 +150,11 @@ BOOKING_TROUBLES: dict[str, tuple[Callable[[World], str], str, str]] = {
         "booking_travellers",
         "L2.guardian_is_another",
     ),
+    "a guardian without a name": (
+        lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"guardian_name": " - "}]) + "/1",
+        "booking_travellers",
+        "L2.guardian_named",
+    ),
     "a guardian who is none": (
         lambda w: w.booking(travellers=[{"birth_date": MINOR}], consents=[{"relation": "self"}]) + "/1",
         "booking_travellers",

@@ -18,6 +18,7 @@ from governance import schema, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
+from governance.sources import named_query
 
 pytestmark = pytest.mark.pg
 
@@ -179,6 +180,50 @@ def test_what_was_in_quarantine_before_reviews_were_kept_is_in_review_since_then
     )
     schema.migrate(database, POLICY)
     assert run(database, "SELECT row_key, since::date FROM quarantine.reviews") == [("1/1", DAY + timedelta(days=1))]
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_from_before_versions_were_noted_is_of_its_numbers_where_quarantine_has_them(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    apply_up_to(database, every.index("0015_whose_consent_and_whom.sql"), monkeypatch)
+    run(database, "INSERT INTO quarantine.erasures (booking_id, travellers, clients) VALUES (1, '{2,3}', '{}')")
+    run(
+        database,
+        "INSERT INTO quarantine.findings (dataset, partition_key, table_name, row_id, row_key, root_key, rule, clause, "
+        "severity) SELECT 'bookings', '2026-03-10', 'booking_travellers', row_number() OVER (), root || '/' || n, "
+        "root, 'r', 'L1', 'warning' FROM generate_series(1, 3) n, (VALUES ('1/1'), ('1/2'), ('2/1')) v (root)",
+    )
+    schema.migrate(database, POLICY)
+    run(
+        database,
+        "INSERT INTO quarantine.erasures (booking_id, versions, travellers, clients) "
+        "VALUES (2, '{2,10}', '{1,1}', '{}'), (3, '{}', '{}', '{7}')",
+    )
+    found = {booking: travellers for _, booking, travellers, *_ in run(database, named_query("minors_begun"))}
+    assert found == {1: [[1, 2], [1, 3], [2, 2], [2, 3]], 2: [[2, 1], [10, 1]], 3: []}
+
+
+@pytest.mark.clause("K1")
+def test_cards_that_were_here_before_first_captures_were_kept_count_from_the_earliest_of_theirs(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [name for name, _ in schema.migrations()]
+    apply_up_to(database, every.index("0014_first_captures.sql"), monkeypatch)
+    run(
+        database,
+        "INSERT INTO records.payment_cards (partition_key, row_key, captured_at) VALUES ('2026-03-10', '7', "
+        "'2026-03-10Z'), ('2026-03-11', '7', '2026-03-11Z'), ('2026-03-11', '8', '2026-03-11Z'), "
+        "('2026-03-11', '9', NULL); "
+        "INSERT INTO vault.saved_cards VALUES ('8', 1, '2026-03-09Z', true, 'x'), ('6', 1, '2026-02-01Z', true, 'x')",
+    )
+    schema.migrate(database, POLICY)
+    days = "row_key, (captured_at AT TIME ZONE 'UTC')::date::text"
+    first = run(database, f"SELECT {days.replace('row_key', 'card_key')} FROM control.first_captures ORDER BY 1")
+    assert first == [("6", "2026-02-01"), ("7", "2026-03-10"), ("8", "2026-03-09")]
+    there = run(database, f"SELECT {days} FROM records.payment_cards ORDER BY 1, partition_key")
+    assert there == [("7", "2026-03-10"), ("7", "2026-03-10"), ("8", "2026-03-09"), ("9", None)]
 
 
 @pytest.mark.clause("L2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -74,6 +74,8 @@ def test_a_consent_that_is_withdrawn_after_the_day_counts_no_more_when_it_is_pul
         {"guardian_birth_date": None},
         {"guardian_birth_date": date(2009, 1, 1)},
         {"relation": "self"},
+        {"guardian_name": " "},
+        {"guardian_name": "lindqvist asa", "guardian_birth_date": MINOR},
         {"withdrawn_at": NOON},
     ],
     ids=str,
@@ -93,6 +95,93 @@ def test_a_consent_is_of_one_booking_and_one_traveller(site: Site, world: World,
     assert list(held(site)) == [other]
     findings = builders.read(site, "SELECT DISTINCT row_key FROM quarantine.findings")
     assert findings == [(f"{other}/2",)]
+
+
+NAMELESS, OWN, NO_ADULT = ["L2.guardian_named"], ["L2.guardian_is_another"], ["L2.guardian_adult"]
+PARENT = date(1979, 9, 3)
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        *(
+            (name, NAMELESS)
+            for name in (None, "", "  ", "-", "...", "\u00a0\u2003", "\u200b", "\u2014", "12 34", "\u0301")
+        ),
+        *((name, []) for name in ("K", "Ek.", "Иван", "李", "王 小明", "Þ", "محمد", "O'Brien-Ek", " " * 999 + "K")),
+        (" " * 1000 + "K", NAMELESS),
+    ],
+    ids=ascii,
+)
+def test_a_guardian_has_a_name_with_a_letter_in_it(
+    site: Site, world: World, space: Workspace, name: str | None, rules: list[str]
+) -> None:
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[{"guardian_name": name}])
+    validated(space)
+    assert held(site) == ({minor: rules} if rules else {})
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Åsa Lindqvist", "åsa LINDQVIST", " Åsa   Lindqvist ", "Asa Lindqvist", "A\u030asa Lindqvist", "Lindqvist Åsa",
+        "LINDQVIST, Åsa", "Å s a Lindqvist", "ÅsaLindqvist", "Åsa\u00a0Lindqvist", "Åsa-Lindqvist",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("born", "rules"), [(MINOR, OWN), (None, OWN), (PARENT, [])], ids=str)
+def test_a_guardian_who_is_named_like_the_minor_is_the_minor_unless_born_on_another_day(
+    site: Site, world: World, space: Workspace, name: str, born: date | None, rules: list[str]
+) -> None:
+    consents = [{"guardian_name": name, "guardian_birth_date": born}]
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=consents)
+    validated(space)
+    assert held(site) == ({minor: rules} if rules else {})
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("given", "family"), [("Søren", "Weiß"), ("Łukasz", "Đæ"), (None, "Åsa"), ("Åsa", " ")], ids=ascii
+)
+def test_a_minor_with_half_a_name_or_letters_of_another_alphabet_is_told_all_the_same(
+    site: Site, world: World, space: Workspace, given: str | None, family: str | None
+) -> None:
+    spelt = f"{family or ''} {given or ''}".upper().replace("Ø", "O").replace("Ł", "L").replace("Đ", "D")
+    minor = world.booking(
+        travellers=[{"birth_date": MINOR, "given_name": given, "family_name": family}],
+        consents=[{"guardian_name": spelt, "guardian_birth_date": None}],
+    )
+    validated(space)
+    assert held(site) == {minor: OWN}
+
+
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize("name", ["Åsa", "Åsa Lindqvis", "Osa Lindqvist", "Åsa Maria Lindqvist"])
+def test_another_name_is_another_persons_whose_age_has_to_be_known(
+    site: Site, world: World, space: Workspace, name: str
+) -> None:
+    unknown = {"guardian_name": name, "guardian_birth_date": None}
+    minor = world.booking(travellers=[{"birth_date": MINOR}], consents=[unknown])
+    validated(space)
+    assert held(site) == {minor: NO_ADULT}
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.clause("L2")
+@pytest.mark.parametrize(
+    ("name", "born", "counts"),
+    [("Karin Ek", PARENT, True), ("", PARENT, False), ("Asa Lindqvist", PARENT, True), ("Asa Lindqvist", MINOR, False)],
+    ids=str,
+)
+def test_for_a_client_under_18_only_another_with_a_name_consents(
+    site: Site, world: World, space: Workspace, name: str, born: date, counts: bool
+) -> None:
+    consents = [{"guardian_name": name, "guardian_birth_date": born}]
+    minor = world.booking(client={"birth_date": MINOR}, travellers=[{"birth_date": MINOR}], consents=consents)
+    validated(space)
+    rules = ["L1.client_adult_at_booking", *(OWN if name else NAMELESS)]
+    assert held(site) == ({} if counts else {minor: rules})
 
 
 @pytest.mark.clause("L1")
@@ -126,6 +215,23 @@ def test_the_client_counts_who_does_not_travel(
     site: Site, world: World, space: Workspace, born: date, rules: list[str] | None
 ) -> None:
     booking = world.booking(client={"birth_date": born})
+    validated(space)
+    assert held(site) == ({booking: rules} if rules else {})
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.parametrize(
+    ("booked_at", "rules"),
+    [
+        (datetime(2026, 3, 9, 22, 59, 59, tzinfo=UTC), ["L1.client_adult_at_booking"]),
+        (datetime(2026, 3, 9, 23, tzinfo=UTC), []),  # midnight in Stockholm
+    ],
+    ids=str,
+)
+def test_the_day_of_booking_is_that_of_policys_time_zone(
+    site: Site, world: World, space: Workspace, booked_at: datetime, rules: list[str]
+) -> None:
+    booking = world.booking(client={"birth_date": date(2008, 3, 10)}, booked_at=booked_at, changed_at=booked_at)
     validated(space)
     assert held(site) == ({booking: rules} if rules else {})
 
@@ -499,18 +605,138 @@ def test_an_adult_whose_booking_has_an_impossible_day_is_held_back_and_not_erase
     assert at_source(site, "clients", "given_name IS NOT NULL") == 1
 
 
+LI = {"birth_date": MINOR, "given_name": "Li"}
+BO = {"given_name": "Bo", "birth_date": date(1990, 1, 1)}
+
+
+def amended(site: Site, world: World, first: str, travellers: list[dict[str, Any]], **changes: Any) -> str:
+    """The next version of a booking, pulled and validated the day after."""
+    number, version = (int(part) for part in first.split("/"))
+    world.day += timedelta(days=1)
+    row = {
+        "booking_id": number, "version": version + 1, "status": "amended", "client_id": number + 40_000,
+        "with_client": False, "with_terms": False, "booked_at": NOON - timedelta(minutes=5), "travellers": travellers,
+    }  # fmt: skip
+    key = world.booking(**(row | changes))
+    validated(builders.workspace(site, now=NOW + timedelta(days=version)), world.day, f"version {version + 1}")
+    return key
+
+
+def travelling(site: Site) -> list[str]:
+    """Who stands at the source: version, number and given name."""
+    return [
+        f"{version} {number} {name}"
+        for version, number, name in builders.read(
+            site,
+            "SELECT version, traveller_no, given_name FROM wellbe.booking_travellers ORDER BY 1, 2",
+            role="wellbe_owner",
+        )
+    ]
+
+
+def in_vault(site: Site) -> dict[str, str]:
+    """Given names of the travellers in the vault, as far as they can be read, by version and number."""
+    rows = content(site, "vault", "booking_travellers", BEGAN + REVIEW)
+    return {row["row_key"].split("/", 1)[1]: row["given_name_encrypted"] for row in rows}
+
+
 @pytest.mark.clause("L3")
-def test_a_traveller_number_that_is_an_adults_by_now_is_not_erased(site: Site, world: World, space: Workspace) -> None:
-    first = quarantined_minor(site, world, space)
-    number = int(first.split("/", maxsplit=1)[0])
-    world.day = DAY + timedelta(days=1)
-    second = world.booking(booking_id=number, version=2, status="amended", client_id=number + 40_000,
-                           with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5),
-                           travellers=[{}, {"given_name": "Bo"}])  # fmt: skip
-    validated(builders.workspace(site, now=NOW + timedelta(days=1)), world.day, "second")
+def test_a_minor_whose_number_is_an_adults_by_now_is_erased_in_the_version_where_it_was_theirs(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, BO])
     assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa", "2 1 Åsa", "2 2 Bo"]
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo"}
     assert steps.erase_minors(due(site), builders.run()) == {"due": 0, "erased": 0}
-    assert at_source(site, "booking_travellers", "given_name = 'Bo'") == 1
+
+
+@pytest.mark.clause("L3")
+def test_a_renumbered_minor_is_erased_in_every_version_by_the_number_there_and_no_adult_is(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = world.booking(travellers=[{}, LI, BO], consents=[{"traveller_no": 2}])
+    validated(space)
+    assert in_vault(site) == {"1/1": "Åsa", "1/2": "Li", "1/3": "Bo"}
+    second = amended(site, world, first, [LI, {}, BO])
+    third = amended(site, world, first.replace("/1", "/2"), [BO, {}, {**LI, "given_name": "LI"}])
+    assert (accepted(site), set(held(site))) == ([first], {second, third})
+    reviewed_since(site)
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa", "1 3 Bo", "2 2 Åsa", "2 3 Bo", "3 1 Bo", "3 2 Åsa"]
+    assert in_vault(site) == {"1/1": "Åsa", "1/3": "Bo"}
+    (entry,) = erasures(site)
+    assert (entry["counts"]["erased travellers"], entry["counts"]["erased travellers_at_source"]) == (1, 3)
+    assert len(entry["keys"]) == 6
+    with closing(builders.key_service(site, NOW)) as service:
+        number = first.split("/", maxsplit=1)[0]
+        ids = [service.id_of("subject", f"traveller {number}/{n}") for n in (1, 2, 3)]
+        assert [key.is_destroyed for key in service.store.fetch(ids).values()] == [True] * 3
+    # What was in quarantine for the minor alone is the adults' now.
+    for day in (DAY + timedelta(days=1), DAY + timedelta(days=2)):
+        validated(due(site), day, "again")
+    assert (accepted(site), held(site)) == ([first, second, third], {})
+    assert in_vault(site) == {"1/1": "Åsa", "1/3": "Bo", "2/2": "Åsa", "2/3": "Bo", "3/1": "Bo", "3/2": "Åsa"}
+
+
+@pytest.mark.clause("L3")
+def test_a_minor_lands_under_no_number_again_and_an_adult_under_each_does(
+    site: Site, world: World, space: Workspace
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    steps.erase_minors(due(site), builders.run())
+    second = amended(site, world, first, [{}, BO], with_client=False)
+    third = amended(site, world, second, [{}, LI])
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo", "3/1": "Åsa"}
+    assert accepted(site) == [second, third]
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.clause("M1")
+def test_an_adult_who_was_erased_lands_under_their_number_no_more(site: Site, world: World, space: Workspace) -> None:
+    first = world.booking(travellers=[{}, BO])
+    validated(space)
+    steps.destroy_key(space, "subject", f"traveller {first.split('/')[0]}/2", "request 17", builders.run())
+    validated(space, run_id="again")
+    assert in_vault(site) == {"1/1": "Åsa"}
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("later", "erased"),
+    [({**LI, "birth_date": date(1990, 1, 1)}, 0), ({**BO, "birth_date": date(1990, 1, 1)}, 1)],
+    ids=["the same, whose birth date was mended", "another"],
+)
+def test_whoever_is_an_adult_in_a_later_version_is_not_erased_and_another_under_the_number_saves_nobody(
+    site: Site, world: World, space: Workspace, later: dict[str, Any], erased: int
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, later])
+    assert accepted(site) == [second]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": erased, "erased": erased}
+    assert len(travelling(site)) == 4 - erased
+
+
+@pytest.mark.clause("L3")
+def test_an_erasure_that_was_killed_before_adults_had_their_own_keys_brings_them_anew(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = quarantined_minor(site, world, space, travellers=[{}, LI])
+    second = amended(site, world, first, [{}, BO])
+    with monkeypatch.context() as patched, pytest.raises(ContendedError):
+        patched.setattr("governance.steps.erasing.pull", _contended)
+        steps.erase_minors(due(site), builders.run())
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "destroyed"}
+    assert builders.read(site, "SELECT versions, travellers FROM quarantine.erasures") == [([1], [2])]
+    assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}
+    assert in_vault(site) == {"2/1": "Åsa", "2/2": "Bo"}
+    assert accepted(site) == [second]
+
+
+def _contended(*_: object) -> None:
+    raise ContendedError("another run is at it")
 
 
 @pytest.mark.clause("L3")
@@ -571,6 +797,48 @@ def test_retention_leaves_what_tells_of_a_minor_until_the_erasure_however_old_th
 
 
 @pytest.mark.clause("L3")
+@pytest.mark.parametrize(
+    ("before", "ended"), [(timedelta(seconds=1), 0), (timedelta(0), 1)], ids=["a second before", "at the instant"]
+)
+@pytest.mark.parametrize("fresh", [False, True], ids=["settled once", "settled again since"])
+def test_a_review_of_adults_with_impossible_days_ends_with_the_term_of_quarantine(
+    site: Site, world: World, space: Workspace, before: timedelta, ended: int, fresh: bool
+) -> None:
+    term = timedelta(days=float(space.policy.value("quarantine_days")))
+    world.booking(booked_at=None)
+    validated(space)
+    reviewed_since(site)
+    since = BEGAN + timedelta(seconds=1) if fresh else BEGAN
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", since)
+    over = builders.workspace(site, now=BEGAN + term - before)
+    ended = 0 if fresh else ended
+    expected = {"due": 0, "erased": 0} | ({"reviews_over": 1} if ended else {})
+    assert steps.erase_minors(over, builders.run()) == expected
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(1 - ended,)]
+    steps.retain(over, builders.run())
+    assert len(held(site)) == 1 - ended
+    assert builders.read(site, "SELECT count(*) > 0 FROM quarantine.findings") == [(not ended,)]
+    assert at_source(site, "booking_travellers") == 1
+    assert entries(site, "erase_minors", "outcome")[-1]["counts"] == expected
+
+
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize("born", [None, date(1900, 1, 1), MINOR], ids=str)
+def test_a_review_of_a_minor_beside_them_ends_with_an_erasure_and_in_no_other_way(
+    site: Site, world: World, space: Workspace, born: date | None
+) -> None:
+    term = timedelta(days=float(space.policy.value("quarantine_days")))
+    world.booking(booked_at=None, travellers=[{}, {"birth_date": born, "given_name": "Li"}])
+    validated(space)
+    reviewed_since(site)
+    builders.read(site, "UPDATE quarantine.rows SET quarantined_at = %s", BEGAN)
+    over = builders.workspace(site, now=BEGAN + term)
+    assert steps.erase_minors(over, builders.run()) == {"due": 1, "erased": 1}
+    assert travelling(site) == ["1 1 Åsa"]
+    assert builders.read(site, "SELECT count(*) FROM quarantine.reviews") == [(0,)]
+
+
+@pytest.mark.clause("L3")
 def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
     site: Site, world: World, space: Workspace
 ) -> None:
@@ -583,7 +851,7 @@ def test_an_unfinished_erasure_takes_in_another_minor_of_its_booking(
     batch = steps.pull(due(site), "bookings", world.day.isoformat(), builders.run("second"))
     with pytest.raises(ContendedError, match="wait for validation"):
         steps.erase_minors(due(site), builders.run())
-    assert builders.read(site, "SELECT travellers FROM quarantine.erasures") == [([2],)]
+    assert builders.read(site, "SELECT versions, travellers FROM quarantine.erasures") == [([1, 2], [2, 2])]
     steps.validate(due(site), batch, builders.run("second"))
     assert len(held(site)) == 2
     assert steps.erase_minors(due(site), builders.run()) == {"due": 1, "erased": 1}

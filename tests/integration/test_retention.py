@@ -237,6 +237,7 @@ BATCHES, CLIENTS, CARDS = (
     "ALTER TABLE wellbe.clients",
     "ALTER TABLE wellbe.payment_cards",
 )
+DELIVERIES, MIGRATIONS = "ALTER TABLE sharing.deliveries ALTER created_at", "ALTER TABLE public.schema_migrations"
 GAPS = {  # how it comes to be, and how it ends: whose it is, statements, what the crawl says
     "a table of ours": (OWNER, "CREATE TABLE vault.copy (x text)", "DROP TABLE vault.copy", "vault.copy has no rule"),
     "a materialised view": (
@@ -303,6 +304,39 @@ GAPS = {  # how it comes to be, and how it ends: whose it is, statements, what t
     "a rule about a column that is gone": (
         STORE, f"{CARDS} RENAME COLUMN cvv TO code", f"{CARDS} RENAME COLUMN code TO cvv",
         "rule cvv_at_source is about wellbe.payment_cards.cvv, which is not there"),
+    "a table in the sample's schema at the source": (
+        STORE, "CREATE TABLE sample.clients_copy (n int)", "DROP TABLE sample.clients_copy",
+        "1 gaps: sample.clients_copy at the source has no rule"),
+    "a column of a table that no rule is about": (
+        OWNER, f"{MIGRATIONS} ADD COLUMN remark text", f"{MIGRATIONS} DROP COLUMN remark",
+        "1 gaps: public.schema_migrations.remark is not declared"),
+    "such a column at the source": (
+        STORE, "ALTER TABLE sample.loads ADD COLUMN remark text", "ALTER TABLE sample.loads DROP COLUMN remark",
+        "1 gaps: sample.loads.remark is not declared at the source"),
+    "a number that became text of a length": (
+        OWNER, "ALTER TABLE control.shards ALTER shard_no TYPE varchar(20)",
+        "ALTER TABLE control.shards ALTER shard_no TYPE integer USING shard_no::integer",
+        r"1 gaps: control.shards.shard_no is character varying\(20\), which may hold anything, and not among"),
+    "a number that became JSON": (
+        OWNER, "ALTER TABLE analytics.releases ALTER rows TYPE jsonb USING to_jsonb(rows)",
+        "ALTER TABLE analytics.releases ALTER rows TYPE bigint USING rows::bigint",
+        "1 gaps: analytics.releases.rows may name somebody"),
+    "the clock of rows that end, which became bytes": (
+        OWNER, f"{DELIVERIES} DROP DEFAULT, ALTER created_at TYPE bytea USING NULL",
+        f"{DELIVERIES} TYPE timestamptz USING now(), ALTER created_at SET DEFAULT clock_timestamp()",
+        "1 gaps: sharing.deliveries.created_at is bytea, which may hold anything"),
+    "numbers that became texts": (
+        OWNER, "ALTER TABLE quarantine.erasures ALTER clients TYPE text[]",
+        "ALTER TABLE quarantine.erasures ALTER clients TYPE bigint[] USING clients::bigint[]",
+        r"1 gaps: quarantine.erasures.clients is text\[\], which may hold anything"),
+    "a published column of another type": (
+        OWNER, "ALTER TABLE analytics.bookings ALTER party_size TYPE varchar",
+        "ALTER TABLE analytics.bookings ALTER party_size TYPE text",
+        "1 gaps: analytics.bookings.party_size is character varying, declared text"),
+    "a number at the source that became a text": (
+        STORE, "ALTER TABLE wellbe.offers ALTER price_amount_minor TYPE text",
+        "ALTER TABLE wellbe.offers ALTER price_amount_minor TYPE bigint USING price_amount_minor::bigint",
+        "1 gaps: wellbe.offers.price_amount_minor is text, declared bigint, at the source"),
 }  # fmt: skip
 
 
@@ -351,6 +385,44 @@ def test_what_no_rule_covers_stops_the_crawl(site: Site, world: World, space: Wo
         altered(site, undo, role)
     steps.crawl(space, builders.run())
     assert outcomes(site, "crawl") == ["failed", "passed"]
+
+
+def administered(site: Site, *statements: str, database: str = "postgres") -> None:
+    """Run statements as the superuser of our cluster, each for itself."""
+    connection = psycopg2.connect(site.dsn(ADMIN), dbname=database)
+    connection.autocommit = True  # CREATE DATABASE knows no transaction
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+@pytest.mark.parametrize("rights", ["ALLOW_CONNECTIONS true", "ALLOW_CONNECTIONS false"])
+def test_a_database_beside_ours_that_nobody_declared_stops_the_crawl(
+    site: Site, world: World, space: Workspace, rights: str
+) -> None:
+    administered(site, f"CREATE DATABASE aside {rights}", "REVOKE ALL ON DATABASE aside FROM PUBLIC")
+    try:
+        with pytest.raises(PolicyError, match="1 gaps: database aside of our cluster is not declared"):
+            steps.crawl(space, builders.run())
+    finally:
+        administered(site, "DROP DATABASE aside")
+    steps.crawl(space, builders.run())
+    assert entries(site, "crawl", "outcome")[-1]["counts"]["other_databases"] == 4
+
+
+def test_a_table_in_a_database_that_is_to_be_empty_stops_the_crawl_where_it_may_connect(
+    site: Site, world: World, space: Workspace
+) -> None:
+    administered(site, "CREATE TABLE copy (n int)")
+    try:
+        steps.crawl(space, builders.run())  # it may not connect there
+        administered(site, "GRANT CONNECT ON DATABASE postgres TO pipeline, retainer")
+        with pytest.raises(PolicyError, match=r"1 gaps: public\.copy in database postgres has no rule"):
+            steps.crawl(space, builders.run())
+        administered(site, "DROP TABLE copy")
+        steps.crawl(space, builders.run())
+    finally:
+        administered(site, "DROP TABLE IF EXISTS copy", "REVOKE CONNECT ON DATABASE postgres FROM pipeline, retainer")
 
 
 # -- killed anywhere ---------------------------------------------------------------------------------------------------

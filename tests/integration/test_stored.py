@@ -41,7 +41,10 @@ def test_quarantine_has_no_column_for_content(site: Site) -> None:
             ]
         ),
         *(("reviews", n) for n in ["dataset", "row_key", "since"]),
-        *(("erasures", n) for n in ["erasure_no", "booking_id", "travellers", "clients", "booked_at", "begun_at"]),
+        *(
+            ("erasures", n)
+            for n in ["erasure_no", "booking_id", "travellers", "versions", "clients", "booked_at", "begun_at"]
+        ),
         *(
             ("rows", n)
             for n in ["dataset", "partition_key", "row_id", "row_key", "rules", "clauses", "run_id", "quarantined_at"]

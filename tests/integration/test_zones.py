@@ -44,6 +44,7 @@ control.landings                    SI      S          S          -       -     
 control.in_force                    S       S          S          S       -         -         -
 control.purged                      -       S          S          -       -         -         -
 control.shards                      SI      -          -          -       -         -         -
+control.first_captures              s       -          -          -       -         -         -
 records.bookings                    I       -          -          -       -         -         -
 records.booking_travellers          I       -          -          -       -         -         -
 records.booking_services            I       -          -          -       -         -         -
@@ -94,6 +95,7 @@ control.landings                    -         -         -            -          
 control.in_force                    -         -         -            -          -          -        -
 control.purged                      -         -         -            -          -          -        -
 control.shards                      -         -         -            -          -          -        -
+control.first_captures              -         -         -            -          -          -        -
 control.purged                      -         -         -            -          -          -        -
 records.bookings                    -         -         -            -          -          -        -
 records.booking_travellers          -         -         -            -          -          -        -
@@ -143,6 +145,7 @@ public.schema_migrations            -         -         -            -          
 # clients who are erased, and, in ciphertext, what it blanks.
 ENDS = {
     "control.purged": ("", "I"),
+    "control.first_captures": ("card_key captured_at is_at_source met_at", "D"),
     "control.batches": ("dataset partition_key state settled_no", ""),
     "records.bookings": (
         """row_id landing_no recorded_at partition_key booking_id client_id price_amount_minor currency_code booked_at
@@ -162,7 +165,7 @@ ENDS = {
     "quarantine.rows": ("dataset row_id row_key quarantined_at", "D"),
     "quarantine.findings": ("dataset row_id rule partition_key table_name row_key root_key clause", "D"),
     "quarantine.reviews": ("dataset row_key since", "D"),
-    "quarantine.erasures": ("erasure_no booking_id travellers clients begun_at booked_at", "ID"),
+    "quarantine.erasures": ("erasure_no booking_id travellers versions clients begun_at booked_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
     "sharing.deliveries": ("delivery_id root_key created_at", "D"),
     "sharing.obligations": ("delivery_id reason", "I"),
@@ -174,12 +177,15 @@ BLANKS = {
         client_postcode_encrypted client_country_code client_email_defect_code client_birth_date_state_code
         client_age_at_booking_years client_age_with_guardian_years""",
     "records.booking_services": "itinerary_encrypted",
-    "quarantine.erasures": "travellers clients booked_at",
+    "quarantine.erasures": "travellers versions clients booked_at",
+    "control.first_captures": "is_at_source",
 }
-"""Columns that the retainer may set, and no others: to NULL, or, of an erasure, to whoever joined it."""
+"""Columns that the retainer may set, and no others: to NULL, or, of an erasure, to whoever joined it, or, of a card, to
+what has become of it."""
 
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
+    ("loader", "control.first_captures"): "card_key captured_at",
     ("coordinator", "sharing.deliveries"): "delivery_id recipient_id",
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("profiler", "vault.payment_cards"): """
@@ -216,6 +222,8 @@ CALLS = {
     "audit.missing_texts": {"recorder", "custodian", "sequencer"},
     "audit.leaf": {"sequencer", "auditor"},
     "landing.complete": {"loader"},
+    "landing.note_captures": {"loader"},
+    "landing.note_landed_captures": set(),
     "landing.settle": {"validator"},
     "landing.tables": set(),
     "control.total": set(),

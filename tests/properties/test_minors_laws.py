@@ -52,6 +52,7 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
         "guardian_consents.guardian_birth_date": draw(st.none() | NEAR_18) if consents else None,
         "consent_date": given.date() if consents and given else None,
         "is_own_consent": draw(st.booleans()) if consents else None,
+        "is_nameless_consent": draw(st.booleans()) if consents else None,
         "is_withdrawn_consent": draw(st.booleans()) if consents else None,
     }
 
@@ -59,7 +60,7 @@ def situations(draw: st.DrawFn) -> dict[str, Any]:
 TYPES = {
     "row_key": pa.string(), "consent_id": pa.int64(), "booked_at": pa.timestamp("us", "UTC"),
     "given_at": pa.timestamp("us", "UTC"), "verified_at": pa.timestamp("us", "UTC"), "is_own_consent": pa.bool_(),
-    "is_withdrawn_consent": pa.bool_(),
+    "is_nameless_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(),
 }  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def may_travel(row: dict[str, Any]) -> bool:
     if row["guardian_consents.consent_id"] is None or given is None or verified is None or guardian is None:
         return False
     is_before = given < BOOKED and verified < BOOKED
-    is_another_adult = not row["is_own_consent"] and 18 <= years(guardian, row["consent_date"]) <= 110
+    is_another = not row["is_own_consent"] and not row["is_nameless_consent"]
+    is_another_adult = is_another and 18 <= years(guardian, row["consent_date"]) <= 110
     return is_before and is_another_adult and not row["is_withdrawn_consent"]
 
 

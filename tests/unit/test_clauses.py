@@ -153,6 +153,7 @@ def test_a_check_whose_code_is_gone_does_not_resolve() -> None:
 def test_explain_prints_the_answer(
     asked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # that of a terminal, where there is one
     monkeypatch.setattr(RunLog, "here", classmethod(lambda cls: RunLog(None)))
     monkeypatch.setattr(clauses, "marked_tests", lambda: Collected(TESTS))
     assert main(["explain", asked]) == 0

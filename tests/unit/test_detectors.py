@@ -58,6 +58,21 @@ def test_no_card_number_is_a_reason_however_it_is_written(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "NDI0MjQyNDI0MjQyNDI0Mg==", "NDI0MjQyNDI0MjQyNDI0Mg", "34323432343234323432343234323432",
+        "%34%32%34%32%34%32%34%32%34%32%34%32%34%32%34%32", "case/NDI0MjQyNDI0MjQyNDI0Mg", "4242%3424242424242",
+        "TkRJME1qUXlOREkwTWpReU5ESTBNZz09",  # twice
+        "YW5uYUBleGFtcGxlLmNvbQ==",
+    ],
+)  # fmt: skip
+def test_no_personal_data_is_a_reason_in_an_encoding(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"looks like personal data .*(card|e-mail)"):
+        reason(text)
+
+
+@pytest.mark.clause("K2")
+@pytest.mark.parametrize(
+    "text",
+    [
         "4242.4242.4242.4243", "case4242424242424243",  # wrong check digit
         "4242----4242----4242----4242", "4242 a 4242 b 4242 c 4242",  # four others, or a letter, part them
         "case1234567812345670", "1234_5678_1234_5670",  # no scheme's beginning
@@ -65,6 +80,8 @@ def test_no_card_number_is_a_reason_however_it_is_written(text: str) -> None:
         "case42424242424242424242",  # 20 digits
         "INC-2026-0312-4711, ticket 100234 of 2026-03-12 09:30", "police report 0201-K123456-26",
         "00000000-0000-4000-8000-000000000001", "4242424242424242" * 4,  # an identifier, a digest
+        "NDI0MjQyNDI0MjQyNDI0Mw==", "34323432343234323432343234323433",  # wrong check digit
+        "internationalisation-of-Krankenversicherungskarten", "100% of 20%", "a%zz",
     ],
 )  # fmt: skip
 def test_a_case_that_holds_other_digits_is_a_reason(text: str) -> None:

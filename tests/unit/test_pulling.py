@@ -18,7 +18,7 @@ from governance.encryption import Column, RowKeys, decrypt, key_ids
 from governance.errors import GapError
 from governance.facts import MEASURES, Parameters
 from governance.key import DataKey
-from governance.pulling import ARROW_TYPES, CardTerms, Means, landed, scopes, within_terms
+from governance.pulling import ARROW_TYPES, CardTerms, Means, from_first_capture, landed, scopes, within_terms
 from governance.sources import named_query
 
 POLICY = policies.load()
@@ -28,6 +28,7 @@ DAY = date(2026, 3, 10)
 FACTS_OF_SQL = {
     "booked_date": pa.date32(), "first_service_date": pa.date32(), "consent_date": pa.date32(),
     "begun_at": pa.timestamp("us", "UTC"), "is_own_consent": pa.bool_(), "is_withdrawn_consent": pa.bool_(),
+    "is_nameless_consent": pa.bool_(),
     "client_birth_date_state_code": pa.string(),
     "services_undated_count": pa.int32(), "client_version": pa.int32(), "terms_lead_seconds": pa.float64(),
     "lead_days": pa.int32(),
@@ -323,7 +324,7 @@ def travellers(**values: list[Any]) -> dict[str, list[Any]]:
         "booking_travellers.birth_date": MINOR, "booked_date": BOOKED, "first_service_date": SERVICE,
         "bookings.booked_at": NOON, "guardian_consents.consent_id": None, "guardian_consents.given_at": None,
         "guardian_consents.verified_at": None, "guardian_consents.guardian_birth_date": None, "consent_date": None,
-        "is_own_consent": None, "is_withdrawn_consent": None,
+        "is_own_consent": None, "is_nameless_consent": None, "is_withdrawn_consent": None,
     }  # fmt: skip
     rows = max(len(value) for value in values.values()) if values else 1
     filled = {name: values.get(name, [value] * rows) for name, value in given.items()}
@@ -364,6 +365,7 @@ def test_a_consent_counts_when_given_and_verified_before_the_booking(
             "guardian_consents.given_at": [given],
             "guardian_consents.verified_at": [verified],
             "is_own_consent": [False],
+            "is_nameless_consent": [False],
         }
     )
     known = {name for name, values in found.items() if values != [None]}
@@ -395,6 +397,7 @@ ELDER, SIBLING, TOO_OLD = date(1979, 9, 3), date(2008, 3, 10), date(1915, 3, 9)
         ({"guardian_consents.guardian_birth_date": None}, {"age_with_guardian_years": 16}),  # the traveller's own
         ({"consent_date": None}, {"age_with_guardian_years": 16}),
         ({"is_own_consent": True}, {"age_under_own_consent_years": 16}),
+        ({"is_nameless_consent": True}, {"age_under_nameless_consent_years": 16}),
         ({"is_withdrawn_consent": True}, {"age_under_withdrawn_consent_years": 16, "age_with_guardian_years": 46}),
     ),
 )
@@ -404,7 +407,8 @@ def test_who_consents_is_another_person_of_an_age_that_is_known_and_the_consent_
     sound = {
         "guardian_consents.consent_id": 1, "guardian_consents.given_at": NOON - timedelta(days=1),
         "guardian_consents.verified_at": NOON - timedelta(hours=1), "consent_date": BOOKED - timedelta(days=1),
-        "guardian_consents.guardian_birth_date": ELDER, "is_own_consent": False, "is_withdrawn_consent": False,
+        "guardian_consents.guardian_birth_date": ELDER, "is_own_consent": False,
+        "is_nameless_consent": False, "is_withdrawn_consent": False,
     }  # fmt: skip
     found = travellers(**{name: [value] for name, value in (sound | consent).items()})
     assert {name: values[0] for name, values in found.items() if values != [None]} == {
@@ -483,6 +487,41 @@ def test_cards_are_parted_by_the_age_of_their_capture_and_none_is_lost() -> None
     assert (sound.kept.num_rows, sound.refused) == (2, {})
     nothing = parted([], NINE)
     assert (nothing.kept.num_rows, nothing.refused) == (0, {})
+
+
+@pytest.mark.clause("K1")
+def test_what_is_over_age_is_told_with_its_instant() -> None:
+    old = NINE - LIFE
+    assert parted([NINE, old, None, NINE + TICK], NINE).captures == [("1/1", old)]
+
+
+@pytest.mark.clause("K1")
+@pytest.mark.parametrize(
+    ("captured", "known", "counts_from", "is_moved"),
+    [
+        (NINE, None, NINE, False),
+        (NINE, NINE, NINE, False),
+        (NINE, NINE - TICK, NINE - TICK, True),
+        (NINE, NINE + TICK, NINE, False),
+        (NINE + LIFE, NINE - timedelta(hours=1), NINE - timedelta(hours=1), True),
+        (None, NINE, None, False),
+    ],
+    ids=["new", "as before", "a tick later", "a tick earlier", "days later", "unknown now"],
+)
+def test_a_card_counts_from_the_earliest_instant_that_ever_came_with_it(
+    captured: datetime | None, known: datetime | None, counts_from: datetime | None, is_moved: bool
+) -> None:
+    hour = None if captured is None else f"{captured:%Y-%m-%dT%H}"
+    instants = {"payment_cards.captured_at": [captured, NINE], "begun_at": [captured, NINE]}
+    rows = batch("payment_cards", 2, **instants, card_ref=[hour, "2026-03-30T09"])
+    found = from_first_capture(rows, {"0/1": known} if known else {})
+    assert found.moved == ["0/1"] * is_moved
+    for column in instants:
+        assert found.cards[column].to_pylist() == [counts_from, NINE]
+    assert found.cards["card_ref"].to_pylist() == [
+        None if counts_from is None else f"{counts_from:%Y-%m-%dT%H}", "2026-03-30T09",
+    ]  # fmt: skip
+    assert found.cards.schema.equals(rows.schema)
 
 
 @pytest.mark.clause("K1")

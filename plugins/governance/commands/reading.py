@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from governance import patience
 from governance.database import translated
-from governance.detectors import findings, has_card_number
+from governance.detectors import found_in
 from governance.embedded.site import Site
 from governance.errors import WarehouseUnavailableError
 from governance.sources import named_query
@@ -78,9 +78,9 @@ def reason(text: str) -> str:
     """A reason as an argument of the command line: it stands in the run log for ever."""
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("say why, in one line of text")
-    if found := sorted({name for name, _ in findings(text)} | ({"card"} if has_card_number(text) else set())):
+    if found := found_in(text):
         raise argparse.ArgumentTypeError(
-            f"it looks like personal data ({', '.join(found)}): name a request or a ticket"
+            f"it looks like personal data ({', '.join(sorted(found))}): name a request or a ticket"
         )
     return text
 

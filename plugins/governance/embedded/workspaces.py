@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import uuid
 from datetime import UTC, datetime
 
@@ -61,7 +62,8 @@ def entry_by_hand(policy: Policy, event: str) -> Entry:
 
 
 def _user() -> str:
+    """The account that the process runs under: what the environment calls itself, anybody can write."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return "unknown"
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user id without a name
+        return f"uid {os.getuid()}"

@@ -2,7 +2,7 @@
 -- tables (unlogged ones, partitions and children of inheritance each for themselves), materialised views, foreign tables, and large objects as
 -- what they are stored in. Not here: views, sequences and types, which hold no rows; indexes and TOAST, which go with their table; temporary
 -- tables, which end with their session.
-SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, NULL)
+SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -29,6 +29,7 @@ SELECT
     g.guardian_birth_date AS "guardian_consents.guardian_birth_date",
     g.given_date AS consent_date,
     g.is_own AS is_own_consent,
+    g.is_nameless AS is_nameless_consent,
     g.is_withdrawn AS is_withdrawn_consent
 FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its travellers once.

@@ -78,6 +78,6 @@ LEFT JOIN LATERAL (
 \ir best_consent.sql
     WHERE t.booking_id = b.booking_id AND t.version = b.version AND t.birth_date = c.birth_date
         AND lower(btrim(t.given_name)) = lower(btrim(c.given_name)) AND lower(btrim(t.family_name)) = lower(btrim(c.family_name))
-        AND NOT g.is_withdrawn AND NOT g.is_own AND g.given_at < b.booked_at AND g.verified_at < b.booked_at
+        AND NOT g.is_withdrawn AND NOT g.is_own AND NOT g.is_nameless AND g.given_at < b.booked_at AND g.verified_at < b.booked_at
     ORDER BY g.guardian_birth_date LIMIT 1
 ) consent ON true

@@ -5,13 +5,14 @@ Airflow, the command line and the tests each bring a `Workspace`; nothing here k
 
 from governance.steps.cards import keep_cards
 from governance.steps.consenting import consents
+from governance.steps.crawling import crawl
 from governance.steps.erasing import erase_minors
 from governance.steps.holding import HoldRequest, place_hold, release_hold
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.obliging import meet_obligation, owed
 from governance.steps.planning import Plan, apply_plan, plan_retention
 from governance.steps.reconciling import reconcile
-from governance.steps.retaining import crawl, retain
+from governance.steps.retaining import retain
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import plan, pull

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg2.extensions
@@ -12,7 +13,9 @@ import pyarrow as pa
 
 from governance import door, warehouse
 from governance.encryption import Column, RowKeys, decrypt, encrypt
+from governance.key_kinds import SCOPE_FORMATS
 from governance.keys import Keys, KeyService, Opened
+from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Run
 from governance.sources import named_query
@@ -80,6 +83,16 @@ class Desk:
         plain, rows = pa.array(values, pa.string()), pa.array(row_keys, pa.string())
         found: list[bytes] = encrypt(plain, rows, keys=keys, column=column, nonces=self.keys.nonces).to_pylist()
         return found
+
+
+def card_hour(captured_at: datetime) -> datetime:
+    """The beginning of the hour (UTC) whose key is a card's."""
+    return captured_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def card_deadline(policy: Policy, hour: datetime) -> datetime | None:
+    """When what was captured in an hour is over, with its key (K1); None while the term is not decided."""
+    return policy.key_deadline("card_hour", hour.strftime(SCOPE_FORMATS["hour"]), hour)
 
 
 def recorded(workspace: Workspace, event: str, part: str, run: Run, clauses: tuple[str, ...]) -> Recorded:

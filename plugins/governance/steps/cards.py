@@ -12,9 +12,9 @@ has the next one, `client N since 2`, because a destroyed key never comes back.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -24,13 +24,12 @@ from governance import sources
 from governance.encryption import Column
 from governance.errors import AlarmError, GovernanceError, SourceUnavailableError, TransientError
 from governance.key import ID_BYTES
-from governance.key_kinds import SCOPE_FORMATS
 from governance.keys import Keys
 from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import Card, Choice, chosen_at, partial_number, profile_scope
 from governance.sources import Snapshot, named_query
-from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, card_hour, desk, recorded
 from governance.steps.holding import HOLDS_OVER, LOOK, end_holds, look_at_holds
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
@@ -138,12 +137,13 @@ def _portion(at: Desk, cards: list[_Sealed], source: Snapshot) -> tuple[dict[str
     """Of some cards: counts, and what is to be stored."""
     opened = at.keys.opening("card_hour", _ids(cards))
     choices = _choices(at, cards, source)
-    living = [each for each in _chosen(cards, choices) if each.key_id not in opened.destroyed]
+    over = _over(at, cards, opened.destroyed)
+    living = [each for each in _chosen(cards, choices) if each.card.card_key not in over]
     numbers = at.numbers([each.value for each in living], [each.card.card_key for each in living], opened)
     without = int(at.workspace.policy.value("last_card_digits"))
     parts = [(each.card, partial_number(number, without)) for each, number in zip(living, numbers, strict=True)]
     saved = [(card, part) for card, part in parts if part]
-    dead = [each.card for each in cards if each.key_id in opened.destroyed]
+    dead = [each.card for each in cards if each.card.card_key in over]
     counts = {
         "looked_at": len(cards), "saved": len(saved), "no_number": len(living) - len(saved),
         "missed": sum(_was_chosen_in_time(at.workspace, card, choices) for card in dead),
@@ -231,10 +231,19 @@ def _chosen(cards: Sequence[_Sealed], choices: Mapping[int, Choice]) -> list[_Se
     return [each for each in cards if chosen_at(each.card, choices.get(each.card.client_id))]
 
 
+def _over(at: Desk, cards: Sequence[_Sealed], destroyed: Collection[bytes]) -> set[str]:
+    """Cards whose deadline has come by their first capture; the key of one that came with a later instant may live."""
+    hours = {each.card.card_key: card_hour(each.card.captured_at) for each in cards}
+    now = at.workspace.clock()
+    deadlines = {hour: card_deadline(at.workspace.policy, hour) for hour in set(hours.values())}
+    ended = {hour for hour, deadline in deadlines.items() if deadline is not None and deadline <= now}
+    keys = ((each.card.card_key, each.key_id) for each in cards)
+    return {card for card, key in keys if key in destroyed or hours[card] in ended}
+
+
 def _was_chosen_in_time(workspace: Workspace, card: Card, choices: Mapping[int, Choice]) -> bool:
     """Whether the choice was there before the key of the card's hour died: what is chosen later comes to nothing."""
-    hour = card.captured_at.astimezone(UTC).strftime(SCOPE_FORMATS["hour"])
-    deadline = workspace.policy.key_deadline("card_hour", hour, card.captured_at)
+    deadline = card_deadline(workspace.policy, card_hour(card.captured_at))
     chosen = chosen_at(card, choices.get(card.client_id))
     return chosen is not None and (deadline is None or chosen < deadline)
 

@@ -18,6 +18,7 @@ from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 import psycopg2.extensions
+import pyarrow as pa
 
 from governance import door, erasure, obligations, saved_cards, sources, subjects, warehouse
 from governance.erasure import Erased, Erasure, Places
@@ -28,9 +29,10 @@ from governance.recording import Recorded, new_id
 from governance.retention import Looked
 from governance.run_log import Attempt, Batch, Outcome, Run
 from governance.sources import named_query
+from governance.steps import rejudging
 from governance.steps.card_desk import DATASET
 from governance.steps.keeping import bury_keys
-from governance.steps.minors_in_review import NEW, SEEN, STANDS
+from governance.steps.minors_in_review import NEW, SEEN, STANDS, end_reviews
 from governance.steps.minors_in_review import found as found_minors
 from governance.steps.retaining import (
     OF_ALL,
@@ -40,6 +42,8 @@ from governance.steps.retaining import (
     recorded_end,
     session_at_source,
 )
+from governance.steps.to_landing import pull
+from governance.steps.to_vault import validate
 from governance.steps.workspace import Workspace
 
 EVENT = "erase"
@@ -57,10 +61,11 @@ def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None)
     SourceUnavailableError, WarehouseUnavailableError, KeyringError.
     """
     with recorded_end(workspace, "erase_minors", "minors", run, ("L3",)) as recorded:
-        found = found_minors(workspace, recorded.attempt, planned.at if planned else now_by_both_clocks(workspace))
+        at = planned.at if planned else now_by_both_clocks(workspace)
+        reviewed = found_minors(workspace, recorded.attempt, at)
         if planned:
-            planned.require(MINORS, _digest(found))
-        found = _begun(workspace, recorded.attempt, found)
+            planned.require(MINORS, _digest(reviewed.erasures))
+        found = _begun(workspace, recorded.attempt, reviewed.erasures)
         errors: list[GovernanceError] = []
         erased = 0
         for one in found:
@@ -73,14 +78,20 @@ def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None)
         if errors:
             recorded.facts["counts"] = counts
             raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
-        recorded.append(recorded.outcome(Outcome.PASSED if found else Outcome.NO_DATA, counts=counts))
+        if planned or not reviewed.others:
+            recorded.append(recorded.outcome(Outcome.PASSED if found else Outcome.NO_DATA, counts=counts))
+            return counts
+        with as_retainer(workspace, recorded.attempt, SEEN) as (cursor, append):
+            over = end_reviews(workspace, cursor, reviewed.others, at)
+            counts |= {"reviews_over": over} if over else {}
+            append(recorded.outcome(Outcome.PASSED if found or over else Outcome.NO_DATA, counts=counts))
     return counts
 
 
 def begin_erasures(workspace: Workspace, run: Run, planned: Planned) -> None:
     """Note whom the erasures of a plan are about, so that no rule of retention takes away what tells so."""
     with recorded_end(workspace, "begin_erasures", "minors", run, ("L3",)) as recorded:
-        found = found_minors(workspace, recorded.attempt, planned.at)
+        found = found_minors(workspace, recorded.attempt, planned.at).erasures
         planned.require(MINORS, _digest(found))
         _begun(workspace, recorded.attempt, found)
         recorded.append(recorded.outcome(Outcome.PASSED if found else Outcome.NO_DATA, counts={"due": len(found)}))
@@ -88,7 +99,7 @@ def begin_erasures(workspace: Workspace, run: Run, planned: Planned) -> None:
 
 def look_at_minors(workspace: Workspace, recorded: Recorded, at: datetime) -> list[Looked]:
     """What an erasure at an instant would be about: bookings, then rows place by place; nothing is changed."""
-    found = found_minors(workspace, recorded.attempt, at)
+    found = found_minors(workspace, recorded.attempt, at).erasures
     due: Counter[str] = Counter()
     on_hold: Counter[str] = Counter()
     for one in found:
@@ -118,19 +129,22 @@ def _begun(workspace: Workspace, attempt: Attempt, found: Sequence[Erasure]) -> 
     begun = []
     with as_retainer(workspace, attempt, SEEN) as (cursor, _):
         for one in found:
-            number, travellers, clients = one.number, list(one.travellers), list(one.clients)
+            number = one.number
+            versions, travellers = ([place[part] for place in one.travellers] for part in (0, 1))
+            whom = (versions, travellers, list(one.clients))
             if number == NEW:
                 cursor.execute(
-                    "INSERT INTO quarantine.erasures (booking_id, travellers, clients, booked_at) "
-                    "VALUES (%s, %s, %s, %s) RETURNING erasure_no",
-                    (one.booking_id, travellers, clients, one.booked_at),
+                    "INSERT INTO quarantine.erasures (booking_id, versions, travellers, clients, booked_at) "
+                    "VALUES (%s, %s, %s, %s, %s) RETURNING erasure_no",
+                    (one.booking_id, *whom, one.booked_at),
                 )
                 ((number,),) = cursor.fetchall()
             else:
                 cursor.execute(
-                    "UPDATE quarantine.erasures SET travellers = %s, clients = %s, booked_at = %s "
-                    "WHERE erasure_no = %s AND NOT (travellers @> %s::integer[] AND clients @> %s::bigint[])",
-                    (travellers, clients, one.booked_at, number, travellers, clients),
+                    "UPDATE quarantine.erasures SET versions = %s, travellers = %s, clients = %s, booked_at = %s "
+                    "WHERE erasure_no = %s "
+                    "AND (versions, travellers, clients) IS DISTINCT FROM (%s::int[], %s::int[], %s::bigint[])",
+                    (*whom, one.booked_at, number, *whom),
                 )
             begun.append(replace(one, number=number))
     return begun
@@ -151,7 +165,7 @@ def _as_whom(workspace: Workspace, one: Erasure) -> tuple[Erasure, list[bytes]]:
         names = {client: f"client {client}" for client in one.clients}
         subject = partial(_ended, service, "subject")
         accepted = _accepted(workspace, list(names.values())) if subject(names.values()) else {}
-        keys = [service.id_of("subject", scope) for scope in one.scopes()]
+        keys = [service.id_of("subject", scope) for holder in ("traveller", "guardian") for scope in one.scopes(holder)]
         until = {}
         for client, name in names.items():
             line = subjects.succession(name, one.booked_at, subject, accepted)
@@ -204,13 +218,16 @@ def _erase(workspace: Workspace, one: Erasure, run: Run) -> None:
             with as_retainer(workspace, recorded.attempt, columns) as (cursor, _):
                 keys = [*dict.fromkeys([*keys, *Places(cursor, workspace.policy, "warehouse", one).keys()])]
         there = _at_source(workspace, one, keys, recorded, run)
+        stood = _bring_adults_anew(workspace, one, recorded, run)
         with as_retainer(workspace, recorded.attempt, columns) as (cursor, append):
             here = Places(cursor, workspace.policy, "warehouse", one)
             _require_settled(here, one, _strangers(cursor, one))
             before, ended = here.standing(), here.end()
             _require_nothing(here.standing(), "our database")
             cursor.execute("DELETE FROM quarantine.erasures WHERE erasure_no = %s", (one.number,))
-            counts = {f"erased {name}": n for name, n in {**there.ended, **ended.ended}.items()}
+            # Rows of theirs that went when a partition was run again went for this erasure.
+            gone = Counter(there.ended) | Counter(ended.ended) | Counter(stood)
+            counts = {f"erased {name}": n for name, n in gone.items()}
             if owed := obligations.raise_for(cursor, [one.booking_id], "erased"):
                 counts["obligations"] = owed
             counts |= {f"protected {name}": n for name, n in {**there.protected, **before.protected}.items()}
@@ -234,17 +251,45 @@ def _at_source(workspace: Workspace, one: Erasure, keys: Sequence[bytes], record
         before = there.standing()
         told = {f"standing {name}": n for name, n in before.ended.items()}
         recorded.append(recorded.attempt.intent(entry_id=new_id(), at=workspace.clock(), counts=told))
+        _make_keys_of_adults(workspace, one)
         bury_keys(workspace, keys, REASON, run)
         ended = there.end()
         _require_nothing(there.standing(), "the source")
     return Erased(ended.ended, before.protected)
 
 
+def _make_keys_of_adults(workspace: Workspace, one: Erasure) -> None:
+    """Give whoever is an adult under the number of a minor a key of their own, before that of the number goes.
+
+    Where it is gone already, either they have one, or it was an adult who was erased.
+    """
+    with closing(workspace.keys()) as service:
+        scopes = one.scopes("traveller")
+        gone = _ended(service, "subject", scopes)
+        theirs = [f"{scope}{subjects.AS_AN_ADULT}" for scope in scopes if scope not in gone]
+        service.acting("loader", "intake", lambda _: None).sealing("subject", pa.array(theirs, pa.string()))
+
+
+def _bring_adults_anew(workspace: Workspace, one: Erasure, recorded: Recorded, run: Run) -> dict[str, int]:
+    """Run the partitions again where others stand under the keys that are gone, so that they stand under their own;
+    returns the rows that stood here of whom the erasure is about, by place."""
+    if not one.travellers:
+        return {}
+    numbers = [str(number) for number in one.numbers()]
+    named = {"booking": one.booking_id, "numbers": numbers, "keys": one.row_keys()}
+    with as_retainer(workspace, recorded.attempt, _columns(workspace)) as (cursor, _):
+        stood = Places(cursor, workspace.policy, "warehouse", one).standing().ended
+        cursor.execute(named_query("fellow_travellers"), named)
+        days = [day for (day,) in cursor.fetchall()]
+    for day in days:
+        validate(workspace, pull(workspace, rejudging.DATASET, day.isoformat(), run), run)
+    return stood
+
+
 def _strangers(cursor: psycopg2.extensions.cursor, one: Erasure) -> bool:
     """Whether somebody of the booking has come into review since the erasure was begun."""
     cursor.execute(named_query("minors_of_booking"), {"booking": one.booking_id})
-    ((travellers,),) = cursor.fetchall()
-    return not set(travellers) <= {*one.travellers, *one.left_out}
+    return not set(cursor.fetchall()) <= {*one.travellers, *one.left_out}
 
 
 def _require_settled(here: Places, one: Erasure, is_joined: bool) -> None:

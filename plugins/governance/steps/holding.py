@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from governance.encryption import Column, key_ids
-from governance.errors import InputError
+from governance.errors import InputError, PolicyError
 from governance.policy import Policy
 from governance.pseudonymisation import tokens
 from governance.recording import new_id
@@ -28,7 +28,7 @@ from governance.retention import Looked
 from governance.run_log import Outcome, Run
 from governance.saved_cards import digits
 from governance.sources import named_query
-from governance.steps.card_desk import Desk, desk, recorded
+from governance.steps.card_desk import Desk, card_deadline, card_hour, desk, recorded
 from governance.steps.keeping import destroy_keys
 from governance.steps.retaining import Planned
 from governance.steps.workspace import Workspace
@@ -43,6 +43,9 @@ CARD = {
     ),
 }  # fmt: skip
 HOLDS: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "released_at")}
+OWNED: Mapping[str, Sequence[str]] = {"vault.card_holds": ("hold_id", "expires_at", "placed_by", "released_at")}
+NOBODY = "unknown"
+"""Owner of a hold that nobody asked for by name; whoever else is not known is not that owner."""
 HOLDS_OVER = "holds_over"
 LOOK = "plan_cards"
 ENDED = "its hold has ended (K2)"
@@ -80,7 +83,7 @@ def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> Hold:
     with recorded(workspace, "hold_card", "holds", run, ("K2",)) as told:
         workspace.require_one_time(told.attempt.batch)
         now = workspace.clock()
-        expires_at, owner = _end(request, workspace.policy, now), run.triggered_by or "unknown"
+        expires_at, owner = _end(request, workspace.policy, now), run.triggered_by or NOBODY
         details = {"until": request.until.isoformat()}
         with desk(workspace, told, ROLE, CARD, why) as at:
             asked = (request.card_key, request.reason, request.case, owner, expires_at, request.number_is_evidence)
@@ -110,21 +113,25 @@ def place_hold(workspace: Workspace, request: HoldRequest, run: Run) -> Hold:
 
 
 def release_hold(workspace: Workspace, hold: str, why: str, run: Run) -> None:
-    """Say that a hold is over; the next `keep_cards` ends it. Raises InputError when there is no such hold any more."""
+    """Say that a hold is over; the next `keep_cards` ends it. The entry of the run says who did, and whose it was.
+
+    Raises InputError when there is no such hold any more, and for everybody but its owner and the accounts that policy
+    names for it.
+    """
     with (
         recorded(workspace, "release_hold", "holds", run, ("K2",)) as told,
-        desk(workspace, told, ROLE, HOLDS, why) as at,
+        desk(workspace, told, ROLE, OWNED, why) as at,
     ):
         now = workspace.clock()
+        found = at.read("cards/owner", hold, now)
+        if not found:
+            raise InputError("there is no hold of that id, or it is over already; `governance cards holds`")
+        owner = str(found[0][0])
+        _require_releaser(run.triggered_by, owner, workspace.policy)
         with at.connection.ending() as (cursor, append):
-            cursor.execute(
-                "UPDATE vault.card_holds SET released_at = %s WHERE hold_id = %s AND released_at IS NULL "
-                "AND expires_at > %s",
-                (now, hold, now),
-            )
-            if not cursor.rowcount:
-                raise InputError("there is no hold of that id, or it is over already; `governance cards holds`")
-            append(told.outcome(Outcome.PASSED, counts={"released": 1}, reason=why, details={"hold": hold}))
+            cursor.execute("UPDATE vault.card_holds SET released_at = %s WHERE hold_id = %s", (now, hold))
+            details = {"hold": hold, "owner": owner}
+            append(told.outcome(Outcome.PASSED, counts={"released": 1}, reason=why, details=details))
 
 
 def look_at_holds(workspace: Workspace, run: Run, at: datetime) -> Looked:
@@ -165,6 +172,20 @@ def _over(at: Desk, now: datetime) -> tuple[Looked, list[str]]:
     return Looked(HOLDS_OVER, len(ends), kept=kept, digest=digest), ends
 
 
+def _require_releaser(who: str | None, owner: str, policy: Policy) -> None:
+    """Raise InputError unless an account may release a hold of an owner's."""
+    releasers = policy.value("hold_releasers")
+    if not isinstance(releasers, list):
+        raise PolicyError("policy value hold_releasers is no list of accounts; nothing was released: write it as one")
+    may = {*releasers, owner} - {NOBODY}
+    if who not in may:
+        named = f"only {' or '.join(sorted(map(str, may)))}" if may else "nobody"
+        raise InputError(
+            f"{named} may release this hold (its owner, and accounts in hold_releasers of policies/policy.yaml, K2); "
+            "nothing was released; it ends by itself when it expires"
+        )
+
+
 def _end(request: HoldRequest, policy: Policy, now: datetime) -> datetime:
     """The instant at which a hold ends: with its last day, where policy's days begin. Raises InputError."""
     if request.number_is_evidence and not policy.value("hold_keeps_number"):
@@ -188,11 +209,12 @@ def _number(at: Desk, card_key: str) -> str:
     found = at.read("cards/held", card_key)
     if not found:
         raise InputError("there is no accepted card of that id; nothing was held")
-    ids = key_ids(pa.array([value for (value,) in found], pa.binary()))
-    opened = at.keys.opening("card_hour", ids)
-    if opened.destroyed:
+    ((value, captured_at),) = found
+    opened = at.keys.opening("card_hour", key_ids(pa.array([value], pa.binary())))
+    deadline = card_deadline(at.workspace.policy, card_hour(captured_at))
+    if opened.destroyed or (deadline is not None and deadline <= at.workspace.clock()):
         raise InputError("that card is past its deadline: a hold is placed before (K2); nothing was held")
-    number = digits(at.numbers([value for (value,) in found], [card_key], opened)[0])
+    number = digits(at.numbers([value], [card_key], opened)[0])
     if number is None:
         raise InputError("that card has no number by which it could be known again; nothing was held")
     return number

@@ -7,7 +7,7 @@ clauses K1 K4 L3 B1 R1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,23 +16,22 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from governance import door, live, patience, retention, warehouse
+from governance import door, first_captures, patience, retention, warehouse
 from governance.errors import (
     AlarmError,
     GovernanceError,
     InputError,
-    PolicyError,
     SourceUnavailableError,
     TransientError,
     WarehouseUnavailableError,
     trouble,
 )
+from governance.first_captures import FirstCaptures
 from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.retention import Breach, Looked, Table
 from governance.retention_rules import RetentionRule
 from governance.run_log import Attempt, Batch, Digests, Entry, Outcome, Run
-from governance.sources import named_query
 from governance.steps import completing
 from governance.steps.workspace import Workspace
 from governance.warehouse import Transaction
@@ -42,9 +41,10 @@ EVENT = "retain"
 BREACH = "breach"
 HOUR_ENDED = "end_card_hour"
 TOLD_LATER = "its try ended before it could say so; the source tells that it was done"
-CRAWL = "crawl"
 OF_ALL = "all"
 HOUR = timedelta(hours=1)
+
+Append = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def look_at_rules(workspace: Workspace, recorded: Recorded, at: datetime) -> lis
     """What each rule would do at an instant; nothing is changed."""
     looked = []
     for name, rule in _acting(workspace.policy).items():
-        with _rows_of(workspace, recorded.attempt, rule) as (cursor, _):
-            looked.append(Table(cursor, workspace.policy, name, rule, at).look())
+        with _table_of(workspace, recorded.attempt, name, rule, at) as (table, _):
+            looked.append(table.look())
     return looked
 
 
@@ -93,31 +93,6 @@ def retain(workspace: Workspace, run: Run, planned: Planned | None = None) -> di
     if alarms:
         raise AlarmError([*dict.fromkeys(alarms)])
     return done
-
-
-def crawl(workspace: Workspace, run: Run) -> None:
-    """Compare the live schemas with the rules. Raises PolicyError naming every table, and every column that names
-    somebody, which no rule covers.
-    """
-    with recorded_end(workspace, CRAWL, OF_ALL, run) as recorded:
-        rules = workspace.policy.retention
-        with (
-            door.lent(workspace, recorded.attempt, ROLE, {}) as lent,  # of rows it reads nothing
-            warehouse.connect(lent.dsn, "the crawl of schemas") as connection,
-        ):
-            ours = live.tables(connection.rows(named_query("live_columns")))
-        with session_at_source(workspace, "the crawl of the source's schema", "nothing was compared") as cursor:
-            cursor.execute(named_query("live_columns"))
-            theirs = live.tables(cursor.fetchall())
-        gaps = [*live.gaps_of_warehouse(ours, workspace.policy), *live.gaps_of_source(theirs, workspace.policy)]
-        counts = {"tables": len(ours) + len(theirs), "rules": len(rules.rules), "gaps": len(gaps)}
-        if gaps:
-            recorded.facts["counts"] = counts
-            raise PolicyError(
-                f"retention: {len(gaps)} gaps: {'; '.join(gaps[:10])}{' ...' if len(gaps) > 10 else ''}; say in "
-                "policies/retention.yaml what becomes of them"
-            )
-        recorded.append(recorded.outcome(Outcome.PASSED, counts=counts))
 
 
 def _acting(policy: Policy) -> dict[str, RetentionRule]:
@@ -149,15 +124,15 @@ class _Rule:
         """Returns how many rows ended; what they had outlived is added to the alarms."""
         at_source = self.spec.store == "source"
         recorded = recorded_end(self.workspace, EVENT, self.name, run, (self.spec.clause,), has_intent=not at_source)
-        with recorded, _rows_of(self.workspace, recorded.attempt, self.spec) as (cursor, append):
-            table = Table(cursor, self.workspace.policy, self.name, self.spec, self.now)
+        where = self.workspace, recorded.attempt, self.name, self.spec, self.now
+        with recorded, _table_of(*where) as (table, append):
             look = table.look()
             breaches = table.breaches() if look.due else []
             if self.planned:
                 self.planned.require(self.name, look.digest)
             if at_source:  # said before, because what is done there is no part of our transaction
-                alarms += self._completed(recorded, cursor)
-                told = completing.announced(cursor, breaches) if look.due else {}
+                alarms += self._completed(recorded, table.cursor)
+                told = completing.announced(table.cursor, breaches) if look.due else {}
                 at = self.workspace.clock()
                 intent = recorded.attempt.intent(entry_id=new_id(), at=at, counts={"due": look.due}, details=told)
                 recorded.append(intent)
@@ -233,18 +208,30 @@ def _summed(name: str, rule: RetentionRule, breaches: Sequence[Breach]) -> list[
 
 
 @contextmanager
-def _rows_of(workspace: Workspace, attempt: Attempt, rule: RetentionRule) -> Iterator[Transaction]:
-    """A transaction in the store of a rule, and how entries are appended: with it, or, at the source, after it."""
+def _table_of(
+    workspace: Workspace, attempt: Attempt, name: str, rule: RetentionRule, at: datetime
+) -> Iterator[tuple[Table, Append]]:
+    """The rows of a rule in a transaction of its store, and how entries are appended: with it; of the source, after."""
+    policy, label = workspace.policy, attempt.batch.label
     if rule.store == "warehouse":
         columns: Mapping[str, Sequence[str]] = retention.columns_read(rule)
-        with as_retainer(workspace, attempt, columns) as transaction:
-            yield transaction
+        with as_retainer(workspace, attempt, columns) as (cursor, append):
+            yield Table(cursor, policy, name, rule, at), append
         return
+    first: FirstCaptures | None = None
+    if rule.from_first:
+        with as_retainer(workspace, attempt, first_captures.READS) as (cursor, _):
+            first = retention.first_captures(cursor, policy, rule, at)
     told: list[Entry] = []
-    stands = f"what is due in {rule.table} stands there still"
-    with session_at_source(workspace, attempt.batch.label, stands) as cursor:
-        yield cursor, told.append
-    with warehouse.connect(workspace.warehouse_dsn(door.RECORDER), attempt.batch.label) as log:
+    with session_at_source(workspace, label, f"what is due in {rule.table} stands there still") as cursor:
+        yield Table(cursor, policy, name, rule, at).counted_from(first), told.append
+    if first and told:
+        with as_retainer(workspace, attempt, first_captures.READS) as (cursor, append):
+            first.note_ended(cursor)
+            for entry in told:
+                append(entry)
+        return
+    with warehouse.connect(workspace.warehouse_dsn(door.RECORDER), label) as log:
         log.append(*told)
 
 

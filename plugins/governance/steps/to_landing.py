@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from governance import sources
+from governance import sources, warehouse
 from governance.errors import ConservationError, GovernanceError, PolicyError, shown
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run, Shard
 from governance.steps.workspace import Hop, Workspace
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CLIENT = "client"
 """The holder who accepts the terms, and who alone can begin anew after an erasure."""
+
+TRAVELLER = "traveller"
+"""The holder whose number may be an adult's, and was erased as a minor's of another version."""
 
 MOST_SHARDS = 16
 """So many tasks of one partition are worth their start; a bigger partition has bigger shards."""
@@ -87,6 +90,9 @@ class _Landing:
     landed_counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, str, str]] = field(default_factory=list)
+    moved: list[tuple[str, str, str]] = field(default_factory=list)
+    """Cards that came with a later instant than before; they count from their first capture, and some are refused."""
+    captures: list[tuple[str, datetime]] = field(default_factory=list)
     begun_anew: dict[str, Subject | None] = field(default_factory=dict)
     """Of erased clients that were met: who they are now, the same for all tables."""
 
@@ -100,12 +106,17 @@ class _Landing:
         self.landed_counts[table] = self.dropped[table] = 0
         for rows in snapshot.batches(table, self.hop.partition):
             self._require_keys(table, rows)
-            timely = self._within_terms(table, spec.term, rows) if spec.term else rows
+            timely = self._within_terms(table, spec.term, self._counted(table, rows)) if spec.term else rows
             kept = self._without_erased(table, timely, keys)
             self.landed_counts[table] += kept.num_rows
             holders = {column.key for column in spec.columns.values() if column.key}
             held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
             yield landed(kept, table, spec, self.hop.partition.day, Means(self.number, held, keys.nonces, parameters))
+
+    @property
+    def noted(self) -> list[tuple[str, str, str]]:
+        """Table, row key and rule of every row that broke a rule on its way, refused or not."""
+        return self.refusals + self.moved
 
     def counts(self) -> Landed:
         """What was brought. Raises ConservationError when a table landed other than the source counted."""
@@ -123,6 +134,8 @@ class _Landing:
 
     def entry(self, landing: Landed | None) -> Entry:
         """The outcome entry: what this shard brought; the equation, of the whole partition, by the last one."""
+        from governance.pulling import MOVED
+
         shard, root = self.counts(), self.hop.spec.root
         conservation = landing and Conservation(
             at_source=landing.source_counts[root],
@@ -134,10 +147,12 @@ class _Landing:
             counts={f"{table}_at_source": n for table, n in shard.source_counts.items()}
             | {f"{table}_pulled": n for table, n in shard.landed_counts.items()}
             | {f"{table}_dropped_by_tombstone": n for table, n in shard.dropped.items() if n}
-            | {f"refused {rule}": n for rule, n in shard.refused.items()},
+            | {f"refused {rule}": n for rule, n in shard.refused.items()}
+            | ({f"counted {MOVED}": len(self.moved)} if self.moved else {}),
             conservation=conservation.terms() if conservation else {},
             details={"shard": f"{self.shard.number + 1} of {self.shard.of}"} if self.shard.of > 1 else {},
-            alarms=[f"{rule}: {count} refused at pull" for rule, count in shard.refused.items()],
+            alarms=[f"{rule}: {count} refused at pull" for rule, count in shard.refused.items()]
+            + ([f"{MOVED}: {len(self.moved)} counted from their first capture"] if self.moved else []),
         )
 
     def _require_keys(self, table: str, rows: pa.RecordBatch) -> None:
@@ -148,6 +163,17 @@ class _Landing:
                 f"{self.hop.batch.label}, table {table}: {unnamed} rows have no key (NULL in {columns}); nothing was "
                 f"kept; give them their key at the source and run the partition again"
             )
+
+    def _counted(self, table: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Cards with the clock of their first capture."""
+        from governance.pulling import MOVED, from_first_capture
+
+        # A connection of its own: that of the hop is busy with the rows.
+        with warehouse.connect(self.hop.lent.dsn, self.hop.batch.label) as connection:
+            known = connection.first_captures(rows["row_key"].to_pylist())
+        counted = from_first_capture(rows, known)
+        self.moved.extend((table, key, MOVED) for key in counted.moved)
+        return counted.cards
 
     def _within_terms(self, table: str, holder: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         from governance.pulling import within_terms
@@ -161,6 +187,7 @@ class _Landing:
         terms = within_terms(rows, now=self.hop.workspace.clock(), life=life)
         for rule, keys in terms.refused.items():
             self.refusals.extend((table, key, rule) for key in keys)
+        self.captures.extend(terms.captures)
         return terms.kept
 
     def _without_erased(self, table: str, rows: pa.RecordBatch, keys: Keys) -> pa.RecordBatch:
@@ -176,6 +203,9 @@ class _Landing:
             if ended and holder == CLIENT:
                 scopes = self._of_new_subjects(rows, ended, keys)
                 rows = rows.set_column(rows.schema.get_field_index(f"{CLIENT}_ref"), f"{CLIENT}_ref", scopes)
+            if ended and holder == TRAVELLER:
+                scopes, ended = self._of_adults(rows, ended, keys)
+                rows = rows.set_column(rows.schema.get_field_index(f"{TRAVELLER}_ref"), f"{TRAVELLER}_ref", scopes)
             if ended:
                 erased |= np.asarray(pc.is_in(scopes, pa.array(sorted(ended), pa.string())))
         self.dropped[table] += int(erased.sum())
@@ -194,6 +224,24 @@ class _Landing:
             living = subjects.begun_anew(unknown, lambda names: keys.ended(kind, names), accepted)
             self.begun_anew.update({client: living.get(client) for client in unknown})
         return subjects.renamed(rows[f"{CLIENT}_ref"], rows["begun_at"], self.begun_anew)
+
+    def _of_adults(
+        self, rows: pa.RecordBatch, ended: Mapping[str, datetime], keys: Keys
+    ) -> tuple[pa.Array, dict[str, datetime]]:
+        """Scopes of travellers, those of adults under the number of an erased minor replaced; and all that ended."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        from governance import judging, subjects
+
+        recorded = pa.array([self.hop.partition.day] * rows.num_rows, pa.date32())
+        adult_years = int(self.hop.workspace.policy.value("adult_years"))
+        born = rows["booking_travellers.birth_date"]
+        are_adults = pc.invert(judging.are_minors(born, recorded, rows["booked_date"], adult_years))
+        kind = self.hop.spec.holders[TRAVELLER]
+        made = keys.made(kind, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
+        scopes = subjects.as_adults(rows[f"{TRAVELLER}_ref"], are_adults, made)
+        return scopes, {**ended, **keys.ended(kind, made)}
 
     def _keys_of(self, rows: pa.RecordBatch, table: str, holder: str, keys: Keys) -> RowKeys:
         from governance.encryption import RowKeys

@@ -11,6 +11,7 @@ SELECT s.partition_key,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L2.guardian_consent_before_booking') AS consent_late,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L2.guardian_adult') AS guardian_not_adult,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L2.guardian_is_another') AS guardian_no_other,
+       sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L2.guardian_named') AS guardian_nameless,
        sum((r ->> 'failed')::bigint) FILTER (WHERE r ->> 'rule' = 'L2.guardian_consent_stands') AS consent_withdrawn
 FROM settled s, jsonb_array_elements(s.entry -> 'rules') r
 WHERE r ->> 'clause' = 'L2'
