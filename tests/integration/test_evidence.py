@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -83,7 +84,8 @@ def test_every_query_answers_for_the_auditor(log: RunLog, name: str) -> None:
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_no_answer_names_a_row(log: RunLog, name: str) -> None:
     answers = " ".join(str(value) for row in told(log, name) for value in row.values())
-    assert not any(word in answers for word in ("device-", "@", "example.com", "/1", "192.0.2", "Lindqvist"))
+    assert not any(word in answers for word in ("device-", "@", "example.com", "192.0.2", "Lindqvist"))
+    assert not re.search(r"\b\d{4,}/1\b", answers)  # a booking's row key; a signature in base64 may have "/1" in it
 
 
 @pytest.mark.clause("A1")
