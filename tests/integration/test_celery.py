@@ -54,7 +54,7 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     try:
         site = control.up(folder, executor="celery")
         days = fill(site, DAYS, bookings=1500, visits=3000)
-        with held(site, "records.bookings"):
+        with held(site, "records.booking_travellers"):
             start(site, "bookings", days)
             pulls_of = wait_until_every_worker_pulls(site)
             killed = max(pulls_of, key=lambda worker: len(pulls_of[worker]))
