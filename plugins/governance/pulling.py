@@ -102,6 +102,15 @@ def scopes(batch: pa.RecordBatch, table: str, holder: str, kind: KeyKind, day: d
     return pc.coalesce(named, pc.binary_join_element_wise("row", table, batch["row_key"], " "))
 
 
+def less(counts: pa.Array, row_keys: pa.Array, dropped: Mapping[str, int]) -> pa.Array:
+    """Counts of what belongs to each row, less what was dropped of it on the way: an array of length n.
+
+    `counts`: integer array of length n; `row_keys`: string array of length n; `dropped`: how many, by row key.
+    """
+    of_each = [dropped.get(key, 0) for key in row_keys.to_pylist()]
+    return pc.subtract(counts, pa.array(of_each, counts.type))
+
+
 def _column(batch: pa.RecordBatch, place: Column, column: LandedColumn, means: Means) -> pa.Array:
     if column.treatment is Treatment.TOKENISE:
         for name in column.origin:

@@ -268,6 +268,21 @@ def test_a_card_that_is_recorded_again_keeps_its_clock_and_two_bookings_with_one
     assert builders.read(site, "SELECT captured_at FROM vault.saved_cards") == [(CAPTURED + 5 * HOUR,)]
 
 
+@pytest.mark.parametrize("received", [CAPTURED + 2 * HOUR, "infinity", "-infinity"])
+@pytest.mark.parametrize("effective", ["infinity", "-infinity"])
+def test_a_withdrawal_of_no_known_instant_takes_effect_when_it_is_received(
+    site: Site, world: World, space: Workspace, effective: str, received: datetime | str
+) -> None:
+    captured(world, 7)
+    says(world, GIVEN, CAPTURED - HOUR)
+    through(space, "bookings", KEY)
+    keep(space)
+    assert list(saved(site)) == ["7"]
+    says(world, WITHDRAWN, NOW, effective_at=effective, received_at=received)
+    keep(space)
+    assert saved(site) == {}
+
+
 def test_a_withdrawn_choice_ends_the_row_at_the_next_run_and_with_the_last_one_the_key(
     site: Site, world: World, space: Workspace
 ) -> None:

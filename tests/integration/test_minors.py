@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import ContendedError, GovernanceError, InputError
+from governance.run_log import Batch
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg]
@@ -496,6 +498,39 @@ def test_nothing_of_the_minor_lands_again_and_the_booking_of_the_others_does(
     validated(space, run_id="again")
     assert [row["row_key"] for row in content(site, "vault", "booking_travellers")] == [f"{minor}/1"]
     assert entries(site, "pull", "outcome")[-1]["counts"]["booking_travellers_dropped_by_tombstone"] == 1
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.clause("L3")
+@pytest.mark.parametrize("of", [1, 3], ids=["at once", "in shards"])
+@pytest.mark.parametrize(
+    ("travellers", "landed"), [([], 0), ([{}], 1), ([{}, {}], 2)], ids=["nobody else", "an adult", "two adults"]
+)
+def test_a_booking_counts_who_landed_and_not_an_erased_minor_who_is_back_at_the_source(
+    site: Site, world: World, space: Workspace, travellers: list[dict[str, Any]], landed: int, of: int
+) -> None:
+    number = landed + 1
+    others = world.booking(travellers=[{}, {}, {}])  # lose nobody
+    minor = quarantined_minor(
+        site, world, space, travellers=[*travellers, {"birth_date": MINOR}],
+        consents=[{"traveller_no": number, "verified_at": None}],
+    )  # fmt: skip
+    steps.erase_minors(due(site), builders.run())
+    booking_id = int(minor.split("/", maxsplit=1)[0])
+    world.insert("booking_travellers", booking_id=booking_id, version=1, traveller_no=number, role="companion",
+                 given_name="Li", birth_date=MINOR, recorded_at=NOON)  # fmt: skip
+    for run in (builders.run("again"), builders.run("once more")):
+        (plan,) = steps.plan(space, "bookings", KEY, run)
+        shards = [replace(plan, number=shard, of=of) for shard in range(of)]
+        steps.validate(space, Batch.joined(steps.pull(space, "bookings", KEY, run, shard) for shard in shards), run)
+        counts = dict(builders.read(site, "SELECT row_key, travellers_count FROM vault.bookings"))
+        assert counts == {others: 3} | ({minor: landed} if landed else {})
+        assert held(site) == ({} if landed else {minor: ["L1.has_travellers"]})
+        assert len(content(site, "vault", "booking_travellers")) == 3 + landed
+        pulls = entries(site, "pull", "outcome")[-of:]
+        assert sum(entry["counts"].get("booking_travellers_dropped_by_tombstone", 0) for entry in pulls) == 1
+        whole = pulls[-1]["conservation"]
+        assert (whole["at_source"], whole["dropped_by_tombstone"], whole["pulled"]) == (2, 0, 2)
 
 
 @pytest.mark.clause("L3")

@@ -14,9 +14,17 @@ import boundaries
 import builders
 from aftermath import entries, outcomes, through
 from builders import DAY, NOON, World
-from governance import steps
+from governance import steps, warehouse
 from governance.embedded.site import Site
-from governance.errors import AlarmError, GovernanceError, InputError, PolicyError, SourceUnavailableError
+from governance.errors import (
+    AlarmError,
+    ContendedError,
+    GovernanceError,
+    InputError,
+    PolicyError,
+    SourceUnavailableError,
+)
+from governance.run_log import Batch
 from governance.steps import Workspace
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
@@ -191,6 +199,41 @@ def test_the_source_that_does_not_let_us_is_told_of_and_keeps_nothing_else_waiti
     away = replace(at(site, CARD_GOES), source_retention_dsn=lambda: "postgresql://x:y@127.0.0.1:1/wellbe")
     with pytest.raises(SourceUnavailableError, match=r"what is due in wellbe\.payment_cards stands there still"):
         steps.retain(away, builders.run())
+
+
+@pytest.mark.parametrize("step", ["retain", "plan"])
+def test_a_source_that_hides_rows_from_us_is_told_of(site: Site, world: World, space: Workspace, step: str) -> None:
+    """With a policy for rows a search finds nothing, whatever stands there."""
+    with_card(world)
+    through(space, "bookings", KEY)
+    world.execute("ALTER TABLE wellbe.payment_cards ENABLE ROW LEVEL SECURITY")
+    act = {"retain": steps.retain, "plan": steps.plan_retention}[step]
+    try:
+        with pytest.raises(GovernanceError, match="does not let role source_retention"):
+            act(at(site, CARD_GOES), builders.run())
+    finally:
+        world.execute("ALTER TABLE wellbe.payment_cards DISABLE ROW LEVEL SECURITY")
+    assert at_source(site) == 1
+    steps.retain(at(site, CARD_GOES), builders.run())
+    assert at_source(site) == 0
+
+
+@pytest.mark.parametrize("rule", ["cards", "cards_at_source"])
+def test_two_tries_of_a_rule_do_not_tell_of_one_deed_twice(
+    site: Site, world: World, space: Workspace, rule: str
+) -> None:
+    with_card(world)
+    through(space, "bookings", KEY)
+    late = at(site, CARD_GOES + timedelta(days=1))
+    batch = Batch("retention", rule, "another")
+    with warehouse.connect(site.dsn("recorder"), "another") as other, other.exclusive(batch):
+        with pytest.raises(ContendedError, match=f"partition {rule}: another run"):
+            steps.retain(late, builders.run())
+        assert (ours(site), at_source(site)) == {"cards": (1, 0), "cards_at_source": (0, 1)}[rule]
+    with pytest.raises(AlarmError):
+        steps.retain(late, builders.run())
+    assert (ours(site), at_source(site)) == (0, 0)
+    assert [entry["counts"]["rows"] for entry in told(site, rule, "breach")] == [1]
 
 
 def test_a_plan_tells_what_apply_does_and_apply_does_nothing_else(site: Site, world: World, space: Workspace) -> None:

@@ -346,7 +346,7 @@ def test_an_error_inside_the_stream_keeps_its_type_and_its_text_from_the_server(
         raise KeyringError(f"after the first batch of {table}: {CANARY}")
 
     monkeypatch.setattr(Snapshot, "batches", later)
-    with pytest.raises(KeyringError, match="after the first batch of bookings"):
+    with pytest.raises(KeyringError, match="after the first batch of booking_travellers"):
         steps.pull(space, "bookings", KEY, builders.run())
     assert state(site) == before
     assert [e["error"]["type"] for e in entries(site, phase="outcome")] == ["KeyringError", "KeyringError"]

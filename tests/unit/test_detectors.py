@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+from governance.commands import cards
 from governance.commands.reading import reason
 from governance.detectors import DETECTORS, MUST_FIND, findings
 
@@ -86,3 +87,15 @@ def test_no_personal_data_is_a_reason_in_an_encoding(text: str) -> None:
 )  # fmt: skip
 def test_a_case_that_holds_other_digits_is_a_reason(text: str) -> None:
     assert reason(text) == text
+
+
+@pytest.mark.clause("K2")
+@pytest.mark.parametrize("text", ["4242424242424242", "4242 4242 4242 4242", "-7", "7.0", "", "10" * 10])
+def test_a_card_is_named_by_its_id_and_never_by_its_number(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="never the card's own number"):
+        cards._card(text)
+
+
+@pytest.mark.parametrize("text", ["7", "007", "9822000183", "4242424242424241"])
+def test_an_id_of_a_card_is_a_number(text: str) -> None:
+    assert cards._card(text) == str(int(text))

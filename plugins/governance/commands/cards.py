@@ -7,9 +7,11 @@ from typing import get_args
 
 from governance import steps
 from governance.commands.reading import day, lent, reason
+from governance.detectors import is_luhn_valid
 from governance.embedded import site as sites
 from governance.embedded import workspaces
 from governance.embedded.cli import say
+from governance.measures import SHORTEST
 from governance.sources import named_query
 from governance.steps.holding import Reason
 
@@ -46,7 +48,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _card(text: str) -> str:
     """The id of a card as an argument of the command line."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**63))):
+    is_id = text.isascii() and text.isdigit() and len(text) <= len(str(2**63))
+    if not is_id or (len(text) >= SHORTEST and is_luhn_valid(text)):
         raise argparse.ArgumentTypeError("the id of a card is a number of the source; never the card's own number")
     return str(int(text))
 

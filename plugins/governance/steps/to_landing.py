@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,6 +27,9 @@ CLIENT = "client"
 
 TRAVELLER = "traveller"
 """The holder whose number may be an adult's, and was erased as a minor's of another version."""
+
+TRAVELLERS_COUNT = "travellers_count"
+"""How many travel on a booking version, as its query counts them at the source."""
 
 MOST_SHARDS = 16
 """So many tasks of one partition are worth their start; a bigger partition has bigger shards."""
@@ -67,7 +71,9 @@ def pull(workspace: Workspace, dataset: str, key: str | None, run: Run, shard: S
             with sources.snapshot(workspace.source_uri(), batch.label, part) as snapshot:
                 sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
                 landing = _Landing(hop, part, number, snapshot.counts(dataset, hop.partition))
-                tables = [(table, landing.stream(snapshot, table)) for table in hop.spec.landed]
+                # The root last: what it counts is who landed.
+                in_order = sorted(hop.spec.landed, key=lambda table: table == hop.spec.root)
+                tables = [(table, landing.stream(snapshot, table)) for table in in_order]
                 if hop.warehouse.land(batch, number, part, tables, summary=landing):
                     return _counted(batch, landing.counts())
         # Landed before, or a later landing of this partition has been completed meanwhile.
@@ -95,6 +101,8 @@ class _Landing:
     captures: list[tuple[str, datetime]] = field(default_factory=list)
     begun_anew: dict[str, Subject | None] = field(default_factory=dict)
     """Of erased clients that were met: who they are now, the same for all tables."""
+    without: Counter[str] = field(default_factory=Counter)
+    """Travellers that were dropped, by the row key of their booking version: its count is of the others."""
 
     def stream(self, snapshot: sources.Snapshot, table: str) -> Iterator[pa.RecordBatch]:
         """The landing rows of one table, batch by batch."""
@@ -107,7 +115,7 @@ class _Landing:
         for rows in snapshot.batches(table, self.hop.partition):
             self._require_keys(table, rows)
             timely = self._within_terms(table, spec.term, self._counted(table, rows)) if spec.term else rows
-            kept = self._without_erased(table, timely, keys)
+            kept = self._of_who_landed(self._without_erased(table, timely, keys))
             self.landed_counts[table] += kept.num_rows
             holders = {column.key for column in spec.columns.values() if column.key}
             held = {holder: self._keys_of(kept, table, holder, keys) for holder in holders}
@@ -209,7 +217,18 @@ class _Landing:
             if ended:
                 erased |= np.asarray(pc.is_in(scopes, pa.array(sorted(ended), pa.string())))
         self.dropped[table] += int(erased.sum())
+        if erased.any() and f"{TRAVELLER}_ref" in rows.schema.names:
+            self.without.update(rows["root_key"].filter(pa.array(erased)).to_pylist())
         return rows.filter(pa.array(~erased)) if erased.any() else rows
+
+    def _of_who_landed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows whose count of travellers, made at the source, has none who was dropped: they may be back there."""
+        if not self.without or TRAVELLERS_COUNT not in rows.schema.names:
+            return rows
+        from governance.pulling import less
+
+        counts = less(rows[TRAVELLERS_COUNT], rows["row_key"], self.without)
+        return rows.set_column(rows.schema.get_field_index(TRAVELLERS_COUNT), TRAVELLERS_COUNT, counts)
 
     def _of_new_subjects(self, rows: pa.RecordBatch, ended: Mapping[str, datetime], keys: Keys) -> pa.Array:
         """Scopes of clients, those of erased clients replaced where they have begun anew as adults by then."""
