@@ -26,7 +26,7 @@ import yaml
 from bench.measuring import say
 
 ROWS = int(os.environ.get("GOVERNANCE_BENCH_ROWS", "1_000_000"))
-STEPS = 400_000
+STEPS = 250_000
 QUASI = ("sex", "age", "race", "marital-status", "education", "native-country", "workclass")
 KS = (3, 5, 8, 12, 20, 40, 80)
 ATTACKS = 500

@@ -125,6 +125,40 @@ def test_without_labels_every_level_is_a_column_and_the_report_counts_its_rows(
     assert told["suppressed"] == (out[["age_20", "region_part"]].isna().all(axis=1)).sum()
 
 
+def test_a_column_is_published_as_it_is_where_policy_says_so_and_forms_no_class(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(folder, policy=changed(note={"role": "keep"}) | {"effort": {"steps": 2000, "public_seed": 7}})
+    assert anonymise(folder, "--labels") == GOOD
+    assert "as they are, and outside of k, l and t: note\n" in capsys.readouterr().out
+    out = pd.read_csv(folder / "out.csv", sep=";", dtype=str)
+    assert list(out.columns) == [*QUASI, "illness", "note"]
+    assert out.groupby(QUASI).size().min() >= 5
+    assert out.groupby(QUASI)["illness"].nunique().min() >= 2
+    rows = table().astype(str).set_index("note")
+    assert out.set_index("note")["illness"].to_dict() == rows["illness"].to_dict()
+    covers = out.set_index("note")["age"].str.extract(r"(\d+)(?:, (\d+))?").astype(float).dropna(how="all")
+    ages = rows["age"].astype(float)[covers.index]
+    assert (covers[0] <= ages).all()
+    assert (ages <= covers[1].fillna(covers[0])).all()
+
+
+def test_countries_and_postal_codes_have_hierarchies_without_a_list_of_ones_own(folder: Path) -> None:
+    rows = table()
+    rows["region"] = np.where(rows.index % 2, "SE", "PT")
+    rows["note"] = np.where(rows.index % 3, "114 55", "90100")
+    place = {"role": "quasi_identifier", "unknown": "top"}
+    put(folder, rows, changed(region=place | {"hierarchy": {"shipped": "country"}},
+                              note=place | {"hierarchy": {"geonames": "SE.txt"}}))  # fmt: skip
+    lines = ("SE\t114 55\tA\tStockholm\tAB\tSolna\t1", "SE\t901 00\tB\tV\u00e4sterbotten\tAC\tUme\u00e5\t2")
+    (folder / "SE.txt").write_text("\n".join(lines))
+    assert anonymise(folder) == GOOD
+    out = pd.read_csv(folder / "out.csv", sep=";", dtype=str)
+    assert {"region_subregion", "region_continent", "note_municipality", "note_county"} < set(out.columns)
+    assert set(out["region_continent"].dropna()) == {"europe"}
+    assert set(out["note_county"].dropna()) == {"Stockholm", "V\u00e4sterbotten"}
+
+
 def test_parquet_goes_in_as_csv_does(folder: Path) -> None:
     (folder / "seed").write_text("5\n")
     (folder / "seed").chmod(0o600)

@@ -10,8 +10,9 @@ import pytest
 from governance.anonymisation.domains import Treatment, domain, losses
 from governance.anonymisation.hierarchies import dates, intervals, numbers, texts
 from governance.anonymisation.losses import box_loss
-from governance.anonymisation.trees import from_csv, from_parents
+from governance.anonymisation.trees import from_csv, from_geonames, from_parents, from_table
 from governance.errors import InputError, PolicyError
+from governance.policy import POLICY_FOLDER
 
 WORK = "nurse;care;*\nguide;care;*\nsmith;craft;*\n"
 
@@ -101,6 +102,47 @@ def test_intervals_that_overlap_gap_or_do_not_nest_are_refused(levels: dict[str,
 def test_intervals_name_what_they_hold() -> None:
     ages = intervals("age", {"group": {"minor": (0, 17), "adult": (18, 64)}})
     assert [ages.path(value) for value in ("17", "18", "65")] == [("minor", "*"), ("adult", "*"), None]
+
+
+POSTAL = (
+    "SE\t114 55\tStockholm\tStockholm\tAB\tStockholm\t0180\t\t\t59.3\t18.0\t4\n"
+    "SE\t186 91\tVallentuna\tStockholm\tAB\tVallentuna\t0115\t\t\t59.5\t18.1\t4\n"
+    "SE\t186 91\tBrottby\tStockholm\tAB\tVallentuna\t0115\t\t\t59.5\t18.2\t4\n"
+    "SE\t186 91\tRimbo\tStockholm\tAB\tNorrt\u00e4lje\t0188\t\t\t59.7\t18.3\t4\n"
+    "SE\t901 00\tUme\u00e5\tV\u00e4sterbotten\tAC\t\t\t\t\t63.8\t20.2\t4\n"
+)
+
+
+def test_postal_codes_of_geonames_lead_to_municipality_and_county() -> None:
+    codes = from_geonames("postcode", POSTAL)
+    assert codes.levels == ("municipality", "county", "all")
+    assert codes.path("114 55") == codes.path("11455") == ("Stockholm, Stockholm", "Stockholm", "*")
+    assert codes.path("186 91") == ("Vallentuna, Stockholm", "Stockholm", "*")  # where most of its places are
+    assert codes.path("90100") == ("elsewhere, V\u00e4sterbotten", "V\u00e4sterbotten", "*")
+    assert codes.path("999 99") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        ("SE\t114 55\tStockholm\tStockholm\tAB\n", "line 1: not a line of GeoNames"),
+        (POSTAL + "SE\t\tA\tB\tC\tD\t1\n", "line 6: not a line"),
+        (POSTAL + "SE\t111 11\tA\t\tC\tD\t1\n", "line 6: not a line"),
+    ],
+)
+def test_a_file_that_is_none_of_geonames_is_refused(content: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        from_geonames("postcode", content)
+
+
+def test_the_shipped_hierarchy_of_countries_leads_to_region_and_continent() -> None:
+    text = (POLICY_FOLDER / "hierarchies" / "country.csv").read_text()
+    country = from_table("country", text)
+    assert country.levels == ("subregion", "continent", "all")
+    assert country.path("SE") == ("northern_europe", "europe", "*")
+    assert country.path("NA") == ("sub_saharan_africa", "africa", "*")
+    assert len(country.paths) == len(text.splitlines()) - 1 >= 249
 
 
 def test_dates_and_codes_have_their_own_levels() -> None:

@@ -39,6 +39,10 @@ class Census:
         """People counted in each cell."""
         return np.where(self.counted, self.rows, 0)
 
+    def told_by(self, columns: int) -> Census:
+        """The same cells, told by their first columns alone: some then look alike."""
+        return Census(self.columns[:columns], self.values[:columns], self.codes[:, :columns], self.counted, self.rows)
+
     def count(self, column: int) -> np.ndarray:
         """Rows per code of a column."""
         return np.bincount(self.codes[:, column], self.rows, len(self.values[column])).astype(np.int64)

@@ -102,8 +102,6 @@ def prepared(source: Path, rules: Specification, hierarchies: Path, how: Manner 
     """
     how = how or Manner()
     require_same_columns(rules, columns_of(source))
-    if rules.of_role("keep"):
-        raise PolicyError("columns that are kept as they are cannot be written yet; withhold them, or give them a role")
     quasi = rules.of_role("quasi_identifier")
     treated = treatments(rules, lambda name: _text(hierarchies / name))
     census = _census(source, rules, how.told)
@@ -116,16 +114,16 @@ def prepared(source: Path, rules: Specification, hierarchies: Path, how: Manner 
     seed = secrets.randbits(SEED_BITS) if how.seed is None else how.seed
     allowed = replace(effort(rules, seed, how.steps), told=partial(how.told, "searching"))
     alike = np.column_stack([one.ends()[0][coded[:, at]] for at, one in enumerate(domains)])
-    found = recoding(census, alike, domains, protection(rules), allowed).not_finer(domains)
+    looked_at = census.told_by(len(quasi) + len(rules.of_role("sensitive")))  # what is kept forms no class
+    found = recoding(looked_at, alike, domains, protection(rules), allowed).not_finer(domains)
     how.told("measuring", 0, 0)
     return _result((census, coded), domains, found, rules, how)
 
 
 def _census(source: Path, rules: Specification, told: Progress) -> Census:
     """The census of a file. Raises InputError when it has no rows."""
-    counted = (*rules.of_role("quasi_identifier"), *rules.of_role("sensitive"))
-    counting, read, expected = Counting(counted, rules.person), 0, rows_expected(source)
-    for batch in batches(source, [*counted, *([rules.person] if rules.person else [])]):
+    counting, read, expected = Counting(rules.published, rules.person), 0, rows_expected(source)
+    for batch in batches(source, [*rules.published, *([rules.person] if rules.person else [])]):
         counting.add(batch)
         read += batch.num_rows
         told("reading", read, max(read, expected))
@@ -140,6 +138,7 @@ def _result(
     census, codes = table
     published = class_columns(domains, found, labels=how.labels)
     measures = require(census, found, published, rules)
+    as_they_are = len(rules.of_role("sensitive")) + len(rules.of_role("keep"))
     lost = {one.name: lost_of(one, found.low[:, at], found.high[:, at], found.sizes) for at, one in enumerate(domains)}
     covered = [spans(one, found.low[:, at], found.high[:, at]) for at, one in enumerate(domains)]
     suppressed = int(found.sizes[silent(domains, covered)].sum())
@@ -149,7 +148,7 @@ def _result(
         int(census.rows.sum()), int(census.people.sum()), suppressed,
         float(np.mean([one.ncp for one in lost.values()])), lost, measures,
         query_errors(domains, (tuples, rows), (covered, found.sizes)),
-        lines(census, found, published, len(rules.of_role("sensitive"))),
+        lines(census, found, published, as_they_are),
     )  # fmt: skip
 
 
@@ -157,7 +156,7 @@ def require(census: Census, found: Recoding, published: tuple[Column, ...], rule
     """Measure the very lines that would be published. Raises DisclosureError when they do not hold the model."""
     asked, sensitive = rules.protection, rules.of_role("sensitive")
     coded = np.column_stack([column.codes for column in published])[found.owner]
-    values = census.codes[found.cell][:, len(census.columns) - len(sensitive) :]
+    values = census.codes[found.cell][:, len(rules.of_role("quasi_identifier")) :][:, : len(sensitive)]
     people = np.where(census.counted[found.cell], found.rows, 0)
     measures = measure(coded, values, found.rows, people, protection(rules).orders(census, sensitive))
     if measures.k < asked.k:

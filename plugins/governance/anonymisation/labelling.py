@@ -57,9 +57,9 @@ def class_columns(domains: Sequence[Domain], recoding: Recoding, *, labels: bool
     return tuple(found)
 
 
-def lines(census: Census, recoding: Recoding, published: tuple[Column, ...], sensitive: int) -> Lines:
-    """Distinct lines of classes' columns and the last `sensitive` columns of the census, sorted by what they say."""
-    first = len(census.columns) - sensitive
+def lines(census: Census, recoding: Recoding, published: tuple[Column, ...], as_they_are: int) -> Lines:
+    """Distinct lines of classes' columns and the last `as_they_are` columns of the census, sorted by what they say."""
+    first = len(census.columns) - as_they_are
     values = [
         Column(
             census.columns[index],

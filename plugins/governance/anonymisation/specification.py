@@ -6,10 +6,13 @@ protection: {k: 5, l: 2}              # also entropy_l, t, ordered: {occupation:
 effort: {steps: 400000}             # and `public_seed`, for tables that protect nobody
 columns:
   age: {role: quasi_identifier, hierarchy: {numbers: {widths: [5, 20]}}, exact: true}
-  country: {role: quasi_identifier, hierarchy: {csv: country.csv}, unknown: top}
+  country: {role: quasi_identifier, hierarchy: {shipped: country}, unknown: top}
+  postcode: {role: quasi_identifier, hierarchy: {geonames: SE.txt}, unknown: top}  # to municipality and county
+  procedure: {role: quasi_identifier, hierarchy: {texts: {separator: "."}}}        # dental.implant to dental.*
   booked: {role: quasi_identifier, hierarchy: {dates: [month, year]}, finest: month}
   client: {role: person}
   occupation: {role: sensitive}
+  channel: {role: keep}               # published as it is, and outside of what k, l and t say
   comment: {role: withhold}
 limits: {singling_out: 0.05}          # what `governance assess` allows: see `limits`
 attacks: {count: 2000, linked: [[age], [country]]}
@@ -29,6 +32,7 @@ from governance.anonymisation.hierarchies import Hierarchy
 from governance.anonymisation.limits import AttackPlan, Limits
 from governance.anonymisation.recoding import DEFAULT_STEPS, Effort, Protection
 from governance.errors import GapError, PolicyError, shown
+from governance.policy import POLICY_FOLDER
 from governance.policy_files import mapping
 from governance.strict import Strict
 
@@ -50,10 +54,15 @@ class TextsRule(Strict):
     separator: str = ""
 
 
+SOURCES = ("csv", "shipped", "geonames", "parents", "numbers", "intervals", "dates", "texts")
+
+
 class HierarchyRule(Strict):
     """Where a hierarchy comes from: exactly one of these."""
 
     csv: str | None = None
+    shipped: Literal["country"] | None = None  # this project's own: countries to UN M49 subregion and continent
+    geonames: str | None = None  # a country's file of GeoNames' postal codes
     parents: dict[str, str] | None = None
     numbers: NumbersRule | None = None
     intervals: dict[str, dict[str, tuple[float, float]]] | None = None
@@ -64,9 +73,8 @@ class HierarchyRule(Strict):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> HierarchyRule:
-        given = (self.csv, self.parents, self.numbers, self.intervals, self.dates, self.texts)
-        if sum(rule is not None for rule in given) != 1:
-            raise ValueError("a hierarchy is one of csv, parents, numbers, intervals, dates, texts")
+        if sum(getattr(self, source) is not None for source in SOURCES) != 1:
+            raise ValueError(f"a hierarchy is one of {', '.join(SOURCES)}")
         return self
 
 
@@ -197,13 +205,15 @@ def _level(name: str, hierarchy: Hierarchy, level: str | None) -> int:
 def _hierarchy(name: str, rule: HierarchyRule, read: Callable[[str], str]) -> Hierarchy:
     makers: dict[str, Callable[[Any], Hierarchy]] = {
         "csv": lambda path: trees.from_csv(name, read(path), numeric=rule.numeric, levels=rule.levels),
+        "shipped": lambda stem: trees.from_table(name, read(str(POLICY_FOLDER / "hierarchies" / f"{stem}.csv"))),
+        "geonames": lambda path: trees.from_geonames(name, read(path)),
         "parents": lambda parents: trees.from_parents(name, parents, rule.levels),
         "numbers": lambda n: hierarchies.numbers(name, n.widths, origin=n.origin, whole=n.whole),
         "intervals": lambda levels: hierarchies.intervals(name, levels),
         "dates": lambda units: hierarchies.dates(name, units),
         "texts": lambda t: hierarchies.texts(name, t.prefixes, t.separator),
     }
-    source = next(source for source in makers if getattr(rule, source) is not None)
+    source = next(source for source in SOURCES if getattr(rule, source) is not None)
     return makers[source](getattr(rule, source))
 
 

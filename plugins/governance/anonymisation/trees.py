@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from governance.anonymisation.hierarchies import TOP, Path, Tree, as_number
@@ -26,6 +27,42 @@ def from_csv(name: str, content: str, *, numeric: bool = False, levels: Sequence
         if "" in line:
             raise PolicyError(f"hierarchy {name}, line {at}: a gap, level {line.index('') + 1} has no label")
     return tree(name, [line for _, line in rows], numeric=numeric, levels=levels)
+
+
+def from_table(name: str, content: str) -> Tree:
+    """A hierarchy from CSV with `,` and a header that names the columns, the leaf's first; the top is added.
+
+    Raises PolicyError where `tree` does.
+    """
+    header, *lines = csv.reader(io.StringIO(content))
+    return tree(name, [[*line, TOP] for line in lines], levels=[*header[1:], "all"])
+
+
+POSTAL_FIELDS = 7
+"""Of a line of GeoNames' postal codes, up to the code of the municipality; places and coordinates follow."""
+
+
+def from_geonames(name: str, content: str) -> Tree:
+    """Postal codes to municipality, county and top, from a country's file of GeoNames' postal codes (`SE.txt`).
+
+    Format: https://download.geonames.org/export/zip/readme.txt (CC BY: name GeoNames where you publish). A code of
+    several places belongs to the municipality of most of them. A municipality is named with its county, since many
+    have the county's name. Codes are known with and without the space. Raises PolicyError, naming the line, for a line
+    with fewer fields, without a code or without a county, and where `tree` does.
+    """
+    places: dict[str, Counter[tuple[str, str]]] = {}
+    for at, line in enumerate(content.splitlines(), 1):
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) < POSTAL_FIELDS or not fields[1] or not fields[3]:
+            raise PolicyError(f"hierarchy {name}, line {at}: not a line of GeoNames' postal codes with code and county")
+        county, municipality = fields[3], fields[5] or "elsewhere"
+        places.setdefault(fields[1].replace(" ", ""), Counter())[f"{municipality}, {county}", county] += 1
+    if not places:
+        raise PolicyError(f"hierarchy {name} is empty")
+    of_most = {code: max(sorted(found), key=found.__getitem__) for code, found in places.items()}
+    plain = [(code, *above, TOP) for code, above in of_most.items()]
+    spaced = [(f"{code[:3]} {code[3:]}", *above) for code, *above in plain if len(code) > len("999")]
+    return tree(name, [*plain, *spaced], levels=("municipality", "county", "all"))
 
 
 def from_parents(name: str, parents: Mapping[str, str], levels: Sequence[str] = ()) -> Tree:

@@ -197,6 +197,8 @@ def lines(result: Result, rules: Specification) -> list[str]:
             f"{result.queries.asked} sample count queries: median error {result.queries.median:.2%}, mean "
             f"{result.queries.mean:.2%}",
         ]
+    if kept := rules.of_role("keep"):
+        told.append(f"published as they are, and outside of k, l and t: {', '.join(map(_named, kept))}")
     if withheld := rules.of_role("withhold") + rules.of_role("person"):
         told.append(f"not published: {', '.join(map(_named, withheld))}")
     return told
