@@ -45,6 +45,7 @@ OURS = {
     "analytics.releases": ("release_id", "released_at"),
     "analytics.privacy_budget": ("spent_at",),
     "analytics.visits_regions": ("visitors_count", "visitors_low", "visitors_high"),
+    "analytics.inquiries_funnel": ("clients_count", "clients_low", "clients_high"),
     "analytics.visits_search_to_booking": ("visitors_count", "visitors_low", "visitors_high"),
     "control.purged": ("purged_at",),
     "control.first_captures": ("met_at",),

@@ -155,7 +155,7 @@ class Dataset(Strict):
         return self
 
     def _check_published(self, name: str, published: PublishedColumn) -> None:
-        if published.origin == "partition":
+        if published.origin in ("partition", "source"):  # counted there: nothing of it lands
             return
         table, _, column = published.origin.partition(".")
         if table not in self.landed or column not in self.landed[table].columns:

@@ -55,8 +55,8 @@ RIGHTS: dict[str, dict[str, str]] = {
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
         "analytics.bookings": "SELECT, INSERT",
-        "analytics.privacy_budget": "SELECT, INSERT",
-        "analytics.visits_sessions, analytics.visits_regions, analytics.visits_search_to_booking": "SELECT, INSERT",
+        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT, INSERT",
+        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT, INSERT",
         "audit.release_measures": "SELECT, INSERT",
         "audit.exact_counts": "INSERT",
         "audit.append(text)": "EXECUTE",
@@ -120,8 +120,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     "analyst": {
         "analytics.releases": "SELECT",
         "analytics.bookings": "SELECT",
-        "analytics.privacy_budget": "SELECT",
-        "analytics.visits_sessions, analytics.visits_regions, analytics.visits_search_to_booking": "SELECT",
+        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT",
+        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT",
     },
     "auditor": {
         "audit.run_log": "SELECT",
@@ -265,7 +265,7 @@ def _grant_role(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, z
 
 
 def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
-    """Table privileges, and through them column privileges, so that what policy no longer grants is gone."""
+    """Of tables, and through them of columns, so that what policy no longer grants is gone."""
     for schema in policy.zones:
         for statement in (
             "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",

@@ -144,7 +144,7 @@ def test_views_are_followed_from_the_source_to_the_release(log: RunLog) -> None:
         1,
     )
     assert (row["views_counted"], row["cells_published"]) == (12, 0)  # too few for the threshold
-    assert (row["epsilon"], row["delta"]) == (2.5, 2e-6)
+    assert (row["epsilon"], row["delta"]) == (3.0, 2e-6)
 
 
 @pytest.mark.clause("B2")

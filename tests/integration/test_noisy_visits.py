@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg2
@@ -17,7 +17,7 @@ from builders import DAY, NOW, POLICY, World
 from governance import grids, steps
 from governance.anonymisation.budgets import budget, half_width, threshold
 from governance.embedded.site import Site
-from governance.errors import DisclosureError, GovernanceError, PolicyError
+from governance.errors import DisclosureError, GovernanceError, PolicyError, SourceUnavailableError
 from governance.publications import Publication
 from governance.run_log import Batch
 from governance.steps import Workspace
@@ -123,7 +123,7 @@ def test_the_ledger_says_what_was_spent_and_the_entry_says_the_same(site: Site, 
         expected[table] = (whole.epsilon, whole.delta, whole.contributions, whole.per_cell, step.scale, least)
     assert {name: tuple(spent) for name, *spent in found} == expected
     (entry,) = entries(site, "publish", "outcome")
-    assert entry["measures"]["epsilon"] == sum(spent[1] for spent in found) == 2.5
+    assert entry["measures"]["epsilon"] == sum(spent[1] for spent in found) == 3.0
     assert entry["measures"]["delta"] == sum(spent[2] for spent in found) == 2e-6
 
 
@@ -135,6 +135,66 @@ def test_entries_hold_no_pseudonym_no_place_and_no_address(site: Site, published
     assert not [token for (token,) in tokens if token in log]
     assert "192.0.2." not in log
     assert "device-" not in log
+
+
+def funnel(site: Site) -> dict[str, int]:
+    """Exact clients by furthest step, of a day on which they are k in each."""
+    query = "SELECT cell, exact FROM audit.exact_counts WHERE table_name = 'inquiries_funnel'"
+    return dict(builders.read(site, query, role="auditor"))
+
+
+def day_around(at: datetime) -> tuple[datetime, datetime]:
+    """The Stockholm day around an instant, in winter."""
+    begin = at.replace(hour=23, minute=0) - timedelta(days=1)
+    return begin, begin + timedelta(days=1)
+
+
+def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_weeks_later(
+    site: Site, world: World
+) -> None:
+    asked, (_, closed) = world.at() - timedelta(days=14), day_around(world.at())
+    begin, end = day_around(asked)
+    client, second = iter(range(1, 10_000)), timedelta(seconds=1)
+
+    def inquiry(client_id: int, at: datetime = asked, **offer: Any) -> None:
+        number = world.number()
+        world.insert("inquiries", inquiry_id=number, client_id=client_id, channel="web", received_at=at, recorded_at=at)
+        if offer:
+            values = {"offer_id": number, "inquiry_id": number, "client_id": client_id, "opened_at": at,
+                      "recorded_at": at, "status": "open"} | offer  # fmt: skip
+            world.insert("offers", **values)
+
+    for _ in range(11):
+        inquiry(next(client))
+        inquiry(next(client), recorded_at=closed, status="accepted", closed_at=closed)  # an offer of the day after
+    for _ in range(12):
+        inquiry(next(client), status="declined", closed_at=asked)
+        inquiry(next(client), status="accepted", closed_at=closed)  # too late
+    for _ in range(13):
+        inquiry(next(client), status="accepted", closed_at=closed - second)
+    inquiry(5000), inquiry(5000, status="accepted", closed_at=asked)  # who asks twice counts once
+    inquiry(6000, at=begin), inquiry(6001, at=end - second)
+    inquiry(6002, at=begin - second), inquiry(6003, at=end)  # other days
+    through(builders.workspace(site), "visits", KEY)
+    assert funnel(site) == {"inquiry": 24, "offer": 24, "booking": 14}
+    columns = "furthest_step, clients_count, clients_low, clients_high"
+    found = builders.read(site, f"SELECT {columns} FROM analytics.inquiries_funnel", role="analyst")
+    width = half_width(BUDGETS["inquiries_funnel"].scale)
+    assert {step for step, *_ in found} == {"inquiry", "offer", "booking"}
+    assert all((low, high) == (max(0, n - width), max(0, n + width)) for _, n, low, high in found)
+
+
+def test_without_the_source_nothing_is_published_and_the_task_retries(
+    site: Site, world: World, space: Workspace
+) -> None:
+    busy_day(world)
+    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
+    before = state(site)
+    away = builders.workspace(site, source_uri=lambda: "postgresql://puller@127.0.0.1:1/wellbe")
+    with pytest.raises(SourceUnavailableError, match="the task retries"):
+        steps.publish(away, batch, builders.run())
+    assert state(site) == before
+    assert steps.publish(space, batch, builders.run()).counts["published"] == 2 * MANY + 1
 
 
 # -- once --------------------------------------------------------------------------------------------------------------
@@ -190,6 +250,7 @@ INSERTS = {
     "visits_sessions": "'SE', 'mobile', 'blog', 'sv', 50, 40, 60",
     "visits_regions": "'0', 256, -90, -180, 50, 40, 60",
     "visits_search_to_booking": "'another class', 50, 40, 60",
+    "inquiries_funnel": "'another step', 50, 40, 60",
 }
 
 

@@ -80,6 +80,7 @@ analytics.privacy_budget            -       -          SI         -       -     
 analytics.visits_sessions           -       -          SI         -       -         -         -
 analytics.visits_regions            -       -          SI         -       -         -         -
 analytics.visits_search_to_booking  -       -          SI         -       -         -         -
+analytics.inquiries_funnel          -       -          SI         -       -         -         -
 sharing.deliveries                  -       -          -          SI      -         -         -
 sharing.obligations                 -       -          -          SU      -         -         -
 audit.run_log                       -       -          -          -       -         -         -
@@ -138,6 +139,7 @@ analytics.privacy_budget            -         -         -            -          
 analytics.visits_sessions           -         -         -            -          -          S        -
 analytics.visits_regions            -         -         -            -          -          S        -
 analytics.visits_search_to_booking  -         -         -            -          -          S        -
+analytics.inquiries_funnel          -         -         -            -          -          S        -
 sharing.deliveries                  -         -         s            -          -          -        -
 sharing.obligations                 -         -         S            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
@@ -859,8 +861,8 @@ def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
     (
         "audit.run_log", "audit.leaves", "audit.checkpoints", "audit.texts", "audit.sessions",
         "analytics.releases", "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions",
-        "analytics.visits_search_to_booking", "analytics.privacy_budget", "audit.release_measures",
-        "audit.exact_counts",
+        "analytics.visits_search_to_booking", "analytics.inquiries_funnel", "analytics.privacy_budget",
+        "audit.release_measures", "audit.exact_counts",
     ),
 )  # fmt: skip
 def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
@@ -887,7 +889,7 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
 
 PULLER_READS_SOME = """
 bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
-providers consent_events
+providers consent_events inquiries offers
 """
 
 

@@ -34,6 +34,7 @@ class Budget(Strict):
     contributions: Annotated[int, Field(ge=1)] = 1
     per_cell: Annotated[int, Field(ge=1)] = 1
     levels: tuple[Annotated[int, Field(ge=1)], ...] = ()  # of a grid: digits of its cells, finest first
+    protects: str = "one visitor in one day"
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

@@ -130,6 +130,6 @@ def _with_interval(cells: pd.DataFrame, budget: Budget, at_least: int) -> pd.Dat
 
 def _charge(table: str, budget: Budget, scale: float, least: int | None) -> Charge:
     return Charge(
-        table, "one visitor in one day", budget.epsilon, budget.delta if least is not None else 0.0,
+        table, budget.protects, budget.epsilon, budget.delta if least is not None else 0.0,
         budget.contributions, budget.per_cell, scale, least,
     )  # fmt: skip

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from governance import sources
 from governance.errors import DisclosureError
 from governance.publications import Decisions, Publication
 from governance.steps.workspace import Hop
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from governance.anonymisation.budgets import Budget
     from governance.anonymisation.counted import Counted
     from governance.anonymisation.releases import Release
     from governance.datasets import Release as Specification
 
 SESSIONS, REGIONS, DELAYS = "visits_sessions", "visits_regions", "visits_search_to_booking"
+FUNNEL = "inquiries_funnel"
 
 
 def visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
@@ -54,7 +58,17 @@ def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> di
         SESSIONS: counted.open_cells(SESSIONS, sessions, by_page, noise, k=k),
         REGIONS: counted.placed(regions, degrees),
         DELAYS: counted.known_cells(DELAYS, delays, of[DELAYS], noise),
+        FUNNEL: counted.known_cells(FUNNEL, _steps_of_inquiries(hop), of[FUNNEL], noise),
     }
+
+
+def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
+    """Clients by furthest step, counted at the source, of which nothing lands. Raises SourceUnavailableError."""
+    import pandas as pd
+
+    with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
+        steps = source.counts("funnel", hop.partition)
+    return pd.DataFrame({"furthest_step": list(steps), "exact": list(steps.values()), "people": list(steps.values())})
 
 
 def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:

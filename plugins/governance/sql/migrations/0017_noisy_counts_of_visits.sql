@@ -35,7 +35,7 @@ UPDATE analytics.releases SET k = NULL, l = NULL, rows = NULL, suppressed = NULL
 ALTER TABLE analytics.releases ENABLE TRIGGER releases_append_only;
 ALTER TABLE analytics.releases ADD CONSTRAINT releases_nothing_exact_of_visits
     CHECK (dataset <> 'visits' OR num_nonnulls(k, l, rows, suppressed) = 0);
-COMMENT ON COLUMN analytics.releases.dataset IS 'bookings (table analytics.bookings) or visits (tables analytics.visits_...).';
+COMMENT ON COLUMN analytics.releases.dataset IS 'bookings (table analytics.bookings) or visits (tables analytics.visits_... and analytics.inquiries_funnel).';
 COMMENT ON COLUMN analytics.releases.k IS 'Smallest number of distinct people in any published group, measured on the published rows; NULL when nothing was published, and for visits, whose counts carry noise.';
 COMMENT ON COLUMN analytics.releases.rows IS 'Rows of the dataset that went into the release; NULL for visits, whose counts carry noise.';
 COMMENT ON COLUMN analytics.releases.suppressed IS 'Rows that were accepted but left out, because their group was too small or too uniform; NULL for visits.';
@@ -55,14 +55,14 @@ CREATE TABLE analytics.privacy_budget (
     spent_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (table_name, recorded_date)
 );
-COMMENT ON TABLE analytics.privacy_budget IS 'What each table of noisy counts spent of the privacy of one visitor in one day (differential privacy). Budgets of one day add up over its tables; a period is published once.';
+COMMENT ON TABLE analytics.privacy_budget IS 'What each table of noisy counts spent of the privacy of one person in one period (differential privacy). Budgets of one day add up over its tables; a period is published once.';
 COMMENT ON COLUMN analytics.privacy_budget.table_name IS 'Table of this schema.';
 COMMENT ON COLUMN analytics.privacy_budget.recorded_date IS 'The closed period; joins recorded_date of the table.';
-COMMENT ON COLUMN analytics.privacy_budget.protects IS 'Whom the noise hides: one visitor, as told apart within one day.';
-COMMENT ON COLUMN analytics.privacy_budget.epsilon IS 'Epsilon: how much more likely any table may be with the visitor than without, as a logarithm.';
-COMMENT ON COLUMN analytics.privacy_budget.delta IS 'Delta: probability that a cell is there which would not be without the visitor. 0 where cells are known beforehand.';
-COMMENT ON COLUMN analytics.privacy_budget.contributions IS 'What one visitor adds to all counts of the table at most.';
-COMMENT ON COLUMN analytics.privacy_budget.per_cell IS 'What one visitor adds to one count at most.';
+COMMENT ON COLUMN analytics.privacy_budget.protects IS 'Whom the noise hides: one visitor, as told apart within one day, or one client in the inquiries of one day.';
+COMMENT ON COLUMN analytics.privacy_budget.epsilon IS 'Epsilon: how much more likely any table may be with the person than without, as a logarithm.';
+COMMENT ON COLUMN analytics.privacy_budget.delta IS 'Delta: probability that a cell is there which would not be without the person. 0 where cells are known beforehand.';
+COMMENT ON COLUMN analytics.privacy_budget.contributions IS 'What one person adds to all counts of the table at most.';
+COMMENT ON COLUMN analytics.privacy_budget.per_cell IS 'What one person adds to one count at most.';
 COMMENT ON COLUMN analytics.privacy_budget.noise_scale IS 'Scale of the noise (discrete Laplace): the standard deviation is about 1.41 times as much.';
 COMMENT ON COLUMN analytics.privacy_budget.threshold IS 'Least noisy count with which a cell is published; NULL where every cell is.';
 COMMENT ON COLUMN analytics.privacy_budget.policy_digest IS 'SHA-256 of the policy in force.';
@@ -101,6 +101,15 @@ CREATE TABLE analytics.visits_search_to_booking (
     PRIMARY KEY (recorded_date, search_to_booking)
 );
 
+CREATE TABLE analytics.inquiries_funnel (
+    recorded_date date NOT NULL,
+    furthest_step text NOT NULL,
+    clients_count bigint NOT NULL,
+    clients_low   bigint NOT NULL,
+    clients_high  bigint NOT NULL,
+    PRIMARY KEY (recorded_date, furthest_step)
+);
+
 -- Counts come with their budget, in one transaction, or not at all: nobody adds to a period that was published.
 CREATE FUNCTION analytics.require_budget() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -117,12 +126,12 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['visits_sessions', 'visits_regions', 'visits_search_to_booking'] LOOP
+    FOREACH name IN ARRAY ARRAY['visits_sessions', 'visits_regions', 'visits_search_to_booking', 'inquiries_funnel'] LOOP
         EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON analytics.%I REFERENCING NEW TABLE AS fresh '
                        'FOR EACH STATEMENT EXECUTE FUNCTION analytics.require_budget()', name || '_require_budget', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['analytics.privacy_budget', 'analytics.visits_sessions', 'analytics.visits_regions',
-                                'analytics.visits_search_to_booking', 'audit.release_measures', 'audit.exact_counts'] LOOP
+                                'analytics.visits_search_to_booking', 'analytics.inquiries_funnel', 'audit.release_measures', 'audit.exact_counts'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE UPDATE OR DELETE OR TRUNCATE ON %s '
                        'FOR EACH STATEMENT EXECUTE FUNCTION analytics.refuse_change()', split_part(name, '.', 2) || '_append_only', name);
     END LOOP;
