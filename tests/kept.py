@@ -43,6 +43,10 @@ OURS = {
     "quarantine.rows": ("run_id", "quarantined_at"),
     "records.refusals": ("refused_at",),
     "analytics.releases": ("release_id", "released_at"),
+    "analytics.privacy_budget": ("spent_at",),
+    "analytics.visits_regions": ("visitors_count", "visitors_low", "visitors_high"),
+    "analytics.inquiries_funnel": ("clients_count", "clients_low", "clients_high"),
+    "analytics.visits_search_to_booking": ("visitors_count", "visitors_low", "visitors_high"),
     "control.purged": ("purged_at",),
     "control.first_captures": ("met_at",),
     "quarantine.reviews": ("since",),
@@ -50,7 +54,7 @@ OURS = {
     "vault.saved_cards": ("partial_number_encrypted", "saved_at"),
     "vault.card_holds": ("hold_id", "card_token", "number_encrypted"),
 }
-"""Columns that say which try it was, and when: no two runs agree about them."""
+"""Columns that say which try it was, and when, or that carry noise: no two runs agree about them."""
 HOUSE_KEEPING = (
     "keep_keys", "keep_cards", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase",
     "retain", "consents",

@@ -32,12 +32,13 @@ ROWS: dict[str, tuple[str, ...]] = {
     "policy": ("datasets", "key_kinds", "policy", "policy_files", "retention_rules", "strict"),
     "pure": (
         "accounting", "age", "anonymisation", "commands.clause_texts", "coverage", "detectors", "encoded",
-        "encryption", "envelopes", "facts", "history", "judging", "key", "key_wrapping", "live", "measures", "merkle",
-        "notes", "partitions", "pseudonymisation", "pulling", "renumbering", "rules", "run_log", "saved_cards",
-        "subjects", "tiles", "watches", "web",
+        "encryption", "envelopes", "facts", "grids", "history", "judging", "key", "key_wrapping", "live", "measures",
+        "merkle", "notes", "partitions", "pseudonymisation", "pulling", "renumbering", "rules", "run_log",
+        "saved_cards", "subjects", "tiles", "watches", "web",
     ),
     "edges": (
-        "airflow_records", "anonymisation.engine", "anonymisation.tables", "database", "erasure", "first_captures",
+        "airflow_records", "anonymisation.engine", "anonymisation.noise", "anonymisation.tables", "database", "erasure",
+        "first_captures",
         "key_audit", "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree",
         "log_verification", "nonces", "obligations", "patience", "private_files", "publications", "retention", "schema",
         "settlements", "signers", "source_versions", "sources", "stored_values", "validation", "warehouse",

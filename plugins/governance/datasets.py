@@ -65,9 +65,10 @@ class LandedTable(Strict):
 
 
 class PublishedColumn(Strict):
-    """A column that analysts see: a quasi-identifier or a declared sensitive value; there is no third kind."""
+    """A column that analysts see: a quasi-identifier, a declared sensitive value, or a count with noise and the ends of
+    its interval; there is no other kind."""
 
-    kind: Literal["quasi_identifier", "sensitive", "count"]
+    kind: Literal["quasi_identifier", "sensitive", "noisy_count", "bound"]
     origin: str = Field(alias="from")
     level: str
     type: str
@@ -87,6 +88,11 @@ class Release(Strict):
         """Names of the columns of one kind, in their order."""
         return tuple(name for name, column in self.columns.items() if column.kind == kind)
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether it holds counts with noise, of which no exact one may stand beside them."""
+        return bool(self.of_kind("noisy_count"))
+
 
 class Dataset(Strict):
     """One pipeline's data: its source tables, what lands, what is published."""
@@ -99,6 +105,12 @@ class Dataset(Strict):
     landed: dict[str, LandedTable]
     parameters: dict[str, dict[str, str]] = {}  # tables that a measure looks things up in
     release: Release
+    further: tuple[Release, ...] = ()  # what is published with it, in tables of their own
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """Every table that is published of it."""
+        return (self.release, *self.further)
 
     @property
     def root(self) -> str:
@@ -137,18 +149,19 @@ class Dataset(Strict):
         )
         if idle:
             raise ValueError(f"columns read for nothing in dataset {self.dataset} (refuse them): {', '.join(idle)}")
-        for name, published in self.release.columns.items():
-            self._check_published(name, published)
+        for release in self.releases:
+            for name, published in release.columns.items():
+                self._check_published(name, published)
         return self
 
     def _check_published(self, name: str, published: PublishedColumn) -> None:
-        if published.origin == "partition":
+        if published.origin in ("partition", "source"):  # counted there: nothing of it lands
             return
         table, _, column = published.origin.partition(".")
         if table not in self.landed or column not in self.landed[table].columns:
             raise ValueError(f"published {name} comes from {published.origin}, which does not land")
         landed = self.landed[table].columns[column]
-        if published.kind == "count" or landed.treatment is not Treatment.KEEP:
+        if published.kind in ("noisy_count", "bound") or landed.treatment is not Treatment.KEEP:
             return
         for origin in landed.origin:
             source_table, _, source_column = origin.partition(".")

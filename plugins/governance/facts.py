@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from governance import age, encoded, measures, web
+from governance import age, encoded, grids, measures, web
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,14 @@ def _page_categories(batch: pa.RecordBatch, parameters: Parameters, origin: str)
     return web.page_categories(web.paths(batch[origin]), parameters.tables["page_categories"])
 
 
+def _language_codes(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
+    return web.language_codes(batch[origin], parameters.tables["languages"])
+
+
+def _grid_cells(batch: pa.RecordBatch, parameters: Parameters, _origin: str) -> pa.Array:
+    return grids.cells(batch["page_views.latitude"], batch["page_views.longitude"], parameters.grid_degrees)
+
+
 def _grid(batch: pa.RecordBatch, parameters: Parameters, origin: str) -> pa.Array:
     return web.grid(batch[origin], parameters.grid_degrees)
 
@@ -170,11 +178,13 @@ MEASURES: dict[str, Measure] = {
     "operating_systems": _of_origin(web.operating_systems),
     "device_classes": _of_origin(web.device_classes),
     "language_regions": _of_origin(web.language_regions),
+    "language_codes": _language_codes,
     "paths": _of_origin(web.paths),
     "path_characters": _of_origin(_path_characters),
     "path_card_numbers": _of_origin(_path_card_numbers),
     "page_categories": _page_categories,
     "latitude_grid": _grid,
     "longitude_grid": _grid,
+    "grid_cells": _grid_cells,
     "coordinate_pairs": _coordinate_pairs,
 }

@@ -114,8 +114,8 @@ def _declared(policy: Policy) -> dict[str, dict[str, str]]:
     """Of landed and published tables: the columns that their datasets declare, with their types."""
     declared = {}
     for dataset in policy.datasets.values():
-        published = {name: column.type for name, column in dataset.release.columns.items()}
-        declared[f"analytics.{dataset.release.table}"] = published
+        for release in dataset.releases:
+            declared[f"analytics.{release.table}"] = {name: column.type for name, column in release.columns.items()}
         for name, table in dataset.landed.items():
             landed = {name: column.type for name, column in table.columns.items()}
             declared[f"records.{name}"] = OF_A_LANDING | landed

@@ -5,27 +5,34 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
 import psycopg2.extensions
 from psycopg2 import sql
 
-from governance.errors import PolicyError
+from governance.errors import DisclosureError, PolicyError
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from governance.anonymisation.budgets import Charge
+
+MISSING = r"\N"
+
 
 @dataclass(frozen=True)
 class Published:
-    """One published partition of a dataset, as analysts see it."""
+    """One published partition of a dataset: rows that went into it and those that did not, and its measures.
 
-    rows: int
-    suppressed: int
+    Of counts with noise analysts see none of it, for rows and measures are exact.
+    """
+
+    rows: int | None
+    suppressed: int | None
     k: int | None
     l: int | None  # noqa: E741 -- the name of the measure
 
@@ -61,18 +68,53 @@ class Publication:
         noted = decisions.assign(dataset=self.batch.dataset, release_partition=self.batch.partition_key)
         self._copy(("vault", "release_ledger"), noted)
 
-    def decide_visits(self, *, k: int, limit: int) -> pd.DataFrame:
+    def decide_visits(self, *, contributions: int, per_cell: int) -> pd.DataFrame:
         """Decide every undecided view up to the partition, where the views are, however many they are.
 
-        Returns the published cells: country_code, device_class, page_category, views_count, visitors_count.
+        Returns the exact cells of sessions: country_code, device_class, page_category, language_code, exact, people.
         """
-        import pandas as pd
-
         # Of what sorting and counting millions of views need, this much stays in memory; the rest goes to files.
         self.cursor.execute("SET LOCAL work_mem = '64MB'")
-        self.cursor.execute(named_query("decide_visits"), {"day": self.day, "k": k, "limit": limit})
+        return self._frame("decide_visits", contributions=contributions, per_cell=per_cell)
+
+    def count(self, query: str) -> pd.DataFrame:
+        """What a named query counts exactly of the partition: cells, exact, people."""
+        return self._frame(query)
+
+    def _frame(self, query: str, **values: int) -> pd.DataFrame:
+        import pandas as pd
+
+        self.cursor.execute(named_query(query), {"day": self.day, **values})
         names = [column.name for column in self.cursor.description or ()]
         return pd.DataFrame(self.cursor.fetchall(), columns=names)
+
+    def spend(self, charge: Charge, policy_digest: str) -> None:
+        """Write to the ledger what a table of the partition costs, before any of its counts.
+
+        Raises DisclosureError when it was spent before: noise drawn twice is half gone.
+        """
+        self.cursor.execute(named_query("spend"), {"day": self.day, "policy": policy_digest, **asdict(charge)})
+        if self.cursor.rowcount != 1:
+            raise DisclosureError(
+                f"{self.batch.label}: the budget of {charge.table_name} was spent before; a period is published once; "
+                "nothing was published"
+            )
+
+    def add(self, table: str, rows: pd.DataFrame) -> None:
+        """Append noisy counts to analytics.<table>, whose budget was spent in this transaction."""
+        self._copy(("analytics", table), rows)
+
+    def keep_exact(self, table: str, exact: pd.DataFrame) -> None:
+        """Keep in zone audit what published counts were made from: cell (its columns in one text), exact, people."""
+        self._copy(("audit", "exact_counts"), exact.assign(table_name=table, recorded_date=self.day))
+
+    def keep_measures(self, published: Published) -> None:
+        """Keep in zone audit how many rows went into a release, and its measures, which are exact."""
+        self.cursor.execute(
+            "INSERT INTO audit.release_measures (dataset, partition_key, k, l, rows, suppressed) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
+            (self.batch.dataset, self.day, published.k, published.l, published.rows, published.suppressed),
+        )
 
     def decisions(self) -> Decisions:
         """What has been decided, counted in the ledger itself."""
@@ -116,7 +158,8 @@ class Publication:
 
     def _copy(self, table: tuple[str, str], frame: pd.DataFrame) -> None:
         columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-        statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV)").format(sql.Identifier(*table), columns)
-        self.cursor.copy_expert(
-            statement, io.StringIO(frame.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT CSV, NULL {}, FORCE_NULL ({}))").format(
+            sql.Identifier(*table), columns, sql.Literal(MISSING), columns
         )
+        text = frame.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC, na_rep=MISSING)
+        self.cursor.copy_expert(statement, io.StringIO(text))

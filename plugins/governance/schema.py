@@ -24,7 +24,7 @@ from governance.warehouse import Warehouse
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
-# What each role may do besides the columns that policy grants it in the vault: object -> privileges. Functions end in
+# What each role may do besides the columns that policy grants it in the vault: objects -> privileges. Functions end in
 # ().
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
@@ -55,7 +55,10 @@ RIGHTS: dict[str, dict[str, str]] = {
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
         "analytics.bookings": "SELECT, INSERT",
-        "analytics.visits_daily": "SELECT, INSERT",
+        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT, INSERT",
+        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT, INSERT",
+        "audit.release_measures": "SELECT, INSERT",
+        "audit.exact_counts": "INSERT",
         "audit.append(text)": "EXECUTE",
     },
     "retainer": {
@@ -117,7 +120,8 @@ RIGHTS: dict[str, dict[str, str]] = {
     "analyst": {
         "analytics.releases": "SELECT",
         "analytics.bookings": "SELECT",
-        "analytics.visits_daily": "SELECT",
+        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT",
+        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT",
     },
     "auditor": {
         "audit.run_log": "SELECT",
@@ -127,6 +131,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.checkpoints": "SELECT",
         "audit.texts": "SELECT",
         "audit.sessions": "SELECT",
+        "audit.release_measures, audit.exact_counts, audit.visits_daily": "SELECT",
         "audit.leaf(audit.run_log)": "EXECUTE",
     },
 }
@@ -260,7 +265,7 @@ def _grant_role(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, z
 
 
 def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
-    """Table privileges, and through them column privileges, so that what policy no longer grants is gone."""
+    """Of tables, and through them of columns, so that what policy no longer grants is gone."""
     for schema in policy.zones:
         for statement in (
             "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
@@ -302,13 +307,13 @@ def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, rol
 
 def _generate_comments(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
     for dataset in policy.datasets.values():
-        release = dataset.release
-        table = sql.Identifier("analytics", release.table)
-        cursor.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(release.description)))
-        for name, column in release.columns.items():
-            kind = column.kind.replace("_", "-")
-            cursor.execute(
-                sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
-                    table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})")
+        for release in dataset.releases:
+            table = sql.Identifier("analytics", release.table)
+            cursor.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(release.description)))
+            for name, column in release.columns.items():
+                kind = column.kind.replace("_", "-")
+                cursor.execute(
+                    sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
+                        table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})")
+                    )
                 )
-            )

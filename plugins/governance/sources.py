@@ -112,7 +112,7 @@ class Snapshot:
         return columns
 
     def counts(self, dataset: str, partition: Partition) -> dict[str, int]:
-        """Rows per landed table that the source holds for the partition."""
+        """Rows per landed table that the source holds for the partition; or what else `count_<dataset>.sql` counts."""
         table = self._table(named_query(f"count_{dataset}"), partition)
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 

@@ -118,12 +118,12 @@ class Warehouse:
         )
         return LandedBatch(*rows[0]) if rows else None
 
-    def release(self, dataset: str, day: date) -> Published | None:
-        """What was published of a partition, or None."""
-        rows = self._rows(
-            "SELECT rows, suppressed, k, l FROM analytics.releases WHERE dataset = %s AND partition_key = %s",
-            (dataset, day),
-        )
+    def release(self, dataset: str, day: date, measures: str = "analytics.releases") -> Published | None:
+        """What was published of a partition, or None. Of counts with noise, table audit.release_measures has it."""
+        query = sql.SQL("SELECT rows, suppressed, k, l FROM {} WHERE dataset = %s AND partition_key = %s")
+        with self._transaction() as cursor:
+            cursor.execute(query.format(sql.Identifier(*measures.split("."))), (dataset, day))
+            rows = cursor.fetchall()
         return Published(*rows[0]) if rows else None
 
     def destroyed_keys(self) -> set[bytes]:

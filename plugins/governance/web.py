@@ -54,6 +54,7 @@ ASSIGNED = """
 REGIONS = frozenset(ASSIGNED.split())
 # language, up to three extended languages, script, region; POSIX writes '_' for '-' and an encoding behind a dot.
 REGION = re.compile(r"[a-z]{2,8}(?:[-_][a-z]{3}){0,3}(?:[-_][a-z]{4})?[-_]([a-z]{2})(?:[-_.@].*)?", re.I | re.S | re.A)
+LANGUAGE = re.compile(r"([a-z]{2,8})(?:$|[-_.@])", re.I | re.A)
 
 
 def device_classes(user_agents: pa.Array) -> pa.Array:
@@ -142,6 +143,23 @@ def language_regions(tags: pa.Array) -> pa.Array:
     ['SE', 'TW', 'GB', 'unknown', 'unknown', 'unknown']
     """
     return pc.fill_null(_of_each(tags, _region, pa.string()), UNKNOWN)
+
+
+def language_codes(tags: pa.Array, languages: Mapping[str, str]) -> pa.Array:
+    """The language of each tag as `languages` has it (language subtag -> code), 'other', or 'unknown' (NULL, no tag).
+
+    String array of length n in, string array of length n without NULL out: whatever a browser sends, what comes out is
+    listed. Source: RFC 5646 (BCP 47) section 2.1, lenient about '_' and case.
+
+    >>> language_codes(pa.array(["sv-SE", "NB_no", "tlh", "", None]), {"sv": "sv", "nb": "no"}).to_pylist()
+    ['sv', 'no', 'other', 'unknown', 'unknown']
+    """
+
+    def code(tag: str) -> str:
+        match = LANGUAGE.match(tag[:LONGEST_TAG])
+        return languages.get(match[1].lower(), OTHER) if match else UNKNOWN
+
+    return pc.fill_null(_of_each(tags, code, pa.string()), UNKNOWN)
 
 
 def grid(values: pa.Array, degrees: float) -> pa.Array:

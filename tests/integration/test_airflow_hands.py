@@ -27,7 +27,14 @@ from run_logs import own_look
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow, pytest.mark.clause("R1")]
 
-RELEASED = ("bookings", "visits_daily")
+RELEASED = (
+    "bookings",
+    "visits_sessions",
+    "visits_regions",
+    "visits_search_to_booking",
+    "inquiries_funnel",
+    "privacy_budget",
+)
 OF_RUNS = "asset_event,callback,dag_run,deadline,log,task_instance,task_instance_history,task_reschedule,xcom"
 """Tables of Airflow's that tell of runs. Those of DAGs and of its own processes cannot go while it is up."""
 

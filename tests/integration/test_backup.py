@@ -41,8 +41,8 @@ class Lost:
 
 RESTORING = ("governance.dump", ".keys.sqlite.draft")
 """Where a restore is killed before it is given again."""
-TABLES = ("vault.bookings", "vault.page_views", "analytics.bookings", "analytics.visits_daily", "analytics.releases",
-          "audit.leaves", "control.batches")  # fmt: skip
+TABLES = ("vault.bookings", "vault.page_views", "analytics.bookings", "analytics.visits_regions", "analytics.releases",
+          "analytics.privacy_budget", "audit.exact_counts", "audit.leaves", "control.batches")  # fmt: skip
 
 
 def counted(site: Site) -> dict[str, int]:

@@ -82,7 +82,9 @@ def overheard(site: Site, told: Told) -> Iterator[None]:
         root.removeHandler(listener)
         root.setLevel(level)
     open_to_others = ("quarantine.rows", "quarantine.findings", "quarantine.refusals", "control.batches",
-                      "analytics.bookings", "analytics.visits_daily", "analytics.releases")  # fmt: skip
+                      "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions",
+                      "analytics.visits_search_to_booking", "analytics.inquiries_funnel",
+                      "analytics.releases")  # fmt: skip
     kept = [builders.read(site, f"SELECT t::text FROM {table} t") for table in open_to_others]
     leaves = builders.read(site, "SELECT audit.leaf(r) FROM audit.run_log r")
     told.said = "\n".join([*spoken, server.read_bytes()[begun:].decode("utf-8", "replace"), json.dumps([kept, leaves])])

@@ -26,7 +26,7 @@ GAPS = {
     "a missing column": (
         "ALTER TABLE wellbe.offers DROP COLUMN status",
         "ALTER TABLE wellbe.offers ADD COLUMN status text NOT NULL DEFAULT ''; "
-        "ALTER TABLE wellbe.offers ALTER COLUMN status DROP DEFAULT",
+        "ALTER TABLE wellbe.offers ALTER COLUMN status DROP DEFAULT; GRANT SELECT (status) ON wellbe.offers TO puller",
         "offers.status is declared but missing"),
     "a renamed column": (
         "ALTER TABLE wellbe.clients RENAME COLUMN skype TO messenger",

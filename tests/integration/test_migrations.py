@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import pytest
 
 import builders
@@ -53,6 +54,9 @@ def apply_up_to(dsn: str, count: int, monkeypatch: pytest.MonkeyPatch) -> list[s
         with connection.cursor() as cursor:
             return schema._apply_migrations(cursor)
 
+
+NOISY = [name for name, _ in schema.migrations()].index("0017_noisy_counts_of_visits.sql") + 1
+"""The version since which visits are published with noise."""
 
 IN_ZONES = """
     INSERT INTO control.batches (dataset, partition_key, state, run_id, pull_attempt, source_counts, landed_counts)
@@ -99,10 +103,11 @@ def filled(dsn: str, version: int) -> dict[str, list[tuple[Any, ...]]]:
             VALUES ('bookings', '2026-03-10', 3, '3/1', '{r}', '{A1}', 'r');
         INSERT INTO analytics.releases (dataset, partition_key, rows, suppressed, policy_digest)
             VALUES ('bookings', '2026-03-10', 1, 0, 'p');
-        INSERT INTO analytics.visits_daily VALUES ('2026-03-10', 'SE', 'mobile', 'search', 10, 10);
         INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('d', 'clinic');
         """,
     )
+    zone = "analytics" if version < NOISY else "audit"
+    run(dsn, f"INSERT INTO {zone}.visits_daily VALUES ('2026-03-10', 'SE', 'mobile', 'search', 10, 10)")
     batch = Batch("bookings", "2026-03-10", "r")
     attempt = Attempt("a", "pull", batch, builders.run(), Digests("p", None, "c"), ("R1",))
     entry = attempt.intent(entry_id="00000000-0000-4000-8000-000000000001", at=builders.NOW)
@@ -135,6 +140,8 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     before = filled(database, version)
     assert schema.migrate(database, POLICY) == every[version:]
     after = content(database)
+    if "analytics.visits_daily" in before:  # 0017: exact counts are in zone audit
+        before["audit.visits_daily"] = before.pop("analytics.visits_daily")
     assert before.keys() <= after.keys()
     before.pop("control.in_force", None)  # what has just been put into force
     for table, rows in before.items():  # a later version may add columns
@@ -224,6 +231,31 @@ def test_cards_that_were_here_before_first_captures_were_kept_count_from_the_ear
     assert first == [("6", "2026-02-01"), ("7", "2026-03-10"), ("8", "2026-03-09")]
     there = run(database, f"SELECT {days} FROM records.payment_cards ORDER BY 1, partition_key")
     assert there == [("7", "2026-03-10"), ("7", "2026-03-10"), ("8", "2026-03-09"), ("9", None)]
+
+
+@pytest.mark.clause("E1")
+def test_of_releases_from_before_there_was_noise_the_exact_numbers_of_visits_go_to_zone_audit(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_up_to(database, NOISY - 1, monkeypatch)
+    run(
+        database,
+        "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) "
+        "VALUES ('visits', '2026-03-10', 12, NULL, 40, 3, 'p'), ('bookings', '2026-03-10', 10, 2, 30, 4, 'p')",
+    )
+    schema.migrate(database, POLICY)
+    released = "SELECT dataset, k, l, rows, suppressed FROM analytics.releases ORDER BY dataset"
+    assert run(database, released) == [("bookings", 10, 2, 30, 4), ("visits", None, None, None, None)]
+    kept = "SELECT dataset, k, l, rows, suppressed FROM audit.release_measures"
+    assert run(database, kept) == [("visits", 12, None, 40, 3)]
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        run(
+            database,
+            "INSERT INTO analytics.releases (dataset, partition_key, rows, policy_digest) "
+            "VALUES ('visits', '2026-03-11', 1, 'p')",
+        )
+    with pytest.raises(psycopg2.errors.RaiseException, match="append-only"):
+        run(database, "UPDATE analytics.releases SET rows = 1")
 
 
 @pytest.mark.clause("L2")
@@ -318,7 +350,7 @@ def test_the_columns_of_the_source_are_those_that_policy_declares(site: Site) ->
 
 
 @pytest.mark.clause("E1")
-def test_what_analysts_see_is_a_quasi_identifier_a_sensitive_value_or_a_count_and_commented(site: Site) -> None:
+def test_what_analysts_see_is_a_quasi_identifier_a_sensitive_value_or_a_noisy_count_and_commented(site: Site) -> None:
     found = builders.read(
         site,
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum), "
@@ -327,12 +359,13 @@ def test_what_analysts_see_is_a_quasi_identifier_a_sensitive_value_or_a_count_an
         "WHERE n.nspname = 'analytics' AND c.relkind = 'r'",
     )
     assert all(len(comment or "") > 10 and len(about or "") > 10 for _, _, _, comment, about in found)
-    releases = {dataset.release.table: dataset.release for dataset in POLICY.datasets.values()}
-    assert {name for name, *_ in found} == {"releases", *releases}
-    live = {(name, column): kind for name, column, kind, *_ in found if name != "releases"}
+    releases = {release.table: release for dataset in POLICY.datasets.values() for release in dataset.releases}
+    about_releases = {"releases", "privacy_budget"}
+    assert {name for name, *_ in found} == {*about_releases, *releases}
+    live = {(name, column): kind for name, column, kind, *_ in found if name not in about_releases}
     assert live == {(name, c): spec.type for name, release in releases.items() for c, spec in release.columns.items()}
     kinds = {spec.kind for release in releases.values() for spec in release.columns.values()}
-    assert kinds == {"quasi_identifier", "sensitive", "count"}
+    assert kinds == {"quasi_identifier", "sensitive", "noisy_count", "bound"}
     # Of bookings single rows are published: every column identifies or is sensitive, there is no third kind.
     assert {spec.kind for spec in POLICY.dataset("bookings").release.columns.values()} == {
         "quasi_identifier",

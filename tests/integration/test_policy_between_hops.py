@@ -76,21 +76,22 @@ def as_before(site: Site) -> Iterator[None]:
     schema.migrate(site.dsn("governance_owner"), builders.POLICY)
 
 
-# Ten visitors of one country, in force: (at pull, at validation, at publication) -> rows published.
-KS = [((10, 10, 10), 10), ((10, 12, 12), 0), ((10, 10, 12), 0), ((12, 12, 10), 10), ((12, 10, 12), 0)]
+# 200 visitors of one country, in force: (at pull, at validation, at publication) -> cells published.
+KS = [((10, 10, 10), 1), ((10, 201, 201), 0), ((10, 10, 201), 0), ((201, 201, 10), 1), ((201, 10, 201), 0)]
 
 
 @pytest.mark.parametrize(("ks", "published"), KS)
 def test_what_is_published_holds_the_k_of_its_own_time_and_every_hop_says_its_policy(
     site: Site, world: World, edited: Edited, ks: tuple[int, int, int], published: int
 ) -> None:
-    world.visitors()
+    world.visitors(200)
     spaces = [edited(k=k) for k in ks]
     run = builders.run()
     batch = steps.pull(spaces[0], "visits", KEY, run)
     steps.publish(spaces[2], steps.validate(spaces[1], batch, run), run)
     (term,) = terms(site)
-    assert (term["published"], term["suppressed"]) == (published, 10 - published)
+    assert (term["published"], term["suppressed"]) == (200, 0)
+    assert builders.read(site, "SELECT count(*) FROM analytics.visits_sessions") == [(published,)]
     for hop, space in zip(("pull", "validate", "publish"), spaces, strict=True):
         assert {entry["digests"]["policy"] for entry in entries(site, hop)} == {space.policy.digest}
         assert text_of(site, space.policy.digest)[0] == "policy"
@@ -103,13 +104,13 @@ def test_what_is_published_holds_the_k_of_its_own_time_and_every_hop_says_its_po
 def test_what_is_out_stays_as_it_is_when_the_policy_is_weakened_afterwards(
     site: Site, world: World, edited: Edited
 ) -> None:
-    world.visitors()
-    strict, weak, run = edited(k=12), edited(k=10), builders.run()
+    world.visitors(200)
+    strict, weak, run = edited(k=201), edited(k=10), builders.run()
     batch = steps.validate(strict, steps.pull(strict, "visits", KEY, run), run)
     steps.publish(strict, batch, run)
     steps.publish(weak, batch, run)
     assert outcomes(site, "publish") == ["passed", "replayed"]
-    assert builders.read(site, "SELECT count(*) FROM analytics.visits_daily") == [(0,)]
+    assert builders.read(site, "SELECT count(*) FROM analytics.visits_sessions") == [(0,)]
 
 
 TOO_EARLY = ({"first": date(2026, 3, 11)}, PartitionError, "before the dataset's first partition 2026-03-11")

@@ -76,7 +76,11 @@ vault.page_views                    -       -          s          -       -     
 vault.release_ledger                -       -          SI         -       -         -         -
 analytics.releases                  -       -          SI         -       -         -         -
 analytics.bookings                  -       -          SI         -       -         -         -
-analytics.visits_daily              -       -          SI         -       -         -         -
+analytics.privacy_budget            -       -          SI         -       -         -         -
+analytics.visits_sessions           -       -          SI         -       -         -         -
+analytics.visits_regions            -       -          SI         -       -         -         -
+analytics.visits_search_to_booking  -       -          SI         -       -         -         -
+analytics.inquiries_funnel          -       -          SI         -       -         -         -
 sharing.deliveries                  -       -          -          SI      -         -         -
 sharing.obligations                 -       -          -          SU      -         -         -
 audit.run_log                       -       -          -          -       -         -         -
@@ -86,6 +90,9 @@ audit.tiles                         -       -          -          -       -     
 audit.checkpoints                   -       -          -          -       -         -         -
 audit.texts                         -       -          -          -       -         -         -
 audit.sessions                      -       -          -          -       -         -         -
+audit.release_measures              -       -          SI         -       -         -         -
+audit.exact_counts                  -       -          I          -       -         -         -
+audit.visits_daily                  -       -          -          -       -         -         -
 public.schema_migrations            -       -          -          -       -         -         -
 """
 EXPECTED_OF_LOGINS = """
@@ -128,7 +135,11 @@ vault.saved_cards                   -         -         -            -          
 vault.card_holds                    -         -         -            -          -          -        -
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
-analytics.visits_daily              -         -         -            -          -          S        -
+analytics.privacy_budget            -         -         -            -          -          S        -
+analytics.visits_sessions           -         -         -            -          -          S        -
+analytics.visits_regions            -         -         -            -          -          S        -
+analytics.visits_search_to_booking  -         -         -            -          -          S        -
+analytics.inquiries_funnel          -         -         -            -          -          S        -
 sharing.deliveries                  -         -         s            -          -          -        -
 sharing.obligations                 -         -         S            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
@@ -138,6 +149,9 @@ audit.tiles                         -         -         -            -          
 audit.checkpoints                   -         -         -            -          SI         -        S
 audit.texts                         -         -         -            -          -          -        S
 audit.sessions                      -         -         -            -          S          -        S
+audit.release_measures              -         -         -            -          -          -        S
+audit.exact_counts                  -         -         -            -          -          -        S
+audit.visits_daily                  -         -         -            -          -          -        S
 public.schema_migrations            -         -         -            -          -          -        -
 """
 
@@ -197,7 +211,8 @@ SOME_COLUMNS = {
     ("publisher", "vault.booking_services"): """
         partition_key row_key root_key service_no kind procedure_code_encrypted""",
     ("publisher", "vault.page_views"): """
-        partition_key row_key visitor_token country_code device_class page_category""",
+        partition_key row_key visitor_token session_token viewed_minute country_code device_class page_category
+        language_code cell_code""",
     ("sharer", "vault.bookings"): """
         partition_key row_key booking_id version client_id status booked_at changed_at recorded_at service_date
         nights_count price_amount_minor currency_code locale notes_encrypted client_given_name_encrypted
@@ -231,6 +246,7 @@ CALLS = {
     "quarantine.begin_review": set(),
     "quarantine.end_review": set(),
     "analytics.refuse_change": set(),
+    "analytics.require_budget": set(),
 }  # fmt: skip
 NOTES_LOGINS = (
     "SELECT n.nspname || '.' || p.proname FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid "
@@ -273,7 +289,7 @@ def filled(site: Site) -> Iterator[Site]:
     world.clear()
     builders.empty_warehouse(site)
     world.crowd(card={})
-    world.visitors()
+    world.visitors(200)  # who reach the threshold
     world.booking(with_terms=False)
     world.booking(card={"captured_at": world.at() - timedelta(days=30)})
     space = builders.workspace(site, now=NOW + timedelta(days=1))
@@ -294,6 +310,7 @@ def filled(site: Site) -> Iterator[Site]:
     builders.read(site, "INSERT INTO vault.saved_cards VALUES ('1', 1, now(), true, '\\x02')")
     builders.read(site, "INSERT INTO vault.card_holds VALUES ('1', '1', 'fraud', 'case', 'anna', now(), now() + "
                         "interval '1 day', NULL, 'list', 'token', NULL)")  # fmt: skip
+    builders.read(site, "INSERT INTO audit.visits_daily VALUES ('2026-01-01', 'SE', 'mobile', 'search', 10, 10)")
     world.close()
     yield site
     builders.empty_warehouse(site)
@@ -843,7 +860,9 @@ def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
     "table",
     (
         "audit.run_log", "audit.leaves", "audit.checkpoints", "audit.texts", "audit.sessions",
-        "analytics.releases", "analytics.bookings", "analytics.visits_daily",
+        "analytics.releases", "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions",
+        "analytics.visits_search_to_booking", "analytics.inquiries_funnel", "analytics.privacy_budget",
+        "audit.release_measures", "audit.exact_counts",
     ),
 )  # fmt: skip
 def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
@@ -851,7 +870,8 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
     assert before[0][1] > 0
     # A column that is not made by the database itself.
     columns = {"audit.run_log": "entry", "audit.leaves": "entry_id", "audit.checkpoints": "note", "audit.texts": "name",
-               "audit.sessions": "application_name", "analytics.releases": "dataset"}  # fmt: skip
+               "audit.sessions": "application_name", "analytics.releases": "dataset",
+               "audit.release_measures": "dataset"}  # fmt: skip
     column = columns.get(table, "recorded_date")
     for change in (
         f"DELETE FROM {table}",
@@ -869,7 +889,7 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
 
 PULLER_READS_SOME = """
 bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
-providers consent_events
+providers consent_events inquiries offers
 """
 
 

@@ -222,25 +222,29 @@ def test_a_currency_without_a_rate_stops_the_release_and_is_counted_not_named() 
 
 
 def cells(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    names = ["country_code", "device_class", "page_category", "views_count", "visitors_count"]
-    return pd.DataFrame(rows, columns=names)
+    names = ["country_code", "device_class", "page_category", "language_code", "count", "low", "high", "people"]
+    return pd.DataFrame(rows, columns=names).assign(is_known=False)
 
 
-def test_cells_are_published_as_they_were_counted() -> None:
-    found = releases.visits(cells(("SE", "mobile", "search", 7, 3), ("DE", "bot", "blog", 4, 4)), VISITS, DAY, k=K)
+def test_cells_are_published_with_their_noisy_counts_alone() -> None:
+    rows = ("SE", "mobile", "search", "sv", 7, 3, 9, 3), ("DE", "bot", "blog", "de", 4, 3, 6, 4)
+    found = releases.visits(cells(*rows), VISITS, DAY, k=K)
     assert found.rows.columns.tolist() == list(VISITS.columns)
     assert found.rows.to_dict("list") == {
         "recorded_date": ["2026-03-10"] * 2, "country_code": ["SE", "DE"], "device_class": ["mobile", "bot"],
-        "page_category": ["search", "blog"], "views_count": [7, 4], "visitors_count": [3, 4],
+        "page_category": ["search", "blog"], "language_code": ["sv", "de"],
+        "sessions_count": [7, 4], "sessions_low": [3, 3], "sessions_high": [9, 6],
     }  # fmt: skip
     assert found.risk == Risk(3, None)
 
 
 def test_a_cell_of_too_few_visitors_or_with_a_strange_label_is_refused() -> None:
     with pytest.raises(DisclosureError, match="a cell of 2 visitors was about to be published, policy asks for 3"):
-        releases.visits(cells(("SE", "mobile", "search", 9, 2)), VISITS, DAY, k=K)
+        releases.visits(cells(("SE", "mobile", "search", "sv", 9, 2, 14, 2)), VISITS, DAY, k=K)
     with pytest.raises(DisclosureError, match="column page_category: 1 rows with a value that policy does not list"):
-        releases.visits(cells(("SE", "mobile", "/clinics/ann", 9, 3)), VISITS, DAY, k=K)
+        releases.visits(cells(("SE", "mobile", "/clinics/ann", "sv", 9, 3, 14, 3)), VISITS, DAY, k=K)
+    known = cells(("SE", "mobile", "search", "sv", 1, 0, 6, 0)).assign(is_known=True)
+    assert releases.visits(known, VISITS, DAY, k=K).risk == Risk(None, None)
 
 
 def test_a_day_without_views_publishes_no_cell() -> None:

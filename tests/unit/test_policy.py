@@ -287,7 +287,7 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
         "published origin_region comes from bookings.locale, which is withheld: readable, never published"),
     "a third kind of published column": (
         "visits", lambda c: c["release"]["columns"]["country_code"].update(kind="other"),
-        "country_code > kind: Input should be 'quasi_identifier', 'sensitive' or 'count'"),
+        "country_code > kind: Input should be 'quasi_identifier', 'sensitive', 'noisy_count' or 'bound'"),
     "a file that speaks for another dataset": (
         "visits", lambda c: c.update(dataset="bookings"),
         r"visits.yaml declares dataset 'bookings'; file and dataset share one name"),
@@ -310,7 +310,7 @@ def test_refused_is(what: str, folder: Path) -> None:
     [
         {"visitor_key_days": 3.001},
         {"card_days": 4, "card_key_margin_hours": 23.9},
-        {"key_encryption_key_days": 6.999},
+        {"key_encryption_key_days": 3.999},
     ],
 )
 def test_a_term_a_little_longer_than_a_backups_life_is_accepted(folder: Path, values: dict[str, float]) -> None:
@@ -330,10 +330,11 @@ def test_a_margin_that_would_lengthen_a_term_is_refused(folder: Path) -> None:
 
 
 def test_a_withheld_value_may_be_counted(folder: Path) -> None:
-    counted = POLICY.dataset("visits").release.columns["views_count"]
-    assert (counted.kind, counted.origin) == ("count", "page_views.row_key")
     assert POLICY.source_tables["page_views"]["view_id"].treatment is Treatment.WITHHOLD
-    load(folder)
+    counted = {"from": "page_views.row_key"}
+    for kind in ("noisy_count", "bound"):
+        change = {**counted, "kind": kind}
+        load(changed(folder, "visits", lambda c, new=change: c["release"]["columns"]["sessions_count"].update(new)))
 
 
 @pytest.mark.parametrize(
@@ -446,9 +447,13 @@ def test_a_role_reads_the_columns_of_the_purposes_it_works_for() -> None:
 
 def test_published_columns_are_listed_by_kind_in_their_order() -> None:
     release = POLICY.dataset("visits").release
-    assert release.of_kind("quasi_identifier") == ("recorded_date", "country_code", "device_class", "page_category")
-    assert release.of_kind("count") == ("views_count", "visitors_count")
+    cell = ("recorded_date", "country_code", "device_class", "page_category", "language_code")
+    assert release.of_kind("quasi_identifier") == cell
+    assert release.of_kind("noisy_count") == ("sessions_count",)
+    assert release.of_kind("bound") == ("sessions_low", "sessions_high")
     assert release.of_kind("sensitive") == ()
+    assert release.is_noisy
+    assert not POLICY.dataset("bookings").release.is_noisy
 
 
 @pytest.mark.parametrize("what", ["a folder", "a link that leads nowhere", "a link to itself", "a pipe"])

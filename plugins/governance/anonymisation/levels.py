@@ -105,11 +105,11 @@ def _bands(values: pd.Series, bands: tuple[tuple[int, str], ...], top: str) -> p
 
 
 def domain(column: PublishedColumn) -> frozenset[str] | None:
-    """The values that a published column may have; None for days and counts.
+    """The values that a published column may have; None for days, counts and cells of a grid.
 
     Raises PolicyError for a column of text that policy gives no values.
     """
-    if column.level in ("day", "count"):
+    if column.level in ("day", "count", "cell", "degrees"):
         return None
     if column.level in ("country", "subregion"):
         regions = _subregions()

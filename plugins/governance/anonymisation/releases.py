@@ -8,8 +8,8 @@ whoever knows the sensitive value of all others in a class. It is therefore call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 import pandas as pd
@@ -36,6 +36,7 @@ class Release:
     rows: pd.DataFrame  # the columns of the published table, in policy's order
     decisions: pd.DataFrame | None  # row_key, accepted_partition, decision; None where they are noted already
     risk: Risk
+    spent: Mapping[str, float] = field(default_factory=dict)  # of budgets, where counts carry noise: epsilon, delta
 
 
 def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
@@ -75,17 +76,21 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
 
 
 def visits(cells: pd.DataFrame, specification: Specification, day: date, *, k: int) -> Release:
-    """A release of page view counts: the cells that were found to hold k visitors, looked at once more.
+    """A release of counts with noise: cells that are published because k people are in them, looked at once more.
 
-    `cells`: the quasi-identifiers, views_count, visitors_count (`sql/decide_visits.sql`). Raises DisclosureError when
-    one does not hold k, or a label is none of policy's.
+    `cells`: the quasi-identifiers, `count`, `low`, `high`, the exact `people`, and `is_known`: the cell is published
+    whoever is in it (`anonymisation/counted.py`). Raises DisclosureError when another one does not hold k, or a label
+    is none of policy's.
     """
-    smallest = int(cells["visitors_count"].min()) if len(cells) else None
+    open_cells = cells[~cells["is_known"].astype(bool)]
+    smallest = int(open_cells["people"].min()) if len(open_cells) else None
     if smallest is not None and smallest < k:
         raise DisclosureError(
             f"a cell of {smallest} visitors was about to be published, policy asks for {k}; nothing was published"
         )
-    rows = cells.assign(recorded_date=day.isoformat())[list(specification.columns)]
+    names = (*specification.of_kind("noisy_count"), *specification.of_kind("bound"))
+    told = cells.rename(columns=dict(zip(("count", "low", "high"), names, strict=True)))
+    rows = told.assign(recorded_date=day.isoformat())[list(specification.columns)]
     within_domains(rows, specification)
     return Release(rows, None, Risk(smallest, None))
 

@@ -4,6 +4,7 @@ SELECT
     v.viewed_at AS "page_views.viewed_at",
     v.recorded_at AS "page_views.recorded_at",
     extract(epoch FROM v.recorded_at - v.viewed_at)::double precision AS recording_lag_seconds,
+    floor(extract(epoch FROM v.viewed_at) / 60)::bigint AS viewed_minute,
     extract(year FROM v.viewed_at AT TIME ZONE 'UTC')::integer AS viewed_year,
     v.duration_ms AS "page_views.duration_ms",
     v.ip AS "page_views.ip",

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from governance import warehouse
-from governance.errors import ConservationError, ContendedError, DisclosureError
+from governance.errors import ConservationError, ContendedError
 from governance.publications import Decisions, Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
+from governance.steps import counting
 from governance.steps.workspace import Hop, Workspace
 from governance.warehouse import LandedBatch
 
@@ -38,11 +39,12 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
     Raises ContendedError while the partition before it is not published, DisclosureError when k or l would not hold.
     """
     with workspace.hop("publish", "publisher", batch, run) as hop:
-        earlier = hop.warehouse.release(batch.dataset, hop.partition.day)
+        where = "audit.release_measures" if hop.spec.release.is_noisy else "analytics.releases"
+        earlier = hop.warehouse.release(batch.dataset, hop.partition.day, where)
         if earlier is not None:
             measures = {"k": earlier.k, "l": earlier.l, "rows": earlier.rows, "suppressed": earlier.suppressed}
             hop.warehouse.append(hop.recorded.outcome(Outcome.REPLAYED, measures=measures))
-            return _counted(batch, earlier.rows, earlier.suppressed)
+            return _counted(batch, earlier.rows or 0, earlier.suppressed or 0)
         missing = missing_predecessor(workspace, batch)
         if missing:
             raise ContendedError(f"{batch.label}: partition {missing} has to be published first; the task retries")
@@ -80,9 +82,12 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
             Outcome.PASSED if decided.total else Outcome.NO_DATA,
             counts={"table_rows": len(release.rows)},
             conservation=conservation.terms(),
-            measures={"k": release.risk.k, "l": release.risk.l},
+            measures={"k": release.risk.k, "l": release.risk.l, **release.spent},
         )
         measured = Published(conservation.published, conservation.suppressed, release.risk.k, release.risk.l)
+        if hop.spec.release.is_noisy:  # exact numbers beside noisy ones would undo the noise
+            publication.keep_measures(measured)
+            measured = Published(None, None, None, None)
         publication.append(hop.spec.release.table, release.rows, measured, entry)
     return conservation
 
@@ -102,25 +107,8 @@ def _decide_bookings(hop: Hop, publication: Publication) -> tuple[Release, Decis
     return release, publication.decisions()
 
 
-def _decide_visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
-    from governance.anonymisation import releases
-
-    policy = hop.workspace.policy
-    k = int(policy.value("k"))
-    cells = publication.decide_visits(k=k, limit=int(policy.value("visitor_daily_views")))
-    decided = publication.decisions()
-    hop.lent.rows += decided.total
-    release = releases.visits(cells, hop.spec.release, hop.partition.day, k=k)
-    if int(release.rows["views_count"].sum()) != decided.of("published"):
-        raise DisclosureError(
-            f"{hop.batch.label}: the published counts do not add up to the views that were to be published; "
-            f"nothing was published"
-        )
-    return release, decided
-
-
 _DECIDE: Mapping[str, Callable[[Hop, Publication], tuple[Release, Decisions]]] = MappingProxyType(
-    {"bookings": _decide_bookings, "visits": _decide_visits}
+    {"bookings": _decide_bookings, "visits": counting.visits}
 )
 
 

@@ -1,4 +1,4 @@
--- B1: per partition of visits, page views at the source, landed, held back and counted in the release, and the policy that named the columns.
+-- B1: per partition of visits, page views at the source, landed, held back and counted in the release, what its noisy counts spent of a visitor's budget, and the policy that named the columns.
 WITH pulled AS (
     SELECT DISTINCT ON (partition_key) partition_key, entry::jsonb AS entry
     FROM audit.run_log
@@ -22,6 +22,8 @@ SELECT p.partition_key,
        (SELECT sum((r ->> 'failed')::bigint) FROM jsonb_array_elements(s.entry -> 'rules') r WHERE r ->> 'clause' = 'B1') AS by_rules_of_b1,
        (a.entry #>> '{conservation,published}')::bigint AS views_counted,
        (a.entry #>> '{counts,table_rows}')::bigint AS cells_published,
+       (a.entry #>> '{measures,epsilon}')::float8 AS epsilon,
+       (a.entry #>> '{measures,delta}')::float8 AS delta,
        left(p.entry #>> '{digests,policy}', 12) AS policy
 FROM pulled p LEFT JOIN settled s USING (partition_key) LEFT JOIN released a USING (partition_key)
 ORDER BY p.partition_key DESC;

@@ -1,0 +1,82 @@
+"""The third hop of visits: counts with noise of a closed day, drawn once (E1, B1, B2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from governance import sources
+from governance.errors import DisclosureError
+from governance.publications import Decisions, Publication
+from governance.steps.workspace import Hop
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from governance.anonymisation.budgets import Budget
+    from governance.anonymisation.counted import Counted
+    from governance.anonymisation.releases import Release
+    from governance.datasets import Release as Specification
+
+SESSIONS, REGIONS, DELAYS = "visits_sessions", "visits_regions", "visits_search_to_booking"
+FUNNEL = "inquiries_funnel"
+
+
+def visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
+    """Decide the views of a day, and publish their counts; those of sessions are returned, to be published as the
+    release.
+
+    Everything is in the publication's transaction, the budgets too. Raises DisclosureError when a budget was spent
+    before, or a cell does not hold k.
+    """
+    from governance.anonymisation import budgets
+
+    policy = hop.workspace.policy
+    of = {spec.table: budgets.budget(spec.table, policy.value(spec.table)) for spec in hop.spec.releases}
+    tables = _counted(hop, publication, of)
+    decided = publication.decisions()
+    hop.lent.rows += decided.total
+    released = {spec.table: _released(hop, publication, spec, tables[spec.table]) for spec in hop.spec.releases}
+    for spec in hop.spec.further:
+        publication.add(spec.table, released[spec.table].rows)
+    spent = {"epsilon": sum(b.epsilon for b in of.values()), "delta": sum(t.charge.delta for t in tables.values())}
+    return replace(released[hop.spec.release.table], spent=spent), decided
+
+
+def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> dict[str, Counted]:
+    from governance.anonymisation import counted, noise
+
+    policy, by_page = hop.workspace.policy, of[SESSIONS]
+    k, degrees = int(policy.value("k")), float(policy.value("coordinate_grid_degrees"))
+    sessions = publication.decide_visits(contributions=by_page.contributions, per_cell=by_page.per_cell)
+    if int(sessions["exact"].sum()) > publication.decisions().of("published"):
+        raise DisclosureError(f"{hop.batch.label}: more sessions were counted than views; nothing was published")
+    regions = counted.grid_cells(REGIONS, publication.count("count_regions"), of[REGIONS], noise, k=k)
+    delays = publication.count("count_search_to_booking")
+    return {
+        SESSIONS: counted.open_cells(SESSIONS, sessions, by_page, noise, k=k),
+        REGIONS: counted.placed(regions, degrees),
+        DELAYS: counted.known_cells(DELAYS, delays, of[DELAYS], noise),
+        FUNNEL: counted.known_cells(FUNNEL, _steps_of_inquiries(hop), of[FUNNEL], noise),
+    }
+
+
+def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
+    """Clients by furthest step, counted at the source, of which nothing lands. Raises SourceUnavailableError."""
+    import pandas as pd
+
+    with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
+        steps = source.counts("funnel", hop.partition)
+    return pd.DataFrame({"furthest_step": list(steps), "exact": list(steps.values()), "people": list(steps.values())})
+
+
+def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:
+    """Spend the budget of a table and keep its exact counts; returns what may be published of it."""
+    from governance.anonymisation import releases
+
+    k = int(hop.workspace.policy.value("k"))
+    release = releases.visits(table.cells, spec, hop.partition.day, k=k)
+    publication.spend(table.charge, hop.workspace.policy.digest)
+    publication.keep_exact(spec.table, table.exact(k))
+    return release

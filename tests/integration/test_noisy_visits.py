@@ -1,0 +1,321 @@
+"""Counts of visits with noise, from the source to the analyst: drawn once, paid for once, nothing exact beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg2
+import psycopg2.errors
+import pytest
+
+import builders
+from aftermath import entries, outcomes, state, through
+from builders import DAY, NOW, POLICY, World
+from governance import grids, steps
+from governance.anonymisation.budgets import budget, half_width, threshold
+from governance.embedded.site import Site
+from governance.errors import DisclosureError, GovernanceError, PolicyError, SourceUnavailableError
+from governance.publications import Publication
+from governance.run_log import Batch
+from governance.steps import Workspace
+
+pytestmark = [pytest.mark.pg, pytest.mark.clause("E1"), pytest.mark.clause("B1")]
+
+KEY, NEXT = DAY.isoformat(), (DAY + timedelta(days=1)).isoformat()
+TABLES = [spec.table for spec in POLICY.dataset("visits").releases]
+BUDGETS = {table: budget(table, POLICY.value(table)) for table in TABLES}
+K = int(POLICY.value("k"))
+MANY = 250
+"""So many visitors of one kind reach every threshold, but once in 10 ** 8 times."""
+
+
+def released(site: Site) -> dict[str, list[Any]]:
+    """Everything that analysts may read of visits."""
+    tables = [*TABLES, "privacy_budget", "releases"]
+    return {t: builders.read(site, f"SELECT t::text FROM analytics.{t} t ORDER BY 1", role="analyst") for t in tables}
+
+
+def busy_day(world: World) -> None:
+    """Many visitors of one kind, who search and come to the booking pages, most of them in Stockholm; and one of
+    another kind, elsewhere."""
+    seconds = timedelta(seconds=1)
+    at = world.at() - timedelta(hours=1)
+    world.execute(
+        "INSERT INTO wellbe.page_views (view_id, viewed_at, recorded_at, duration_ms, ip, user_agent, language, url, "
+        "session_id, device_id, latitude, longitude) SELECT 100000 + 2 * n + page, %s + page * interval '10 minutes', "
+        "%s, 1000, '192.0.2.17', 'Mozilla/5.0 (X11; Linux x86_64; rv:144.0)', 'sv-SE', "
+        "CASE page WHEN 0 THEN '/search' ELSE '/booking' END, 'session-' || n, 'device-' || n, 59.3293, 18.0686 "
+        "FROM generate_series(1, %s) n, generate_series(0, 1) page",
+        at, world.at(), MANY,
+    )  # fmt: skip
+    world.view(device_id="alone", language="en-US", latitude=40.7128, longitude=-74.006, viewed_at=at + seconds)
+
+
+@pytest.fixture
+def published(world: World, space: Workspace) -> World:
+    """A busy day, published."""
+    busy_day(world)
+    assert through(space, "visits", KEY).counts["published"] == 2 * MANY + 1
+    return world
+
+
+def test_analysts_get_the_counts_of_many_and_not_that_of_one(site: Site, published: World) -> None:
+    columns = "country_code, page_category, language_code, sessions_count, sessions_low, sessions_high"
+    rows = builders.read(site, f"SELECT {columns} FROM analytics.visits_sessions ORDER BY 2", role="analyst")
+    assert [row[:3] for row in rows] == [("SE", "booking", "sv"), ("SE", "search", "sv")]
+    width = half_width(BUDGETS["visits_sessions"].scale)
+    for *_, count, low, high in rows:
+        assert (low, high) == (max(K, count - width), count + width)
+        assert abs(count - MANY) < 100
+    delays = dict(
+        builders.read(site, "SELECT search_to_booking, visitors_count FROM analytics.visits_search_to_booking")
+    )
+    assert len(delays) == 5
+    assert abs(delays["5-29 minutes"] - MANY) < 50
+    assert all(abs(n) < 50 for name, n in delays.items() if name != "5-29 minutes")
+
+
+@pytest.mark.clause("B2")
+def test_a_region_is_a_cell_of_the_grid_and_no_finer_place_ever_lands(site: Site, published: World) -> None:
+    found = builders.read(site, "SELECT * FROM analytics.visits_regions ORDER BY cell_degrees", role="analyst")
+    (stockholm, elsewhere) = found
+    assert stockholm[2:5] == (0.5, 59.0, 18.0)
+    assert abs(stockholm[5] - MANY) < 100
+    assert (elsewhere[1], elsewhere[2:5]) == ("elsewhere", (None, None, None))
+    assert abs(elsewhere[5] - 1) < 100
+    landed = builders.read(
+        site, "SELECT DISTINCT cell_code, latitude_grid_degrees, longitude_grid_degrees FROM vault.page_views"
+    )
+    assert len(landed) == 2
+    for code, latitude, longitude in landed:  # the code says what the coarse coordinates say, and nothing more
+        cell = grids.cell(code, 0.5)
+        assert (cell.south + 0.25, cell.west + 0.25, cell.degrees) == (latitude, longitude, 0.5)
+    everything = json.dumps(builders.read(site, "SELECT t::text FROM records.page_views t"))
+    assert "59.3293" not in everything
+    assert "18.0686" not in everything
+
+
+def test_what_is_exact_is_the_auditors_alone(site: Site, published: World) -> None:
+    exact = builders.read(
+        site, "SELECT table_name, cell, exact, people FROM audit.exact_counts ORDER BY 1, 2", role="auditor"
+    )
+    assert ("visits_sessions", "SE|desktop|search|sv", MANY, MANY) in exact
+    assert ("visits_search_to_booking", "5-29 minutes", MANY, MANY) in exact
+    assert [row[2:] for row in exact if row[1] == "elsewhere"] == [(None, None)]  # fewer than k
+    measures = "SELECT dataset, k, l, rows, suppressed FROM audit.release_measures"
+    assert builders.read(site, measures, role="auditor") == [("visits", MANY, None, 2 * MANY + 1, 0)]
+    assert builders.read(site, "SELECT k, l, rows, suppressed FROM analytics.releases", role="analyst") == [(None,) * 4]
+    for table in ("audit.exact_counts", "audit.release_measures", "audit.visits_daily", "audit.run_log"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            builders.read(site, f"SELECT * FROM {table}", role="analyst")
+
+
+def test_the_ledger_says_what_was_spent_and_the_entry_says_the_same(site: Site, published: World) -> None:
+    columns = "epsilon, delta, contributions, per_cell, noise_scale, threshold"
+    found = builders.read(site, f"SELECT table_name, {columns} FROM analytics.privacy_budget", role="analyst")
+    expected = {}
+    for table, whole in BUDGETS.items():
+        step = whole.step if whole.levels else whole
+        least = threshold(step, K * step.per_cell) if whole.delta else None
+        expected[table] = (whole.epsilon, whole.delta, whole.contributions, whole.per_cell, step.scale, least)
+    assert {name: tuple(spent) for name, *spent in found} == expected
+    (entry,) = entries(site, "publish", "outcome")
+    assert entry["measures"]["epsilon"] == sum(spent[1] for spent in found) == 3.0
+    assert entry["measures"]["delta"] == sum(spent[2] for spent in found) == 2e-6
+
+
+def test_entries_hold_no_pseudonym_no_place_and_no_address(site: Site, published: World) -> None:
+    log = json.dumps(entries(site))
+    tokens = builders.read(site, "SELECT visitor_token FROM vault.page_views UNION SELECT session_token FROM "
+                                 "vault.page_views UNION SELECT cell_code FROM vault.page_views")  # fmt: skip
+    assert len(tokens) > 2 * MANY
+    assert not [token for (token,) in tokens if token in log]
+    assert "192.0.2." not in log
+    assert "device-" not in log
+
+
+def funnel(site: Site) -> dict[str, int]:
+    """Exact clients by furthest step, of a day on which they are k in each."""
+    query = "SELECT cell, exact FROM audit.exact_counts WHERE table_name = 'inquiries_funnel'"
+    return dict(builders.read(site, query, role="auditor"))
+
+
+def day_around(at: datetime) -> tuple[datetime, datetime]:
+    """The Stockholm day around an instant, in winter."""
+    begin = at.replace(hour=23, minute=0) - timedelta(days=1)
+    return begin, begin + timedelta(days=1)
+
+
+def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_weeks_later(
+    site: Site, world: World
+) -> None:
+    asked, (_, closed) = world.at() - timedelta(days=14), day_around(world.at())
+    begin, end = day_around(asked)
+    client, second = iter(range(1, 10_000)), timedelta(seconds=1)
+
+    def inquiry(client_id: int, at: datetime = asked, **offer: Any) -> None:
+        number = world.number()
+        world.insert("inquiries", inquiry_id=number, client_id=client_id, channel="web", received_at=at, recorded_at=at)
+        if offer:
+            values = {"offer_id": number, "inquiry_id": number, "client_id": client_id, "opened_at": at,
+                      "recorded_at": at, "status": "open"} | offer  # fmt: skip
+            world.insert("offers", **values)
+
+    for _ in range(11):
+        inquiry(next(client))
+        inquiry(next(client), recorded_at=closed, status="accepted", closed_at=closed)  # an offer of the day after
+    for _ in range(12):
+        inquiry(next(client), status="declined", closed_at=asked)
+        inquiry(next(client), status="accepted", closed_at=closed)  # too late
+    for _ in range(13):
+        inquiry(next(client), status="accepted", closed_at=closed - second)
+    inquiry(5000), inquiry(5000, status="accepted", closed_at=asked)  # who asks twice counts once
+    inquiry(6000, at=begin), inquiry(6001, at=end - second)
+    inquiry(6002, at=begin - second), inquiry(6003, at=end)  # other days
+    through(builders.workspace(site), "visits", KEY)
+    assert funnel(site) == {"inquiry": 24, "offer": 24, "booking": 14}
+    columns = "furthest_step, clients_count, clients_low, clients_high"
+    found = builders.read(site, f"SELECT {columns} FROM analytics.inquiries_funnel", role="analyst")
+    width = half_width(BUDGETS["inquiries_funnel"].scale)
+    assert {step for step, *_ in found} == {"inquiry", "offer", "booking"}
+    assert all((low, high) == (max(0, n - width), max(0, n + width)) for _, n, low, high in found)
+
+
+def test_without_the_source_nothing_is_published_and_the_task_retries(
+    site: Site, world: World, space: Workspace
+) -> None:
+    busy_day(world)
+    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
+    before = state(site)
+    away = builders.workspace(site, source_uri=lambda: "postgresql://puller@127.0.0.1:1/wellbe")
+    with pytest.raises(SourceUnavailableError, match="the task retries"):
+        steps.publish(away, batch, builders.run())
+    assert state(site) == before
+    assert steps.publish(space, batch, builders.run()).counts["published"] == 2 * MANY + 1
+
+
+# -- once --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_again_returns_the_published_numbers(site: Site, published: World, space: Workspace) -> None:
+    before = released(site)
+    again = through(space, "visits", KEY, run_id="again")
+    assert again.counts["published"] == 2 * MANY + 1
+    assert released(site) == before
+    assert outcomes(site, "publish") == ["passed", "replayed"]
+
+
+@pytest.mark.parametrize("method", ("count", "decide_visits", "spend", "keep_exact", "add", "keep_measures", "append"))
+def test_a_publication_that_breaks_off_leaves_nothing_and_the_next_one_all(
+    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Killed at every boundary: tests/integration/test_kills.py, `publish visits`."""
+    busy_day(world)
+    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
+    before, original = state(site), getattr(Publication, method)
+
+    def breaks(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
+        raise GovernanceError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publication, method, breaks)
+        with pytest.raises(GovernanceError, match="broken off"):
+            steps.publish(space, batch, builders.run())
+    assert state(site) == before
+    steps.publish(space, batch, builders.run())
+    assert all(released(site).values())
+
+
+def test_a_second_release_of_a_period_is_refused_though_nothing_knows_of_the_first(
+    site: Site, published: World, space: Workspace
+) -> None:
+    admin = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
+    connection = psycopg2.connect(admin)
+    with connection, connection.cursor() as cursor:  # as superuser, for append-only holds for everyone else
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("DELETE FROM analytics.releases; DELETE FROM audit.release_measures")
+        cursor.execute("DELETE FROM vault.release_ledger")
+    connection.close()
+    before = state(site)
+    with pytest.raises(DisclosureError, match="the budget of visits_sessions was spent before; a period is published"):
+        steps.publish(space, Batch("visits", KEY, "test"), builders.run())
+    assert state(site) == before
+
+
+INSERTS = {
+    "visits_sessions": "'SE', 'mobile', 'blog', 'sv', 50, 40, 60",
+    "visits_regions": "'0', 256, -90, -180, 50, 40, 60",
+    "visits_search_to_booking": "'another class', 50, 40, 60",
+    "inquiries_funnel": "'another step', 50, 40, 60",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("day", (KEY, NEXT))
+def test_nobody_adds_counts_to_a_period_whose_budget_was_not_spent_with_them(
+    site: Site, published: World, table: str, day: str
+) -> None:
+    with pytest.raises(psycopg2.errors.RaiseException, match="published once per period"):
+        builders.read(site, f"INSERT INTO analytics.{table} VALUES ('{day}', {INSERTS[table]})")
+
+
+def test_no_budget_is_spent_twice_nor_changed(site: Site, published: World) -> None:
+    columns = "table_name, recorded_date, protects, epsilon, delta, contributions, per_cell, noise_scale, policy_digest"
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        builders.read(
+            site, f"INSERT INTO analytics.privacy_budget ({columns}) SELECT {columns} FROM analytics.privacy_budget"
+        )
+    for change in ("UPDATE analytics.privacy_budget SET epsilon = 0.1", "DELETE FROM analytics.privacy_budget"):
+        with pytest.raises(psycopg2.errors.RaiseException, match="append-only"):
+            builders.read(site, change)
+
+
+# -- closed ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_that_comes_after_its_day_was_published_counts_nowhere(site: Site, published: World) -> None:
+    space = builders.workspace(site, now=NOW + timedelta(days=1))
+    before = released(site)
+    published.view(device_id="late")
+    again = through(space, "visits", KEY, run_id="again")
+    assert (again.counts["accepted"], again.counts["published"]) == (2 * MANY + 2, 2 * MANY + 1)
+    assert released(site) == before
+    published.day += timedelta(days=1)
+    published.view(device_id="next day")
+    through(space, "visits", NEXT)
+    terms = entries(site, "publish", "outcome")[-1]["conservation"]
+    assert (terms["accepted"], terms["carried_in"], terms["published"], terms["suppressed"]) == (1, 1, 1, 1)
+    assert released(site)["visits_sessions"] == before["visits_sessions"]
+
+
+UNDECIDED: dict[str, Callable[[Any], Any]] = {
+    "nobody has decided": lambda value: None,
+    "without an epsilon": lambda value: {name: v for name, v in value.items() if name != "epsilon"},
+    "of no noise": lambda value: value | {"epsilon": 1e6},
+}
+
+
+@pytest.mark.parametrize("why", UNDECIDED)
+@pytest.mark.parametrize("table", TABLES)
+def test_nothing_is_published_under_a_budget_that(
+    site: Site, world: World, space: Workspace, table: str, why: str
+) -> None:
+    busy_day(world)
+    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
+    before, decided = state(site), space.policy.open_values[table]
+    values = {**space.policy.open_values, table: decided.model_copy(update={"value": UNDECIDED[why](decided.value)})}
+    policy = space.policy.model_copy(update={"open_values": values})
+    with pytest.raises(PolicyError, match=f"policy value '{table}' is (not set|no budget at epsilon)"):
+        steps.publish(builders.workspace(site, policy=policy), batch, builders.run())
+    assert state(site) == before
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_budget_says_who_decided_it(table: str) -> None:
+    decided = POLICY.open_values[table]
+    assert (decided.decided_by, decided.is_confirmed) == ("project default, unconfirmed", False)
+    assert decided.rationale
