@@ -81,6 +81,7 @@ class Release(Strict):
     table: str
     description: str
     person: str  # the landed column that tells people apart
+    precise_by: tuple[str, ...] = ()  # open values that say how precise a release is: a change of one is told (E1)
     columns: dict[str, PublishedColumn]
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
@@ -109,6 +110,11 @@ class Dataset(Strict):
     def children(self) -> tuple[str, ...]:
         """The landed tables whose rows belong to a row of the root table, or come along with it."""
         return tuple(name for name, table in self.landed.items() if not table.root)
+
+    @property
+    def releases(self) -> dict[str, Release]:
+        """What it publishes, by table."""
+        return {self.release.table: self.release}
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -156,11 +162,12 @@ class Dataset(Strict):
                 raise ValueError(f"published {name} comes from {origin}, which is withheld: readable, never published")
 
     def references(
-        self, purposes: Container[str], clauses: Container[str], kinds: Container[str]
+        self, purposes: Container[str], clauses: Container[str], kinds: Container[str], values: Container[str]
     ) -> Iterator[tuple[str, str, Container[str]]]:
         """(who, whom, among what) of every name that the dataset uses of the rest of the policy, and of its holders."""
         yield from ((f"dataset {self.dataset}", clause, clauses) for clause in self.clauses)
         yield from ((f"holder {name}", kind, kinds) for name, kind in self.holders.items())
+        yield from ((f"release of {self.dataset}", value, values) for value in self.release.precise_by)
         for table_name, table in self.landed.items():
             named = [table.term] if table.term else []
             yield from ((f"table {table_name}", holder, self.holders) for holder in (*named, *table.erased_with))

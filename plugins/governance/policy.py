@@ -23,6 +23,8 @@ from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
 from governance.retention_rules import Retention
 from governance.strict import Strict, digest
+from governance.third_parties import Register
+from governance.third_parties import references as of_third_parties
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 UNCONFIRMED = "project default, unconfirmed"
@@ -98,6 +100,7 @@ class Policy(Strict):
     lookups: dict[str, dict[str, SourceColumn]]
     keys: dict[str, KeyKind]
     clauses: dict[str, Clause]
+    third_parties: Register = {}
     site: Site
     digest: str
     texts: dict[str, tuple[str, str]] = {}  # behind the digest: the list of files, and each file, by SHA-256
@@ -115,7 +118,7 @@ class Policy(Strict):
     def _references(self) -> Iterator[tuple[str, str, Container[str]]]:
         """(who, whom, among what) of every name that one part of the policy uses of another."""
         for dataset in self.datasets.values():
-            yield from dataset.references(self.purposes, self.clauses, self.keys)
+            yield from dataset.references(self.purposes, self.clauses, self.keys, self.open_values)
         for name, purpose in self.purposes.items():
             yield f"purpose {name}", purpose.role, self.roles
             yield f"purpose {name}", purpose.clause, self.clauses
@@ -131,6 +134,8 @@ class Policy(Strict):
             yield from ((f"kind of key {name}", value, self.open_values) for value in (kind.term, kind.margin) if value)
             yield from ((f"kind of key {name}", purpose, self.purposes) for purpose in kind.purposes)
             yield from ((f"kind of key {name}", other, self.keys) for other in kind.apart_from)
+        published = {table for dataset in self.datasets.values() for table in dataset.releases}
+        yield from of_third_parties(self.third_parties, self.purposes, published)
         yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
 
     def _declared_twice(self) -> Iterator[str]:

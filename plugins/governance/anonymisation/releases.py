@@ -14,6 +14,7 @@ from datetime import date
 
 import pandas as pd
 
+from governance.anonymisation.bias import Offered
 from governance.anonymisation.levels import (
     domain,
     lead_time,
@@ -36,6 +37,7 @@ class Release:
     rows: pd.DataFrame  # the columns of the published table, in policy's order
     decisions: pd.DataFrame | None  # row_key, accepted_partition, decision; None where they are noted already
     risk: Risk
+    offered: Offered | None = None  # what could have been published, where its bias may be told (bias.py)
 
 
 def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
@@ -70,7 +72,10 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     decision[published.index] = "published"
     # The order of rows would tell who came first; sorted by what is published it tells nothing.
     return Release(
-        published.sort_values(list(specification.columns), ignore_index=True), _decisions(accepted, decision), measured
+        published.sort_values(list(specification.columns), ignore_index=True),
+        _decisions(accepted, decision),
+        measured,
+        Offered(rows, pd.DataFrame({name: safe for name in rows.columns}), people),
     )
 
 
