@@ -78,12 +78,13 @@ class Clause(Strict):
 
 
 class Site(Strict):
-    """What a deployment adds: from which partition on its datasets are processed, and from how many rows on a
-    partition is pulled in shards, one for so many rows.
+    """What a deployment adds: from which partition on its datasets are processed, from how many rows on a partition is
+    pulled in shards, one for so many rows, and with whom it has an agreement.
     """
 
     first_partition: dict[str, date] = {}
     shard_rows: Annotated[int, Field(strict=True, gt=0)] = 1_000_000
+    third_parties: Register = {}
 
 
 class Policy(Strict):
@@ -135,7 +136,7 @@ class Policy(Strict):
             yield from ((f"kind of key {name}", purpose, self.purposes) for purpose in kind.purposes)
             yield from ((f"kind of key {name}", other, self.keys) for other in kind.apart_from)
         published = {table for dataset in self.datasets.values() for table in dataset.releases}
-        yield from of_third_parties(self.third_parties, self.purposes, published)
+        yield from of_third_parties(self.registered, self.purposes, published)
         yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
 
     def _declared_twice(self) -> Iterator[str]:
@@ -144,6 +145,8 @@ class Policy(Strict):
             names = [name for dataset in self.datasets.values() for name in getattr(dataset, kind)]
             names += [*self.unpulled, *self.lookups] if kind == "source" else []
             yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
+        both = sorted(self.third_parties.keys() & self.site.third_parties.keys())
+        yield from (f"third party {name} is declared twice" for name in both)
 
     def _unsafe_keys(self) -> Iterator[str]:
         """Kinds of keys that one role could bring together, or that would outlive their term in a backup."""
@@ -220,6 +223,11 @@ class Policy(Strict):
         """Digest of how a dataset's rows are made when they land: rows of two forms must not be taken for one."""
         values = {value: self.open_values[value].value for value in MEASURED_WITH if value in self.open_values}
         return digest({"recipe": self.dataset(name).recipe, "values": values})
+
+    @property
+    def registered(self) -> Register:
+        """Third parties that may have published releases: the policy's, and the site's own."""
+        return self.third_parties | self.site.third_parties
 
     @cached_property
     def access(self) -> str:

@@ -54,7 +54,7 @@ def agreed(register: Register, name: str, table: str, today: date) -> ThirdParty
     if known is None:
         raise RecipientError(
             "that third party is not registered; nothing was handed over: enter it, with its agreement, in "
-            "policies/third_parties.yaml"
+            "policies/third_parties.yaml or the site's file"
         )
     if today < known.agreed_from:
         raise RecipientError(

@@ -306,6 +306,15 @@ def test_the_register_refuses(what: str, tmp_path: Path) -> None:
         party(tmp_path, **changes)
 
 
+def test_a_site_registers_its_own_and_none_that_policy_has(tmp_path: Path) -> None:
+    document = builders.POLICY.model_dump(by_alias=True)
+    document["site"]["third_parties"] = {"broker": party(tmp_path).model_dump()}
+    assert list(Policy.model_validate(document).registered) == ["broker"]
+    document["third_parties"] = {"broker": party(tmp_path).model_dump()}
+    with pytest.raises(ValueError, match="third party broker is declared twice"):
+        Policy.model_validate(document)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -69,13 +69,13 @@ def hand_over(workspace: Workspace, asked: HandOver, run: Run) -> Delivered:
     """
     with _recorded(workspace, asked, run) as recorded:
         policy, batch = workspace.policy, recorded.attempt.batch
-        party_id = asked.third_party if asked.third_party in policy.third_parties else UNKNOWN
+        party_id = asked.third_party if asked.third_party in policy.registered else UNKNOWN
         details = {"third_party": party_id, "table": asked.table if asked.table in _tables(policy) else UNKNOWN}
         recorded.append(recorded.attempt.intent(entry_id=new_id(), at=workspace.clock(), details=details))
         workspace.require_one_time(batch)
         today = workspace.clock().astimezone(ZoneInfo(policy.time_zone)).date()
         table = published_tables.named(policy, asked.table)
-        party = third_parties.agreed(policy.third_parties, asked.third_party, table.name, today)
+        party = third_parties.agreed(policy.registered, asked.third_party, table.name, today)
         day = _day(workspace, table, asked.partition)
         with _alone(workspace, recorded, f"{party_id}/{table.name}/{day}") as (cursor, append):
             delivery = _Delivery(workspace, party_id, party, table, day)
