@@ -116,6 +116,17 @@ class World:
             for procedure, price in (kinds[n % 2] for n in range(people))
         ]
 
+    def apart(self, people: int) -> None:
+        """So many people from southern Europe, in groups of three at most by stay, lead time and party."""
+        for number in range(people):
+            self.booking(
+                client={"country_code": "ES"},
+                nights_count=(2, 5, 9)[number % 3],
+                travellers=[{}] * (1 + number // 3 % 2),
+                services=[{"starts_on": self.day + timedelta(days=(10, 100)[number // 6 % 2])}],
+                service_date=self.day + timedelta(days=(10, 100)[number // 6 % 2]),
+            )
+
     def visitors(self, people: int = 10, **changes: Any) -> list[str]:
         """One view each of so many visitors of one country, device and page: ten are published."""
         return [self.view(**({"ip": f"192.0.2.{number + 1}"} | changes)) for number in range(people)]

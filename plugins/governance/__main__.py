@@ -8,7 +8,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from governance.commands import anonymise, assess, backups, cards, clauses, keys, log, quarantine, read, retention, runs
+from governance.commands import (
+    anonymise,
+    assess,
+    backups,
+    cards,
+    clauses,
+    keys,
+    log,
+    quarantine,
+    read,
+    releases,
+    retention,
+    runs,
+)
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
 from governance.errors import GovernanceError, InputError
@@ -26,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         runs,
         quarantine,
         read,
+        releases,
         retention,
         cards,
         keys,

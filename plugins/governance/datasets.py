@@ -82,6 +82,7 @@ class Release(Strict):
     table: str
     description: str
     person: str  # the landed column that tells people apart
+    precise_by: tuple[str, ...] = ()  # open values that say how precise a release is: a change of one is told (E1)
     columns: dict[str, PublishedColumn]
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
@@ -169,11 +170,13 @@ class Dataset(Strict):
                 raise ValueError(f"published {name} comes from {origin}, which is withheld: readable, never published")
 
     def references(
-        self, purposes: Container[str], clauses: Container[str], kinds: Container[str]
+        self, purposes: Container[str], clauses: Container[str], kinds: Container[str], values: Container[str]
     ) -> Iterator[tuple[str, str, Container[str]]]:
         """(who, whom, among what) of every name that the dataset uses of the rest of the policy, and of its holders."""
         yield from ((f"dataset {self.dataset}", clause, clauses) for clause in self.clauses)
         yield from ((f"holder {name}", kind, kinds) for name, kind in self.holders.items())
+        for release in self.releases:
+            yield from ((f"release {release.table}", value, values) for value in release.precise_by)
         for table_name, table in self.landed.items():
             named = [table.term] if table.term else []
             yield from ((f"table {table_name}", holder, self.holders) for holder in (*named, *table.erased_with))

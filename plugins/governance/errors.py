@@ -110,6 +110,16 @@ class KeyPurposeError(GovernanceError):
     exit_code = 77  # EX_NOPERM
 
 
+class RecipientError(GovernanceError):
+    """Somebody is not registered to receive what was to be handed over, or no longer (H1)."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class EndpointUnavailableError(TransientError):
+    """The folder in which a recipient gets what is handed over is not there, or cannot be written."""
+
+
 class SiteError(GovernanceError):
     """The embedded site of this checkout (clusters, ports, Airflow) is not in the state that a command needs."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from governance.errors import shown
 from governance.policy import SOURCE_SCHEMA, Policy
+from governance.published_tables import of_dataset
 from governance.retention_rules import RetentionRule, Store
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -114,8 +115,9 @@ def _declared(policy: Policy) -> dict[str, dict[str, str]]:
     """Of landed and published tables: the columns that their datasets declare, with their types."""
     declared = {}
     for dataset in policy.datasets.values():
-        for release in dataset.releases:
-            declared[f"analytics.{release.table}"] = {name: column.type for name, column in release.columns.items()}
+        for release in of_dataset(dataset):
+            published = {name: column.type for name, column in release.columns.items()}
+            declared[f"analytics.{release.rows}"] = published
         for name, table in dataset.landed.items():
             landed = {name: column.type for name, column in table.columns.items()}
             declared[f"records.{name}"] = OF_A_LANDING | landed

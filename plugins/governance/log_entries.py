@@ -71,6 +71,13 @@ def breaches_of(dsn: str, run: Mapping[str, Any]) -> list[str]:
     return [message for (message,) in _rows(dsn, named_query("log/breaches_of"), run)]
 
 
+def published(dsn: str, dataset: str | None = None, partition: str | None = None) -> list[dict[str, Any]]:
+    """The entries of publications that had their effect, oldest first: all, of a dataset, or of a partition."""
+    return [
+        entry for (entry,) in _rows(dsn, named_query("log/published"), {"dataset": dataset, "partition": partition})
+    ]
+
+
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with (
         translated(LABEL),

@@ -117,7 +117,8 @@ def predecessor_published(batch: dict[str, Any]) -> PokeReturnValue:
         waiting = _handed(batch)
         missing = steps.missing_predecessor(_workspace(), waiting)
     if missing:
-        _say(f"{waiting.label} waits: partition {missing} has to be published first; run or backfill that one")
+        told = "%s waits: partition %s has to be published first; run or backfill that one"
+        logging.getLogger(__name__).info(told, waiting.label, missing)
     return PokeReturnValue(is_done=missing is None)
 
 
@@ -128,6 +129,15 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
 
     with _translated():
         return asdict(steps.publish(_workspace(), _handed(batch), _run()))
+
+
+@task(task_id="hand_over")
+def hand_over() -> dict[str, Any]:
+    """Hand a published release to a registered third party; the run's parameters say which, and to whom."""
+    from governance import steps
+
+    with _translated():
+        return asdict(steps.hand_over(_workspace(), steps.HandOver(**get_current_context()["params"]), _run()))
 
 
 def upkeep(step: str, **settings: Any) -> Any:
@@ -230,7 +240,8 @@ def _run() -> Run:
 
 def _workspace() -> Any:
     from governance import keys, steps, warehouse
-    from governance.signers import CheckpointFolder
+    from governance.keyring import Keyring
+    from governance.signers import CheckpointFolder, Signers
 
     loaded = _policy()
     return steps.Workspace(
@@ -238,10 +249,10 @@ def _workspace() -> Any:
         source_uri=lambda: _uri("wellbe_source"),
         source_retention_dsn=lambda: _uri("wellbe_source_retention"),
         warehouse_dsn=lambda role: _warehouse(loaded, role),
-        keys=lambda: keys.open_service(_key_store(), _keyring, loaded, _now),
+        keys=lambda: keys.open_service(_key_store(), lambda: _secret("wellbe_keyring", Keyring), loaded, _now),
         clock=_now,
         database_clock=lambda: warehouse.clock(_warehouse(loaded, "coordinator")),
-        signers=_signers,
+        signers=lambda: _secret("wellbe_run_log_signers", Signers),
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
         airflow_dsn=lambda: _uri("wellbe_airflow"),
     )
@@ -277,24 +288,10 @@ def _key_store() -> str:
     return _uri("wellbe_keys") if connection.conn_type == "postgres" else _extra("wellbe_keys", "path")
 
 
-def _keyring() -> Any:
-    """The keyring: a file that the connection names, or, from any secrets backend, its text as the password."""
-    from governance.keyring import Keyring
-
-    connection = _connection("wellbe_keyring")
-    if connection.password:
-        return Keyring.parse(connection.password, "of connection wellbe_keyring")
-    return Keyring.load(Path(_extra("wellbe_keyring", "path")))
-
-
-def _signers() -> Any:
-    """The keys that sign checkpoints: a file that the connection names, or, from any secrets backend, its password."""
-    from governance.signers import Signers
-
-    connection = _connection("wellbe_run_log_signers")
-    if connection.password:
-        return Signers.parse(connection.password, "of connection wellbe_run_log_signers")
-    return Signers.load(Path(_extra("wellbe_run_log_signers", "path")))
+def _secret(name: str, kind: Any) -> Any:
+    """What stands in a file that the connection names, or, from any secrets backend, is its password."""
+    text = _connection(name).password
+    return kind.parse(text, f"of connection {name}") if text else kind.load(Path(_extra(name, "path")))
 
 
 def _connection(name: str) -> Any:
@@ -314,7 +311,3 @@ def _extra(connection: str, key: str) -> str:
     if not value:
         raise GovernanceError(f"connection {connection} has no extra {key!r}; set it in Airflow's connections")
     return str(value)
-
-
-def _say(text: str) -> None:
-    logging.getLogger(__name__).info("%s", text)

@@ -193,12 +193,11 @@ class _Cursor(psycopg2.extensions.cursor):
 
     def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
         with self.connection.answering():
-            # The stub asks for `readline` too; of a source of COPY, psycopg2 calls `read` alone.
-            super().copy_expert(sql, _Watched(file, self.connection), size)  # type: ignore[arg-type]
+            super().copy_expert(sql, _Watched(file, self.connection), size)
 
 
 class _Watched:
-    """A source of a COPY: while it is read, it is not the server that is waited for."""
+    """A source or a target of a COPY: while it is read or written, it is not the server that is waited for."""
 
     def __init__(self, file: Any, connection: Connection) -> None:
         self._file, self._connection = file, connection
@@ -208,6 +207,12 @@ class _Watched:
         part = self._file.read(size)
         self._connection.waits(True)
         return part
+
+    def write(self, data: bytes) -> Any:
+        self._connection.waits(False)
+        written = self._file.write(data)
+        self._connection.waits(True)
+        return written
 
 
 def _watch(watched: weakref.ref[Connection], left: threading.Event, seconds: float) -> None:

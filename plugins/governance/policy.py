@@ -23,6 +23,8 @@ from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
 from governance.retention_rules import Retention
 from governance.strict import Strict, digest
+from governance.third_parties import Register
+from governance.third_parties import references as of_third_parties
 
 POLICY_FOLDER = Path(__file__).parent / "policies"
 UNCONFIRMED = "project default, unconfirmed"
@@ -76,12 +78,13 @@ class Clause(Strict):
 
 
 class Site(Strict):
-    """What a deployment adds: from which partition on its datasets are processed, and from how many rows on a
-    partition is pulled in shards, one for so many rows.
+    """What a deployment adds: from which partition on its datasets are processed, from how many rows on a partition is
+    pulled in shards, one for so many rows, and with whom it has an agreement.
     """
 
     first_partition: dict[str, date] = {}
     shard_rows: Annotated[int, Field(strict=True, gt=0)] = 1_000_000
+    third_parties: Register = {}
 
 
 class Policy(Strict):
@@ -98,6 +101,7 @@ class Policy(Strict):
     lookups: dict[str, dict[str, SourceColumn]]
     keys: dict[str, KeyKind]
     clauses: dict[str, Clause]
+    third_parties: Register = {}
     site: Site
     digest: str
     texts: dict[str, tuple[str, str]] = {}  # behind the digest: the list of files, and each file, by SHA-256
@@ -115,7 +119,7 @@ class Policy(Strict):
     def _references(self) -> Iterator[tuple[str, str, Container[str]]]:
         """(who, whom, among what) of every name that one part of the policy uses of another."""
         for dataset in self.datasets.values():
-            yield from dataset.references(self.purposes, self.clauses, self.keys)
+            yield from dataset.references(self.purposes, self.clauses, self.keys, self.open_values)
         for name, purpose in self.purposes.items():
             yield f"purpose {name}", purpose.role, self.roles
             yield f"purpose {name}", purpose.clause, self.clauses
@@ -131,6 +135,8 @@ class Policy(Strict):
             yield from ((f"kind of key {name}", value, self.open_values) for value in (kind.term, kind.margin) if value)
             yield from ((f"kind of key {name}", purpose, self.purposes) for purpose in kind.purposes)
             yield from ((f"kind of key {name}", other, self.keys) for other in kind.apart_from)
+        published = {release.table for dataset in self.datasets.values() for release in dataset.releases}
+        yield from of_third_parties(self.registered, self.purposes, published)
         yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
 
     def _declared_twice(self) -> Iterator[str]:
@@ -139,6 +145,8 @@ class Policy(Strict):
             names = [name for dataset in self.datasets.values() for name in getattr(dataset, kind)]
             names += [*self.unpulled, *self.lookups] if kind == "source" else []
             yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
+        both = sorted(self.third_parties.keys() & self.site.third_parties.keys())
+        yield from (f"third party {name} is declared twice" for name in both)
 
     def _unsafe_keys(self) -> Iterator[str]:
         """Kinds of keys that one role could bring together, or that would outlive their term in a backup."""
@@ -215,6 +223,11 @@ class Policy(Strict):
         """Digest of how a dataset's rows are made when they land: rows of two forms must not be taken for one."""
         values = {value: self.open_values[value].value for value in MEASURED_WITH if value in self.open_values}
         return digest({"recipe": self.dataset(name).recipe, "values": values})
+
+    @property
+    def registered(self) -> Register:
+        """Third parties that may have published releases: the policy's, and the site's own."""
+        return self.third_parties | self.site.third_parties
 
     @cached_property
     def access(self) -> str:

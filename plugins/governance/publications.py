@@ -13,6 +13,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from governance.errors import DisclosureError, PolicyError
+from governance.published_tables import rows_of
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
 
@@ -101,8 +102,8 @@ class Publication:
             )
 
     def add(self, table: str, rows: pd.DataFrame) -> None:
-        """Append noisy counts to analytics.<table>, whose budget was spent in this transaction."""
-        self._copy(("analytics", table), rows)
+        """Append noisy counts to analytics.<table>_rows, whose budget was spent in this transaction."""
+        self._copy(("analytics", rows_of(table)), rows)
 
     def keep_exact(self, table: str, exact: pd.DataFrame) -> None:
         """Keep in zone audit what published counts were made from: cell (its columns in one text), exact, people."""
@@ -146,14 +147,14 @@ class Publication:
         ]
 
     def append(self, table: str, rows: pd.DataFrame, published: Published, entry: Entry) -> None:
-        """Append rows to analytics.<table>, what they are to analytics.releases, and the entry to the run log."""
+        """Append rows to analytics.<table>_rows, what they are to analytics.releases, and the entry to the run log."""
         measured = (published.k, published.l, published.rows, published.suppressed)
         self.cursor.execute(
             "INSERT INTO analytics.releases (dataset, partition_key, k, l, rows, suppressed, policy_digest) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s)",
             (self.batch.dataset, self.day, *measured, entry.attempt.digests.policy),
         )
-        self._copy(("analytics", table), rows)
+        self._copy(("analytics", rows_of(table)), rows)
         self.say(entry)
 
     def _copy(self, table: tuple[str, str], frame: pd.DataFrame) -> None:

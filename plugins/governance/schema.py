@@ -14,10 +14,11 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from governance import erasure, zone_views
+from governance import analytics_views, erasure, zone_views
 from governance.database import translated
 from governance.errors import ContendedError, GovernanceError, OutdatedError
 from governance.policy import Policy
+from governance.published_tables import of_policy, rows_of
 from governance.retention import grant as grant_retention
 from governance.run_log import Entry
 from governance.warehouse import Warehouse
@@ -54,11 +55,14 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.in_force": "SELECT",
         "vault.release_ledger": "SELECT, INSERT",
         "analytics.releases": "SELECT, INSERT",
-        "analytics.bookings": "SELECT, INSERT",
-        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT, INSERT",
-        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT, INSERT",
+        "analytics.*_rows": "SELECT, INSERT",
+        "analytics.privacy_budget": "SELECT, INSERT",
         "audit.release_measures": "SELECT, INSERT",
         "audit.exact_counts": "INSERT",
+        "analytics.release_settings": "SELECT, INSERT",
+        "analytics.release_notes": "INSERT",
+        "analytics.release_bias": "INSERT",
+        "analytics.column_history": "SELECT, INSERT",
         "audit.append(text)": "EXECUTE",
     },
     "retainer": {
@@ -117,11 +121,15 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.leaf(audit.run_log)": "EXECUTE",
         "audit.append(text)": "EXECUTE",
     },
-    "analyst": {
+    "analyst": {f"analytics.{table}": "SELECT" for table in (*analytics_views.ABOUT, analytics_views.DICTIONARY, "*")},
+    "forwarder": {
+        "control.in_force": "SELECT",
         "analytics.releases": "SELECT",
-        "analytics.bookings": "SELECT",
-        "analytics.privacy_budget, analytics.visits_sessions, analytics.visits_regions": "SELECT",
-        "analytics.visits_search_to_booking, analytics.inquiries_funnel": "SELECT",
+        "analytics.privacy_budget": "SELECT",
+        "analytics.release_settings": "SELECT",
+        "analytics.*": "SELECT",
+        "sharing.release_deliveries": "SELECT, INSERT",
+        "audit.append(text)": "EXECUTE",
     },
     "auditor": {
         "audit.run_log": "SELECT",
@@ -155,8 +163,8 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('governance migrations', 0))")
                 applied = _apply_migrations(cursor)
                 zone_views.generate(cursor, policy)
+                analytics_views.generate(cursor, policy)
                 _generate_grants(cursor, policy)
-                _generate_comments(cursor, policy)
                 cursor.execute(
                     "INSERT INTO control.in_force (shape) VALUES (%s) ON CONFLICT (only_row) DO UPDATE "
                     "SET shape = EXCLUDED.shape, applied_at = clock_timestamp() "
@@ -277,10 +285,9 @@ def _revoke_everything(cursor: psycopg2.extensions.cursor, policy: Policy, role:
 
 def _grant(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, target: str, privileges: str) -> None:
     schema, _, name = target.partition(".")
-    if name == "*":
-        for dataset in policy.datasets.values():
-            for table in dataset.landed:
-                _grant(cursor, policy, role, f"{schema}.{table}", privileges)
+    if name.startswith("*"):
+        for table in _every(policy, schema, name):
+            _grant(cursor, policy, role, f"{schema}.{table}", privileges)
         return
     kind = "FUNCTION " if target.endswith(")") else ""
     # Targets and privileges are the literals of RIGHTS above, never input.
@@ -289,6 +296,13 @@ def _grant(cursor: psycopg2.extensions.cursor, policy: Policy, role: str, target
             sql.SQL(privileges), sql.SQL(kind), sql.SQL(target), sql.Identifier(role)
         )
     )
+
+
+def _every(policy: Policy, schema: str, name: str) -> list[str]:
+    """The tables that a star stands for: of a zone of landed rows, or of releases, as shown or (`*_rows`) as kept."""
+    if schema != "analytics":
+        return [table for dataset in policy.datasets.values() for table in dataset.landed]
+    return [table.name if name == "*" else rows_of(table.name) for table in of_policy(policy)]
 
 
 def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, role: str) -> None:
@@ -303,17 +317,3 @@ def _grant_vault_columns(cursor: psycopg2.extensions.cursor, policy: Policy, rol
                 listed, sql.Identifier("vault", table), sql.Identifier(role)
             )
         )
-
-
-def _generate_comments(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
-    for dataset in policy.datasets.values():
-        for release in dataset.releases:
-            table = sql.Identifier("analytics", release.table)
-            cursor.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(release.description)))
-            for name, column in release.columns.items():
-                kind = column.kind.replace("_", "-")
-                cursor.execute(
-                    sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
-                        table, sql.Identifier(name), sql.Literal(f"{column.description} ({kind})")
-                    )
-                )

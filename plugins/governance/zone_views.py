@@ -34,7 +34,7 @@ def generate(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
             )
             for zone, shown in ZONE_VIEWS.items():
                 landings = sql.SQL(shown).format(sql.Literal(dataset.dataset))
-                _replace_view(
+                replace_view(
                     cursor,
                     sql.Identifier(zone, name),
                     sql.SQL("SELECT {} FROM {} WHERE (partition_key, landing_no) IN ({})").format(
@@ -43,7 +43,7 @@ def generate(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
                 )
             root_key = sql.Identifier("root_key" if "root_key" in table.columns else "row_key")
             facts = [c for c in table.columns_for("validation") if c not in STRUCTURE]
-            _replace_view(
+            replace_view(
                 cursor,
                 sql.Identifier("landing", f"current_{name}"),
                 sql.SQL(
@@ -59,7 +59,7 @@ def generate(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
                     dataset=sql.Literal(dataset.dataset),
                 ),
             )
-    _replace_view(
+    replace_view(
         cursor,
         sql.Identifier("quarantine", "refusals"),
         sql.SQL(
@@ -70,7 +70,7 @@ def generate(cursor: psycopg2.extensions.cursor, policy: Policy) -> None:
     )
 
 
-def _replace_view(cursor: psycopg2.extensions.cursor, view: sql.Identifier, query: sql.Composable) -> None:
+def replace_view(cursor: psycopg2.extensions.cursor, view: sql.Identifier, query: sql.Composable) -> None:
     """Make a view, or make it anew where it is another one.
 
     The same one is left alone: whoever replaces a view waits for every hop that reads it, and every hop waits for him.

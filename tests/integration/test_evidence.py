@@ -18,7 +18,8 @@ from governance import steps
 from governance.commands.proofs import RunLog
 from governance.coverage import Standing
 from governance.embedded.site import Site
-from governance.errors import AlarmError, PartitionError, WarehouseUnavailableError
+from governance.errors import AlarmError, PartitionError, RecipientError, WarehouseUnavailableError
+from governance.third_parties import ThirdParty
 
 pytestmark = pytest.mark.pg
 
@@ -26,7 +27,7 @@ EVIDENCE = sorted({query for clause in policies.load().clauses.values() for quer
 
 
 @pytest.fixture(scope="module")
-def log(site: Site) -> Iterator[RunLog]:
+def log(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog]:
     """The run log of one day of bookings and visits, with troubles of several clauses, as the auditor reads it."""
     world = World(site.dsn("wellbe_owner"))
     world.clear()
@@ -62,6 +63,15 @@ def log(site: Site) -> Iterator[RunLog]:
     with pytest.raises(AlarmError):
         steps.retain(late, builders.run())
     steps.retain(late, builders.run())
+    asked = steps.HandOver("institute", "bookings", DAY.isoformat())
+    with pytest.raises(RecipientError):
+        steps.hand_over(space, asked, builders.run())
+    institute = ThirdParty(
+        name="Institute", purpose="market_research", agreed_from=DAY, agreed_until=NOON.date() + timedelta(days=30),
+        tables=("bookings",), endpoint=str(tmp_path_factory.mktemp("institute")),
+    )  # fmt: skip
+    registered = space.policy.model_copy(update={"third_parties": {"institute": institute}})
+    steps.hand_over(replace(space, policy=registered), asked, builders.run())
     steps.checkpoint(space, builders.run())
     steps.checkpoint(space, builders.run())
     yield RunLog(site.dsn("auditor"))
@@ -173,6 +183,15 @@ def test_every_release_tells_its_k_and_l_and_a_replay_is_no_release(log: RunLog)
     bookings, visits = told(log, "releases")
     assert (bookings["dataset"], bookings["k"], bookings["l"], bookings["published"]) == ("bookings", 12, 2, 12)
     assert (visits["dataset"], visits["k"], visits["l"], visits["table_rows"]) == ("visits", None, None, 0)
+
+
+@pytest.mark.clause("E2")
+@pytest.mark.clause("C6")
+def test_what_third_parties_got_and_what_was_refused_is_told_with_figures(log: RunLog) -> None:
+    given, refused = told(log, "third_party_releases")
+    assert (given["third_party"], given["outcome"], given["k"], given["l"]) == ("institute", "passed", 12, 2)
+    assert len(given["sidecar"]) == 12
+    assert (refused["third_party"], refused["refused_with"]) == (None, "RecipientError")
 
 
 @pytest.mark.clause("J1")

@@ -15,7 +15,7 @@ import pytest
 import builders
 from builders import DAY
 from governance import policy as policies
-from governance import schema, source_versions, sources
+from governance import published_tables, schema, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
@@ -356,13 +356,15 @@ def test_what_analysts_see_is_a_quasi_identifier_a_sensitive_value_or_a_noisy_co
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum), "
         "obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-        "WHERE n.nspname = 'analytics' AND c.relkind = 'r'",
+        "WHERE n.nspname = 'analytics' AND c.relkind IN ('r', 'v')",
     )
     assert all(len(comment or "") > 10 and len(about or "") > 10 for _, _, _, comment, about in found)
-    releases = {release.table: release for dataset in POLICY.datasets.values() for release in dataset.releases}
-    about_releases = {"releases", "privacy_budget"}
-    assert {name for name, *_ in found} == {*about_releases, *releases}
-    live = {(name, column): kind for name, column, kind, *_ in found if name not in about_releases}
+    tables = {table.name: table for table in published_tables.of_policy(POLICY)}
+    releases = tables | {table.rows: table for table in tables.values()}
+    told = {"settings", "notes", "bias"}
+    about_releases = {"releases", "privacy_budget", "column_history", *(f"release_{about}" for about in told)}
+    assert {name for name, *_ in found} == {"data_dictionary", *about_releases, *releases}
+    live = {(name, column): kind for name, column, kind, *_ in found if name in releases}
     assert live == {(name, c): spec.type for name, release in releases.items() for c, spec in release.columns.items()}
     kinds = {spec.kind for release in releases.values() for spec in release.columns.values()}
     assert kinds == {"quasi_identifier", "sensitive", "noisy_count", "bound"}

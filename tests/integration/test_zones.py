@@ -27,7 +27,7 @@ from governance.run_log import Attempt, Batch, Digests
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1")]
 
-TAKEN = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "steward")
+TAKEN = ("loader", "validator", "publisher", "sharer", "forwarder", "profiler", "screener", "steward")
 ENDING = "retainer"
 WORKING = ("pipeline", "recorder", "coordinator", "custodian", "sequencer", "analyst", "auditor")
 ROLES = (*TAKEN, ENDING, *WORKING)
@@ -38,62 +38,73 @@ LOGIN_OF = {login: login for login in LOGINS} | {role: login for login, roles in
 
 # S: reads every column; s: reads the columns named below; I, U, D, T: insert, update, delete, truncate; -: nothing.
 EXPECTED_OF_TAKEN = """
-                                    loader  validator  publisher  sharer  profiler  screener  steward
-control.batches                     -       SU         S          -       -         -         -
-control.landings                    SI      S          S          -       -         -         -
-control.in_force                    S       S          S          S       -         -         -
-control.purged                      -       S          S          -       -         -         -
-control.shards                      SI      -          -          -       -         -         -
-control.first_captures              s       -          -          -       -         -         -
-records.bookings                    I       -          -          -       -         -         -
-records.booking_travellers          I       -          -          -       -         -         -
-records.booking_services            I       -          -          -       -         -         -
-records.payment_cards               I       -          -          -       -         -         -
-records.page_views                  I       -          -          -       -         -         -
-records.refusals                    I       -          -          -       -         -         -
-landing.bookings                    -       -          -          -       -         -         -
-landing.booking_travellers          -       -          -          -       -         -         -
-landing.booking_services            -       -          -          -       -         -         -
-landing.payment_cards               -       -          -          -       -         -         -
-landing.page_views                  -       -          -          -       -         -         -
-landing.current_bookings            -       S          -          -       -         -         -
-landing.current_booking_travellers  -       S          -          -       -         -         -
-landing.current_booking_services    -       S          -          -       -         -         -
-landing.current_payment_cards       -       S          -          -       -         -         -
-landing.current_page_views          -       S          -          -       -         -         -
-quarantine.findings                 -       sID        -          -       -         -         S
-quarantine.rows                     -       -          -          -       -         -         S
-quarantine.refusals                 -       -          -          -       -         -         S
-quarantine.reviews                  -       -          -          -       -         -         -
-quarantine.erasures                 -       -          -          -       -         -         -
-vault.bookings                      -       -          s          s       -         -         -
-vault.booking_travellers            -       -          -          s       -         -         -
-vault.booking_services              -       -          s          s       -         -         -
-vault.payment_cards                 -       -          -          -       s         s         -
-vault.saved_cards                   -       -          -          -       SID       -         -
-vault.card_holds                    -       -          -          -       -         SIUD      -
-vault.page_views                    -       -          s          -       -         -         -
-vault.release_ledger                -       -          SI         -       -         -         -
-analytics.releases                  -       -          SI         -       -         -         -
-analytics.bookings                  -       -          SI         -       -         -         -
-analytics.privacy_budget            -       -          SI         -       -         -         -
-analytics.visits_sessions           -       -          SI         -       -         -         -
-analytics.visits_regions            -       -          SI         -       -         -         -
-analytics.visits_search_to_booking  -       -          SI         -       -         -         -
-analytics.inquiries_funnel          -       -          SI         -       -         -         -
-sharing.deliveries                  -       -          -          SI      -         -         -
-sharing.obligations                 -       -          -          SU      -         -         -
-audit.run_log                       -       -          -          -       -         -         -
-audit.pending                       -       -          -          -       -         -         -
-audit.leaves                        -       -          -          -       -         -         -
-audit.tiles                         -       -          -          -       -         -         -
-audit.checkpoints                   -       -          -          -       -         -         -
-audit.texts                         -       -          -          -       -         -         -
-audit.sessions                      -       -          -          -       -         -         -
-audit.release_measures              -       -          SI         -       -         -         -
-audit.exact_counts                  -       -          I          -       -         -         -
-audit.visits_daily                  -       -          -          -       -         -         -
-public.schema_migrations            -       -          -          -       -         -         -
+                                    loader  validator  publisher  sharer  forwarder  profiler  screener  steward
+control.batches                     -       SU         S          -       -          -         -         -
+control.landings                    SI      S          S          -       -          -         -         -
+control.in_force                    S       S          S          S       S          -         -         -
+control.purged                      -       S          S          -       -          -         -         -
+control.shards                      SI      -          -          -       -          -         -         -
+control.first_captures              s       -          -          -       -          -         -         -
+records.bookings                    I       -          -          -       -          -         -         -
+records.booking_travellers          I       -          -          -       -          -         -         -
+records.booking_services            I       -          -          -       -          -         -         -
+records.payment_cards               I       -          -          -       -          -         -         -
+records.page_views                  I       -          -          -       -          -         -         -
+records.refusals                    I       -          -          -       -          -         -         -
+landing.bookings                    -       -          -          -       -          -         -         -
+landing.booking_travellers          -       -          -          -       -          -         -         -
+landing.booking_services            -       -          -          -       -          -         -         -
+landing.payment_cards               -       -          -          -       -          -         -         -
+landing.page_views                  -       -          -          -       -          -         -         -
+landing.current_bookings            -       S          -          -       -          -         -         -
+landing.current_booking_travellers  -       S          -          -       -          -         -         -
+landing.current_booking_services    -       S          -          -       -          -         -         -
+landing.current_payment_cards       -       S          -          -       -          -         -         -
+landing.current_page_views          -       S          -          -       -          -         -         -
+quarantine.findings                 -       sID        -          -       -          -         -         S
+quarantine.rows                     -       -          -          -       -          -         -         S
+quarantine.refusals                 -       -          -          -       -          -         -         S
+quarantine.reviews                  -       -          -          -       -          -         -         -
+quarantine.erasures                 -       -          -          -       -          -         -         -
+vault.bookings                      -       -          s          s       -          -         -         -
+vault.booking_travellers            -       -          -          s       -          -         -         -
+vault.booking_services              -       -          s          s       -          -         -         -
+vault.payment_cards                 -       -          -          -       -          s         s         -
+vault.saved_cards                   -       -          -          -       -          SID       -         -
+vault.card_holds                    -       -          -          -       -          -         SIUD      -
+vault.page_views                    -       -          s          -       -          -         -         -
+vault.release_ledger                -       -          SI         -       -          -         -         -
+analytics.releases                  -       -          SI         -       S          -         -         -
+analytics.bookings                  -       -          -          -       S          -         -         -
+analytics.bookings_rows             -       -          SI         -       -          -         -         -
+analytics.visits_sessions           -       -          -          -       S          -         -         -
+analytics.visits_sessions_rows      -       -          SI         -       -          -         -         -
+analytics.visits_regions            -       -          -          -       S          -         -         -
+analytics.visits_regions_rows       -       -          SI         -       -          -         -         -
+analytics.visits_search_to_booking  -       -          -          -       S          -         -         -
+analytics.visits_search_to_booking_rows-       -          SI         -       -          -         -         -
+analytics.inquiries_funnel          -       -          -          -       S          -         -         -
+analytics.inquiries_funnel_rows     -       -          SI         -       -          -         -         -
+analytics.release_settings          -       -          SI         -       S          -         -         -
+analytics.release_notes             -       -          I          -       -          -         -         -
+analytics.release_bias              -       -          I          -       -          -         -         -
+analytics.column_history            -       -          SI         -       -          -         -         -
+analytics.privacy_budget            -       -          SI         -       S          -         -         -
+analytics.data_dictionary           -       -          -          -       -          -         -         -
+sharing.deliveries                  -       -          -          SI      -          -         -         -
+sharing.obligations                 -       -          -          SU      -          -         -         -
+sharing.release_deliveries          -       -          -          -       SI         -         -         -
+audit.run_log                       -       -          -          -       -          -         -         -
+audit.pending                       -       -          -          -       -          -         -         -
+audit.leaves                        -       -          -          -       -          -         -         -
+audit.tiles                         -       -          -          -       -          -         -         -
+audit.checkpoints                   -       -          -          -       -          -         -         -
+audit.texts                         -       -          -          -       -          -         -         -
+audit.sessions                      -       -          -          -       -          -         -         -
+audit.release_measures              -       -          SI         -       -          -         -         -
+audit.exact_counts                  -       -          I          -       -          -         -         -
+audit.visits_daily                  -       -          -          -       -          -         -         -
+public.schema_migrations            -       -          -          -       -          -         -         -
 """
 EXPECTED_OF_LOGINS = """
                                     pipeline  recorder  coordinator  custodian  sequencer  analyst  auditor
@@ -135,13 +146,24 @@ vault.saved_cards                   -         -         -            -          
 vault.card_holds                    -         -         -            -          -          -        -
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
-analytics.privacy_budget            -         -         -            -          -          S        -
+analytics.bookings_rows             -         -         -            -          -          -        -
 analytics.visits_sessions           -         -         -            -          -          S        -
+analytics.visits_sessions_rows      -         -         -            -          -          -        -
 analytics.visits_regions            -         -         -            -          -          S        -
+analytics.visits_regions_rows       -         -         -            -          -          -        -
 analytics.visits_search_to_booking  -         -         -            -          -          S        -
+analytics.visits_search_to_booking_rows-         -         -            -          -          -        -
 analytics.inquiries_funnel          -         -         -            -          -          S        -
+analytics.inquiries_funnel_rows     -         -         -            -          -          -        -
+analytics.release_settings          -         -         -            -          -          S        -
+analytics.release_notes             -         -         -            -          -          S        -
+analytics.release_bias              -         -         -            -          -          S        -
+analytics.column_history            -         -         -            -          -          -        -
+analytics.privacy_budget            -         -         -            -          -          S        -
+analytics.data_dictionary           -         -         -            -          -          S        -
 sharing.deliveries                  -         -         s            -          -          -        -
 sharing.obligations                 -         -         S            -          -          -        -
+sharing.release_deliveries          -         -         -            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
 audit.pending                       -         -         -            -          SD         -        S
 audit.leaves                        -         -         -            -          SI         -        S
@@ -230,8 +252,8 @@ SOME_COLUMNS = {
 
 CALLS = {
     "audit.append": {
-        "loader", "validator", "publisher", "sharer", "profiler", "screener", "recorder", "custodian", "sequencer",
-        "retainer",
+        "loader", "validator", "publisher", "sharer", "forwarder", "profiler", "screener", "recorder", "custodian",
+        "sequencer", "retainer",
     },
     "audit.keep_text": {"recorder", "custodian", "sequencer"},
     "audit.missing_texts": {"recorder", "custodian", "sequencer"},
@@ -254,6 +276,7 @@ NOTES_LOGINS = (
 )
 """The one function that is the superuser's affair; nobody calls it."""
 
+VIEWS_OF_ANALYTICS = ("analytics.bookings", "analytics.visits_daily", "analytics.data_dictionary")
 PERSONAL = ("records", "landing", "vault", "quarantine")
 IN_ZONES = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
@@ -303,6 +326,8 @@ def filled(site: Site) -> Iterator[Site]:
     for dataset in ("bookings", "visits"):
         steps.pull(space, dataset, world.day.isoformat(), builders.run())
     builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
+    builders.read(site, "INSERT INTO sharing.release_deliveries VALUES ('institute', 'bookings', '2026-03-10', 'd')")
+    builders.read(site, "INSERT INTO analytics.release_notes VALUES ('bookings', '2026-03-10', 'k', '5', '10', 'rose')")
     builders.read(site, "INSERT INTO control.purged SELECT max(landing_no), 'payment_cards', 1 FROM control.landings")
     builders.read(site, "INSERT INTO sharing.obligations (delivery_id, reason) VALUES ('1', 'erased')")
     builders.read(site, "INSERT INTO quarantine.reviews VALUES ('bookings', '1/1', now())")
@@ -409,7 +434,11 @@ def test_a_role_changes_what_it_has_to_and_nothing_else(
     views = {name for (name,) in builders.read(filled, "SELECT schemaname || '.' || viewname FROM pg_views")}
     for table, columns in tables.items():
         letters = matrix()[role, table]
-        assert tries.refused(sql.SQL("DELETE FROM {}").format(names(table))) == ("D" not in letters), (role, table)
+        delete = sql.SQL("DELETE FROM {}").format(names(table))
+        if table in views:  # of some views nobody may, which the database may notice before the right
+            assert tries.outcome(delete) in ("42501", "55000"), (role, table)
+        else:
+            assert tries.refused(delete) == ("D" not in letters), (role, table)
         if table not in views:  # a view cannot be truncated
             assert tries.refused(sql.SQL("TRUNCATE {}").format(names(table))) == ("T" not in letters), (role, table)
         for column in columns:
@@ -702,7 +731,8 @@ def test_a_login_reads_nothing_personal_before_it_takes_a_role_nor_after_it_lets
 def test_the_owners_login_owns_nothing_until_it_takes_the_owner(filled: Site, tables: dict[str, list[str]]) -> None:
     with closing(Tries(filled.dsn("migrator"))) as tries:
         for table, columns in tables.items():
-            kind = "VIEW" if table.startswith("landing.current_") else "TABLE"
+            is_view = table.startswith("landing.current_") or table in VIEWS_OF_ANALYTICS
+            kind = "VIEW" if is_view else "TABLE"
             for statement in (
                 f"SELECT 1 FROM {table}", f"INSERT INTO {table} DEFAULT VALUES", f"DELETE FROM {table}",
                 f"UPDATE {table} SET {columns[0]} = {columns[0]}", f"DROP {kind} {table}",
@@ -860,9 +890,10 @@ def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
     "table",
     (
         "audit.run_log", "audit.leaves", "audit.checkpoints", "audit.texts", "audit.sessions",
-        "analytics.releases", "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions",
-        "analytics.visits_search_to_booking", "analytics.inquiries_funnel", "analytics.privacy_budget",
-        "audit.release_measures", "audit.exact_counts",
+        "analytics.releases", "analytics.bookings_rows", "analytics.visits_sessions_rows",
+        "analytics.visits_regions_rows", "analytics.visits_search_to_booking_rows", "analytics.inquiries_funnel_rows",
+        "analytics.privacy_budget", "analytics.release_settings", "analytics.release_notes", "analytics.release_bias",
+        "analytics.column_history", "audit.release_measures", "audit.exact_counts",
     ),
 )  # fmt: skip
 def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
@@ -871,7 +902,8 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
     # A column that is not made by the database itself.
     columns = {"audit.run_log": "entry", "audit.leaves": "entry_id", "audit.checkpoints": "note", "audit.texts": "name",
                "audit.sessions": "application_name", "analytics.releases": "dataset",
-               "audit.release_measures": "dataset"}  # fmt: skip
+               "analytics.column_history": "table_name", "audit.release_measures": "dataset"}  # fmt: skip
+    columns |= {f"analytics.release_{about}": "dataset" for about in ("settings", "notes", "bias")}
     column = columns.get(table, "recorded_date")
     for change in (
         f"DELETE FROM {table}",

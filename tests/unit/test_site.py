@@ -76,7 +76,7 @@ def test_every_role_has_a_uri_with_its_own_password_or_that_of_the_login_which_t
 def test_a_role_that_reads_personal_zones_has_no_password(tmp_path: Path) -> None:
     site = sites.load_or_create(tmp_path)
     readers = {"loader", "validator", "publisher", "sharer", "profiler", "screener", "steward"}
-    readers |= {"retainer", "governance_owner"}
+    readers |= {"retainer", "governance_owner", "forwarder"}
     assert {role for role, login in LOGINS.items() if login.taken_by} == readers
     assert not readers & set(site.passwords)
 

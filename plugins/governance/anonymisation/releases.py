@@ -14,6 +14,7 @@ from datetime import date
 
 import pandas as pd
 
+from governance.anonymisation.bias import Offered
 from governance.anonymisation.levels import (
     domain,
     lead_time,
@@ -37,6 +38,7 @@ class Release:
     decisions: pd.DataFrame | None  # row_key, accepted_partition, decision; None where they are noted already
     risk: Risk
     spent: Mapping[str, float] = field(default_factory=dict)  # of budgets, where counts carry noise: epsilon, delta
+    offered: Offered | None = None  # what could have been published, where its bias may be told (bias.py)
 
 
 def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *, k: int, l: int) -> Release:  # noqa: E741
@@ -71,7 +73,10 @@ def bookings(accepted: pd.DataFrame, specification: Specification, day: date, *,
     decision[published.index] = "published"
     # The order of rows would tell who came first; sorted by what is published it tells nothing.
     return Release(
-        published.sort_values(list(specification.columns), ignore_index=True), _decisions(accepted, decision), measured
+        published.sort_values(list(specification.columns), ignore_index=True),
+        _decisions(accepted, decision),
+        measured,
+        offered=Offered(rows, pd.DataFrame({name: safe for name in rows.columns}), people),
     )
 
 

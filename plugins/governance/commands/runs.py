@@ -149,6 +149,8 @@ def _what(tried: Tried) -> str:
     # What concerns no partition, or not the whole of one, has no equation.
     told = [f"{name} {count:,}" for name, count in counts.items() if count and not terms]
     shard = [f"shard {details['shard']}"] if "shard" in (details := tried.entry.get("details") or {}) else []
+    if "third_party" in details:
+        told.append(f"{details['table']} to {details['third_party']}")
     parts = (
         shard
         + told

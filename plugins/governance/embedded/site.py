@@ -37,7 +37,9 @@ class Login:
     taken_by: str | None = None
 
 
-TAKEN_ROLES = ("loader", "validator", "publisher", "sharer", "profiler", "screener", "retainer", "steward")
+TAKEN_ROLES = (
+    "loader", "validator", "publisher", "sharer", "forwarder", "profiler", "screener", "retainer", "steward",
+)  # fmt: skip
 """Roles of our database that the login `pipeline` takes, once the run log says so."""
 WORKING_LOGINS = ("pipeline", "recorder", "custodian", "sequencer", "coordinator")
 """Logins of our database that steps work with."""

@@ -7,6 +7,7 @@ from governance.steps.cards import keep_cards
 from governance.steps.consenting import consents
 from governance.steps.crawling import crawl
 from governance.steps.erasing import erase_minors
+from governance.steps.handing_over import Delivered, HandOver, hand_over
 from governance.steps.holding import HoldRequest, place_hold, release_hold
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.obliging import meet_obligation, owed
@@ -21,6 +22,8 @@ from governance.steps.watching import watch
 from governance.steps.workspace import Hop, Workspace
 
 __all__ = [
+    "Delivered",
+    "HandOver",
     "HoldRequest",
     "Hop",
     "Workspace",
@@ -32,6 +35,7 @@ __all__ = [
     "crawl",
     "destroy_key",
     "erase_minors",
+    "hand_over",
     "keep_cards",
     "keep_keys",
     "logged_destructions",

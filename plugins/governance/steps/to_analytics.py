@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from governance import warehouse
+from governance import announcements, warehouse
 from governance.errors import ConservationError, ContendedError
 from governance.publications import Decisions, Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
@@ -88,8 +88,19 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
         if hop.spec.release.is_noisy:  # exact numbers beside noisy ones would undo the noise
             publication.keep_measures(measured)
             measured = Published(None, None, None, None)
+        _announce(hop, publication, release)
         publication.append(hop.spec.release.table, release.rows, measured, entry)
     return conservation
+
+
+def _announce(hop: Hop, publication: Publication, release: Release) -> None:
+    from governance.anonymisation.bias import biases
+
+    policy = hop.workspace.policy
+    told = []
+    if release.offered is not None:
+        told = biases(release.offered, hop.spec.release.columns, k=int(policy.value("k")))
+    announcements.announce(publication.cursor, policy, hop.batch.dataset, hop.partition.day, told)
 
 
 def _decide_bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:

@@ -115,7 +115,7 @@ CREATE FUNCTION analytics.require_budget() RETURNS trigger LANGUAGE plpgsql AS $
 BEGIN
     IF EXISTS (SELECT FROM fresh f WHERE NOT EXISTS (
             SELECT FROM analytics.privacy_budget b
-            WHERE b.table_name = TG_TABLE_NAME AND b.recorded_date = f.recorded_date AND b.xmin = pg_current_xact_id()::xid))
+            WHERE b.table_name = regexp_replace(TG_TABLE_NAME, '_rows$', '') AND b.recorded_date = f.recorded_date AND b.xmin = pg_current_xact_id()::xid))
     THEN
         RAISE EXCEPTION 'analytics.% is published once per period: no budget was spent on these counts', TG_TABLE_NAME;
     END IF;
