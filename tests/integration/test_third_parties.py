@@ -204,7 +204,7 @@ REFUSED: dict[str, tuple[dict[str, Any] | None, HandOver, type[GovernanceError],
     "an agreement that begins the day after": (
         {"agreed_from": LAST + timedelta(days=1)}, ASKED, RecipientError, "begins on 2026-03-13"),
     "a table that the agreement is not about": (
-        {}, replace(ASKED, table="visits_daily"), RecipientError, "is about bookings"),
+        {}, replace(ASKED, table="visits_sessions"), RecipientError, "is about bookings"),
     "a day that is not released": (
         {}, replace(ASKED, partition="2026-03-11"), PartitionError, "it is not released"),
     "no day": ({}, replace(ASKED, partition=""), PartitionError, "no partition"),

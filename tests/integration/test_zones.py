@@ -276,7 +276,10 @@ NOTES_LOGINS = (
 )
 """The one function that is the superuser's affair; nobody calls it."""
 
-VIEWS_OF_ANALYTICS = ("analytics.bookings", "analytics.visits_daily", "analytics.data_dictionary")
+VIEWS_OF_ANALYTICS = (
+    "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions", "analytics.visits_search_to_booking",
+    "analytics.inquiries_funnel", "analytics.data_dictionary",
+)  # fmt: skip
 PERSONAL = ("records", "landing", "vault", "quarantine")
 IN_ZONES = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 

@@ -107,6 +107,10 @@ def _with_digests(cursor: psycopg2.extensions.cursor, policy: Policy, release: d
 # -- list, show, diff --------------------------------------------------------------------------------------------------
 
 
+FIGURES = {"k": 4, "l": 4, "rows": 10, "suppressed": 10}
+"""Of a release, and how wide they are shown; of noisy counts there is none."""
+
+
 def _list(arguments: argparse.Namespace) -> int:
     site = sites.load()
     policy = _policy(site)
@@ -120,7 +124,7 @@ def _list(arguments: argparse.Namespace) -> int:
     say(f"{'DATASET':<10} {'PARTITION':<11} {'K':>4} {'L':>4} {'ROWS':>10} {'SUPPRESSED':>10}  SHA-256 OF EACH TABLE")
     for each in found:
         digests = ", ".join(f"{table} {digest[:16]}" for table, digest in each["sha256"].items())
-        figures = f"{_or_none(each['k']):>4} {_or_none(each['l']):>4} {each['rows']:>10,} {each['suppressed']:>10,}"
+        figures = " ".join(f"{_or_none(each[name]):>{wide}}" for name, wide in FIGURES.items())
         say(f"{each['dataset']:<10} {each['partition_key']:<11} {figures}  {digests}")
     if not found:
         say("nothing is released")
@@ -128,7 +132,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _or_none(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _show(arguments: argparse.Namespace) -> int:
