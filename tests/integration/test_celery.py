@@ -53,12 +53,15 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     folder = tmp_path_factory.mktemp("celery")
     try:
         site = control.up(folder, executor="celery")
+        # Retention, which runs every hour, would wait for the held table too, and keep a whole worker from the pulls.
+        run_airflow(site, "dags", "pause", "--yes", "retention")
         days = fill(site, DAYS, bookings=1500, visits=3000)
         with held(site, "records.booking_travellers"):
             start(site, "bookings", days)
             pulls_of = wait_until_every_worker_pulls(site)
             killed = max(pulls_of, key=lambda worker: len(pulls_of[worker]))
             kill_worker(site, killed)
+        run_airflow(site, "dags", "unpause", "--yes", "retention")
         start(site, "visits", days)
         wait_published(site, {(dataset, day.isoformat()) for dataset in demo_input.DATASETS for day in days})
         yield Scenario(site, days, pulls_of, killed)
@@ -80,7 +83,6 @@ def start(site: Site, dataset: str, days: list[date]) -> None:
 def wait_until_every_worker_pulls(site: Site, deadline_seconds: float = 120) -> dict[str, set[int]]:
     """Worker -> processes of its tasks, once each has a pull in the middle of its work: waiting for the held table."""
     end = time.monotonic() + deadline_seconds
-    # Retention, which runs every hour, waits for that table too.
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND starts_with(query, 'COPY')"
     pulling = "SELECT pid FROM task_instance WHERE task_id = 'pull' AND state = 'running' AND pid IS NOT NULL"
     while time.monotonic() < end:

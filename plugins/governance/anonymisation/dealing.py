@@ -28,7 +28,7 @@ REACH = 24
 SURCHARGE = 2.0  # columns' worth, for a class that keeps nothing at all: its rows might as well not be published
 ANY_KIND = 0.3
 
-SWAPS_PER_STEP = 24  # swaps tried for each step of effort: one takes as much less time
+SWAPS_PER_STEP = 48  # swaps tried for each step of effort: one takes much less time, and with t there is more to gain
 
 
 class Quotas(NamedTuple):
