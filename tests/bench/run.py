@@ -7,7 +7,7 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log, retention and the anonymiser are measured apart, in modules of their names.
+run log, retention, the anonymiser and daily releases are measured apart, in modules of their names.
 """
 
 from __future__ import annotations
@@ -168,7 +168,10 @@ def main() -> None:
     """All of it, or the part that was named."""
     parser = argparse.ArgumentParser(description="speed and memory, measured")
     parser.add_argument(
-        "part", nargs="?", choices=("hops", "live", "keys", "run_log", "retention", "anonymiser"), help="only this part"
+        "part",
+        nargs="?",
+        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases"),
+        help="only this part",
     )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
     parser.add_argument("--many", type=int, default=10_000_000, help="page views of the big day; 0: none")
@@ -186,6 +189,7 @@ def main() -> None:
         from bench import (
             anonymiser,
             keys,
+            releases,
             retention,
             run_log,
         )  # late: what they import would be in the processes of the hops too
@@ -198,6 +202,8 @@ def main() -> None:
             retention.main(Path(name), given.cards, given.standing)
         if given.part in (None, "anonymiser"):
             anonymiser.main(Path(name) / "anonymiser")
+        if given.part in (None, "releases"):
+            releases.main(Path(name) / "releases")
 
 
 def hops(folder: Path, size: Size) -> None:

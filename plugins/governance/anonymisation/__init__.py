@@ -8,4 +8,8 @@ The engine takes any table: `engine` reads it (`tables`) into a `census` of dist
 order of their `hierarchies` (`trees`), `recoding` has the compiled search find classes (`neighbours`, `beginning`,
 `search`, `rebuilding`; `dealing` where t is asked for), `labelling` says what is published of them, and `measuring`
 measures that before it is written. What the measures and the search leave open stands in `engine`.
+
+Day by day: `daily` decides which rows of a pool are published, in classes that `drafts` tells apart by label; whoever
+was published before has a signature (`signatures`) and gets `companions`. `composition` attacks what releases tell
+together. No pipeline uses these yet.
 """
