@@ -21,7 +21,7 @@ def test_every_kind_has_its_life_in_days_of_24_hours_less_its_margin() -> None:
         "profile": None,
         "hold": timedelta(days=180),
         "fraud_token": timedelta(days=365),
-        "visitor_day": timedelta(days=7),
+        "visitor_day": timedelta(days=4),
         "visit_day": timedelta(days=30),
         "held_row": timedelta(days=14),
     }
@@ -39,8 +39,8 @@ def test_the_key_of_a_cards_hour_dies_by_that_hour_whenever_it_was_made(created_
 
 @pytest.mark.clause("B2")
 def test_the_key_of_a_days_visitors_dies_by_its_creation_so_that_a_late_pull_is_published_too() -> None:
-    assert POLICY.key_deadline("visitor_day", "2026-03-10", NOW) == NOW + timedelta(days=7)
-    assert POLICY.key_deadline("visitor_day", "2020-01-01", NOW) == NOW + timedelta(days=7)
+    assert POLICY.key_deadline("visitor_day", "2026-03-10", NOW) == NOW + timedelta(days=4)
+    assert POLICY.key_deadline("visitor_day", "2020-01-01", NOW) == NOW + timedelta(days=4)
 
 
 @pytest.mark.clause("M1")

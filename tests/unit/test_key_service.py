@@ -469,12 +469,12 @@ def test_the_key_of_a_cards_hour_is_valid_until_its_deadline_and_not_at_it(house
 
 
 @pytest.mark.clause("B2")
-def test_the_key_of_a_days_visitors_is_valid_for_seven_days_from_its_creation(house: House) -> None:
+def test_the_key_of_a_days_visitors_is_valid_for_four_days_from_its_creation(house: House) -> None:
     scope = "2026-01-05"  # a day that is pulled late
     key = house.intake().key("visitor_day", scope)
-    house.now = NOW + timedelta(days=7) - SECOND
+    house.now = NOW + timedelta(days=4) - SECOND
     assert_alive(house, "visitor_day", scope, key, None)
-    house.now = NOW + timedelta(days=7)
+    house.now = NOW + timedelta(days=4)
     assert_gone(house, "visitor_day", scope, key, None)
 
 

@@ -34,7 +34,8 @@ FACTS_OF_SQL = {
     "lead_days": pa.int32(),
     "recording_lag_seconds": pa.float64(), "travellers_count": pa.int32(), "services_count": pa.int32(),
     "versions_missing_count": pa.int32(), "copies_count": pa.int32(), "provider_state_code": pa.string(),
-    "viewed_year": pa.int32(), "row_key": pa.string(), "root_key": pa.string(), "client_ref": pa.string(),
+    "viewed_year": pa.int32(), "viewed_minute": pa.int64(),
+    "row_key": pa.string(), "root_key": pa.string(), "client_ref": pa.string(),
     "traveller_ref": pa.string(), "guardian_ref": pa.string(), "card_ref": pa.string(),
 }  # fmt: skip
 
