@@ -56,7 +56,7 @@ def released(site: Site) -> Iterator[Site]:
         world.crowd(20)
         world.crowd(6, client={"country_code": "PT"})
         world.apart(12)
-        world.visitors()
+        world.visitors(200, latitude=59.3, longitude=18.0)  # well above every threshold
         space = builders.workspace(site, now=NOW + timedelta(days=1))
         space = builders.workspace(
             site, now=NOW + timedelta(days=1), policy=policy.model_copy(update={"site": space.policy.site})
