@@ -82,7 +82,7 @@ analytics.visits_sessions_rows      -       -          SI         -       -     
 analytics.visits_regions            -       -          -          -       S          -         -         -
 analytics.visits_regions_rows       -       -          SI         -       -          -         -         -
 analytics.visits_search_to_booking  -       -          -          -       S          -         -         -
-analytics.visits_search_to_booking_rows-       -          SI         -       -          -         -         -
+analytics.visits_search_to_booking_rows  -       -          SI         -       -          -         -         -
 analytics.inquiries_funnel          -       -          -          -       S          -         -         -
 analytics.inquiries_funnel_rows     -       -          SI         -       -          -         -         -
 analytics.release_settings          -       -          SI         -       S          -         -         -
@@ -152,7 +152,7 @@ analytics.visits_sessions_rows      -         -         -            -          
 analytics.visits_regions            -         -         -            -          -          S        -
 analytics.visits_regions_rows       -         -         -            -          -          -        -
 analytics.visits_search_to_booking  -         -         -            -          -          S        -
-analytics.visits_search_to_booking_rows-         -         -            -          -          -        -
+analytics.visits_search_to_booking_rows  -         -         -            -          -          -        -
 analytics.inquiries_funnel          -         -         -            -          -          S        -
 analytics.inquiries_funnel_rows     -         -         -            -          -          -        -
 analytics.release_settings          -         -         -            -          -          S        -
