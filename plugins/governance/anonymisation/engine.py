@@ -174,7 +174,7 @@ def require(census: Census, found: Recoding, published: tuple[Column, ...], rule
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no text, or no name of a file
         raise PolicyError(f"the hierarchy {path.name} cannot be read") from None
 
 

@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no text, or no name of a file
         raise PolicyError(f"the hierarchy {path.name} cannot be read") from None
 
 
