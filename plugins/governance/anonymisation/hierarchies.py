@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Protocol
 
 from governance.errors import PolicyError, shown
@@ -190,7 +191,7 @@ def numbers(name: str, widths: Sequence[float], *, origin: float = 0, whole: boo
     if any(width <= 0 for width in widths):
         raise PolicyError(f"hierarchy {name}: widths are positive")
     for narrow, wide in zip(widths, widths[1:], strict=False):
-        if wide <= narrow or wide % narrow:
+        if wide <= narrow or Decimal(str(wide)) % Decimal(str(narrow)):  # as they are written: 0.5 is five times 0.1
             raise PolicyError(f"hierarchy {name}: a width of {wide:g} is no multiple of {narrow:g}, so buckets overlap")
     return Numbers(tuple(widths), origin, whole)
 
