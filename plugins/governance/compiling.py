@@ -38,7 +38,6 @@ def main() -> None:
             }  # fmt: skip
             rules = Specification.model_validate(way | {"version": 1, "columns": columns})
             engine.prepared(source, rules, source.parent, engine.Manner(steps=2048))
-            engine.table_measures(source, ("age", "height"), ("job",))
     for older in compiled.others():
         shutil.rmtree(older, ignore_errors=True)
 

@@ -15,16 +15,17 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from governance.anonymisation import quotes
-from governance.anonymisation.labelling import Column, Lines
 from governance.errors import ContendedError, InputError
+
+if TYPE_CHECKING:
+    from governance.anonymisation.labelling import Column, Lines
 
 BLOCK_BYTES = 4 << 20
 BATCH_ROWS = 65_536
@@ -96,14 +97,18 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
 
 def _require_pairs(path: Path) -> None:
     """Raises InputError when the quotation marks of a CSV file do not pair up; a file without any is only searched."""
-    separator, where = ord(_separator(path)), quotes.START
     with path.open("rb") as file:
-        part = file.read(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+        before, part = b"", file.read(BLOCK_BYTES).removeprefix(codecs.BOM_UTF8)
+        while part and b'"' not in part:
+            before, part = part[-1:], file.read(BLOCK_BYTES)
+        if not part:
+            return
+        from governance.anonymisation import quotes  # compiled, and loaded for files with marks alone
+
+        separator = ord(_separator(path))
+        where = quotes.after(np.frombuffer(before, np.uint8), quotes.START, separator)
         while part and where != quotes.WRONG:
-            if where == quotes.QUOTED or b'"' in part:
-                where = quotes.after(np.frombuffer(part, np.uint8), where, separator)
-            else:
-                where = quotes.after(np.frombuffer(part[-1:], np.uint8), where, separator)
+            where = quotes.after(np.frombuffer(part, np.uint8), where, separator)
             part = file.read(BLOCK_BYTES)
     if where in (quotes.QUOTED, quotes.WRONG):
         raise InputError(f"{path.name} has a quotation mark that is never closed, or a value that goes on behind one")

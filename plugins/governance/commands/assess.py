@@ -75,8 +75,8 @@ def _table(path: Path, wanted: Collection[str] | None = None) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    from governance.anonymisation.census import texts
     from governance.anonymisation.tables import batches, columns_of
+    from governance.anonymisation.texts import texts
 
     there = columns_of(path)
     if twice := len(there) - len(set(there)):
