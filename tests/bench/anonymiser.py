@@ -131,7 +131,7 @@ def alone(folder: Path, source: Path, name: str, environment: Mapping[str, str] 
 CHECK = """
 import json, sys
 from pathlib import Path
-from governance.anonymisation.engine import table_measures
+from governance.anonymisation.checking import table_measures
 found = table_measures(Path(sys.argv[1]), tuple(sys.argv[2].split(",")), ("occupation",))
 print(json.dumps([found.k, found.l, round(found.t, 4)]))
 """

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from governance.anonymisation.engine import Manner, anonymise, table_measures
+from governance.anonymisation.checking import table_measures
+from governance.anonymisation.engine import Manner, anonymise
 from governance.anonymisation.specification import Specification, specification
 from governance.errors import DisclosureError, GapError, GovernanceError, InputError, PolicyError
 

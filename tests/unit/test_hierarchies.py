@@ -76,6 +76,7 @@ def test_a_bucket_says_which_numbers_it_holds(value: str, path: tuple[str, ...] 
 
 def test_buckets_of_decimals_are_half_open() -> None:
     assert numbers("bmi", [2.5, 10], whole=False).path("22.5") == ("[22.5, 25)", "[20, 30)", "*")
+    assert numbers("share", [0.1, 0.5], whole=False).path("0.3") == ("[0.3, 0.4)", "[0, 0.5)", "*")
 
 
 @pytest.mark.parametrize("widths", [[5, 12], [5, 5], [20, 5], [0], [-5], [2.5]])

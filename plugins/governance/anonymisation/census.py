@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance.anonymisation.compiled import compiled
-from governance.errors import InputError
+from governance.anonymisation.texts import texts
 
 MISSING = 0
 """The code of a cell without a value (NULL or empty text) in every column, before the domain gives it another."""
@@ -135,16 +135,6 @@ def take(batches: Iterable[pa.RecordBatch], columns: Sequence[str], person: str 
     for batch in batches:
         counting.add(batch)
     return counting.census()
-
-
-def texts(column: pa.Array) -> pa.Array:
-    """A column as text, as CSV would have it. Raises InputError for lists, structures and other nested types."""
-    if pa.types.is_string(column.type):
-        return column
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        raise InputError(f"a column of type {column.type} cannot be anonymised: its values are no text") from None
 
 
 def groups(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

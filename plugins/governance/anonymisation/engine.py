@@ -174,18 +174,8 @@ def require(census: Census, found: Recoding, published: tuple[Column, ...], rule
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no text, or no name of a file
         raise PolicyError(f"the hierarchy {path.name} cannot be read") from None
-
-
-def table_measures(path: Path, quasi: tuple[str, ...], sensitive: tuple[str, ...]) -> Measures:
-    """k, l and t of any table in a file, ours or not; NULL is a value of its own."""
-    counting = Counting((*quasi, *sensitive))
-    for batch in batches(path, [*quasi, *sensitive]):
-        counting.add(batch)
-    census = counting.census()
-    split = len(quasi)
-    return measure(census.codes[:, :split], census.codes[:, split:], census.rows, census.people)
 
 
 def batch_of(frame: pd.DataFrame) -> pa.RecordBatch:

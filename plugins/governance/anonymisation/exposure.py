@@ -97,7 +97,7 @@ def sensitive(name: str, published: pd.Series, original: pd.Series | None, order
             raise InputError(
                 f"column {shown(name)}: {strange} rows with a value that its order in policy does not list"
             )
-        count = len(order)
+        count = int(codes.max(initial=-1)) + 1  # as `measuring` does: the order up to the last value that occurs
     else:
         codes, values = pd.factorize(every.to_numpy(object), use_na_sentinel=False)
         count = len(values)

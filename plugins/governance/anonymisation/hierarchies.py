@@ -11,11 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Protocol
 
 from governance.errors import PolicyError, shown
 
 TOP = "*"
+SAFE = 2**53  # beyond it, neighbouring whole numbers are one and the same float
 
 Path = tuple[str, ...]
 
@@ -63,7 +65,7 @@ class Numbers:
 
     def path(self, value: str) -> Path | None:
         number = as_number(value)
-        if number is None or (self.whole and number != math.floor(number)):
+        if number is None or abs(number) > SAFE or (self.whole and number != math.floor(number)):
             return None
         return (*(self._bucket(number, width) for width in self.widths), TOP)
 
@@ -71,8 +73,16 @@ class Numbers:
         return as_number(value)
 
     def _bucket(self, number: float, width: float) -> str:
-        low = self.origin + math.floor((number - self.origin) / width) * width
-        return f"[{low:.15g}, {low + width - 1:.15g}]" if self.whole else f"[{low:.15g}, {low + width:.15g})"
+        place = math.floor((number - self.origin) / width)
+        if self.whole:
+            low = int(self.origin) + place * int(width)
+            return f"[{low}, {low + int(width) - 1}]"
+        # 0.3 / 0.1 is less than 3: what decides are the ends as they are written.
+        place += (number >= float(self._edge(place + 1, width))) - (number < float(self._edge(place, width)))
+        return f"[{self._edge(place, width)}, {self._edge(place + 1, width)})"
+
+    def _edge(self, place: int, width: float) -> str:
+        return f"{self.origin + place * width:.15g}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,13 @@ def intervals(name: str, levels: Mapping[str, Mapping[str, tuple[float, float]]]
     intervals that no interval of the next level holds.
     """
     tables: list[tuple[tuple[str, float, float], ...]] = []
+    meaning: dict[str, tuple[float, float]] = {}
     for level, labels in levels.items():
+        for label, ends in labels.items():
+            if label in ("", TOP):
+                raise PolicyError(f"hierarchy {name}, level {level}: a label is a text, and not {TOP}")
+            if meaning.setdefault(label, ends) != ends:
+                raise PolicyError(f"hierarchy {name}: the label {shown(label)} overlaps, it stands for two intervals")
         listed = ((label, float(low), float(high)) for label, (low, high) in labels.items())
         table = tuple(sorted(listed, key=lambda interval: interval[1]))
         _side_by_side(f"hierarchy {name}, level {level}", table)
@@ -159,7 +175,7 @@ def intervals(name: str, levels: Mapping[str, Mapping[str, tuple[float, float]]]
 
 def _side_by_side(where: str, table: Sequence[tuple[str, float, float]]) -> None:
     for label, low, high in table:
-        if high < low:
+        if not low <= high:
             raise PolicyError(f"{where}: {shown(label)} ends before it begins")
     for (label, _, high), (following, low, _) in zip(table, table[1:], strict=False):
         if low <= high:
@@ -170,11 +186,13 @@ def _side_by_side(where: str, table: Sequence[tuple[str, float, float]]) -> None
 
 def numbers(name: str, widths: Sequence[float], *, origin: float = 0, whole: bool = True) -> Numbers:
     """Numbers in buckets. Raises PolicyError unless each width is positive and a multiple of the one below."""
+    if any(not math.isfinite(given) or (whole and given != int(given)) for given in (*widths, origin)):
+        raise PolicyError(f"hierarchy {name}: widths and origin are finite, and whole where the numbers are")
+    if any(width <= 0 for width in widths):
+        raise PolicyError(f"hierarchy {name}: widths are positive")
     for narrow, wide in zip(widths, widths[1:], strict=False):
-        if wide <= narrow or wide % narrow:
+        if wide <= narrow or Decimal(str(wide)) % Decimal(str(narrow)):  # as they are written: 0.5 is five times 0.1
             raise PolicyError(f"hierarchy {name}: a width of {wide:g} is no multiple of {narrow:g}, so buckets overlap")
-    if any(width <= 0 or (whole and width != int(width)) for width in widths):
-        raise PolicyError(f"hierarchy {name}: widths are positive, and whole where the numbers are")
     return Numbers(tuple(widths), origin, whole)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from governance.anonymisation.census import groups
+MOST_KEYS = 2**62
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,32 @@ def measure(
 
     `orders`: per sensitive column that has an order, the place of each code in it, beginning with 0.
     """
-    classes, owner = groups(quasi)
-    size = np.bincount(owner, rows, len(classes))
-    k = int(np.bincount(owner, people, len(classes)).min())
+    first, owner = grouped(quasi)
+    size = np.bincount(owner, rows, len(first))
+    k = int(np.bincount(owner, people, len(first)).min())
     worst = [_of_column(owner, codes, rows, size, (orders or {}).get(index)) for index, codes in enumerate(sensitive.T)]
     if not worst:
-        return Measures(k, 0, 0.0, 0.0, 1.0, len(classes))
+        return Measures(k, 0, 0.0, 0.0, 1.0, len(first))
     distinct, entropy, distance, share = zip(*worst, strict=True)
-    return Measures(k, min(distinct), min(entropy), max(distance), max(share), len(classes))
+    return Measures(k, min(distinct), min(entropy), max(distance), max(share), len(first))
+
+
+def grouped(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A row of each distinct kind in a table of codes, and for every row which of these it is. Compiles nothing.
+
+    >>> first, which = grouped(np.array([[1, 2], [0, 5], [1, 2]]))
+    >>> first.tolist(), which.tolist()
+    ([1, 0], [1, 0, 1])
+    """
+    key, reach = np.zeros(len(codes), dtype=np.int64), 1
+    for column in codes.T.astype(np.int64):
+        low, width = int(column.min(initial=0)), int(column.max(initial=0)) - int(column.min(initial=0)) + 1
+        if reach * width > MOST_KEYS:  # as many keys as there are kinds so far
+            key = np.unique(key, return_inverse=True)[1].reshape(-1)
+            reach = len(codes)
+        key, reach = key * width + (column - low), reach * width
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    return first, which.reshape(-1)
 
 
 def _of_column(
@@ -52,9 +70,10 @@ def _of_column(
 ) -> tuple[int, float, float, float]:
     """l, entropy l, t and the largest share of one sensitive column."""
     kept = rows > 0
-    cells, where = groups(np.column_stack([owner[kept], codes[kept]]))
-    count = np.bincount(where, rows[kept], len(cells))
-    one, value = cells[:, 0], cells[:, 1]
+    owner, value = owner[kept], codes[kept]
+    first, where = grouped(np.column_stack([owner, value]))
+    count = np.bincount(where, rows[kept], len(first))
+    one, value = owner[first], value[first]
     share = count / size[one]
     whole = np.bincount(codes, rows) / rows.sum()
     entropy = np.bincount(one, -share * np.log(share), len(size))

@@ -16,7 +16,7 @@ import pandas as pd
 from governance.anonymisation.cells import ANYTHING, MISSING, Cells
 from governance.anonymisation.hierarchies import TOP, Dates, Hierarchy, Intervals, Numbers, Tree
 from governance.anonymisation.labels import interval, number, period
-from governance.anonymisation.specification import Specification
+from governance.anonymisation.specification import Specification, spellings
 from governance.errors import GapError, InputError, shown
 
 Ends = tuple[float, float]
@@ -82,15 +82,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
 
 
-def spellings(name: str, hierarchy: Hierarchy) -> list[str]:
-    """What columns of a quasi-identifier may be called: by its own name, by levels below the top, and by ends."""
-    return [name, *(f"{name}_{level}" for level in hierarchy.levels[:-1]), *_ends_of(name)]
-
-
-def _ends_of(name: str) -> tuple[str, str]:
-    return f"{name}_from", f"{name}_to"
-
-
 @dataclass(frozen=True)
 class _Column:
     numeric: bool
@@ -115,8 +106,9 @@ def _plain(tables: list[pd.Series]) -> _Column:
 
 def _generalised(name: str, hierarchy: Hierarchy, table: pd.DataFrame, raw: list[pd.Series]) -> _Column:
     """A quasi-identifier: what its labels say is what their leaves are."""
-    levels = [table[spelled] for spelled in spellings(name, hierarchy)[:-2] if spelled in table.columns]
-    ends = [table[spelled] for spelled in _ends_of(name) if spelled in table.columns]
+    *of_levels, low, high = spellings(name, hierarchy)
+    levels = [table[spelled] for spelled in of_levels if spelled in table.columns]
+    ends = [table[spelled] for spelled in (low, high) if spelled in table.columns]
     scale = _scale(hierarchy, {str(value) for series in (*levels, *ends, *raw) for value in series.dropna().unique()},
                    has_raw=bool(raw))  # fmt: skip
     said = [_ends(series, scale.said, ANYTHING) for series in (*levels, *ends)]
@@ -128,7 +120,7 @@ def _generalised(name: str, hierarchy: Hierarchy, table: pd.DataFrame, raw: list
     cells = np.full((len(table), 2), ANYTHING)
     for part in said[: len(levels)]:  # the finest that is there
         cells = np.where(np.isneginf(cells[:, :1]), part, cells)
-    if len(ends) == len(_ends_of(name)):
+    if len(ends) == len((low, high)):
         begin, end = said[-2:]
         known = np.isfinite(begin[:, :1]) & np.isfinite(end[:, :1])
         cells = np.where(known, np.column_stack([begin[:, 0], end[:, 1]]), cells)

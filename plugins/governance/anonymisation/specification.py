@@ -21,7 +21,8 @@ attacks: {count: 2000, linked: [[age], [country]]}
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -35,6 +36,8 @@ from governance.errors import GapError, PolicyError, shown
 from governance.policy import POLICY_FOLDER
 from governance.policy_files import mapping
 from governance.strict import Strict
+
+MOST_STEPS = 10**15  # years
 
 Role = Literal["quasi_identifier", "sensitive", "person", "keep", "withhold"]
 
@@ -114,7 +117,7 @@ class EffortRule(Strict):
     (see `engine`): so it has a name that says so, and without one every run draws its own, which nobody is told.
     """
 
-    steps: int = Field(default=DEFAULT_STEPS, ge=0)
+    steps: int = Field(default=DEFAULT_STEPS, ge=0, le=MOST_STEPS)
     public_seed: int | None = Field(default=None, ge=0, lt=2**63)
 
 
@@ -154,6 +157,8 @@ class Specification(Strict):
             raise ValueError("l and t are about sensitive columns, and there is none")
         if set(asked.ordered) - set(sensitive):
             raise ValueError("an order is declared for a column that is not sensitive")
+        if any(len(set(order)) < len(order) for order in asked.ordered.values()):
+            raise ValueError("an order lists a value twice")
         return self
 
     @model_validator(mode="after")
@@ -182,7 +187,10 @@ def specification(name: str, content: bytes) -> Specification:
 
 
 def treatments(rules: Specification, read: Callable[[str], str]) -> dict[str, Treatment]:
-    """The checked hierarchies of all quasi-identifiers. `read` gives the text of a CSV file that the policy names."""
+    """The checked hierarchies of all quasi-identifiers. `read` gives the text of a CSV file that the policy names.
+
+    Raises PolicyError for a hierarchy that is none, and names of columns that cannot be told apart when published.
+    """
     found = {}
     for name in rules.of_role("quasi_identifier"):
         rule = rules.columns[name]
@@ -190,7 +198,25 @@ def treatments(rules: Specification, read: Callable[[str], str]) -> dict[str, Tr
             hierarchy = _hierarchy(name, rule.hierarchy, read)
             finest = _level(name, hierarchy, rule.finest)
             found[name] = Treatment(hierarchy, rule.exact, rule.unknown, rule.missing, finest)
+    _require_different_names(rules, {name: treatment.hierarchy for name, treatment in found.items()})
     return found
+
+
+def spellings(name: str, hierarchy: Hierarchy) -> list[str]:
+    """What columns of a quasi-identifier may be called: by its own name, by levels below the top, and by ends."""
+    return [name, *(f"{name}_{level}" for level in hierarchy.levels[:-1]), f"{name}_from", f"{name}_to"]
+
+
+def _require_different_names(rules: Specification, hierarchies: Mapping[str, Hierarchy]) -> None:
+    """Columns of levels and ends are named after their column: no other may have such a name, withheld or not."""
+    names = Counter(name for name in rules.columns if name not in hierarchies)
+    for name, hierarchy in hierarchies.items():
+        names.update(spellings(name, hierarchy))
+    if twice := [shown(name) for name, times in names.items() if times > 1]:
+        raise PolicyError(
+            f"two columns would be called {', '.join(twice[:10])}: levels are published as COLUMN_LEVEL, intervals as "
+            f"COLUMN_from and COLUMN_to; rename one in table and policy, or name the levels otherwise"
+        )
 
 
 def _level(name: str, hierarchy: Hierarchy, level: str | None) -> int:
@@ -231,8 +257,10 @@ def effort(rules: Specification, seed: int, steps: int | None = None) -> Effort:
 
 def require_same_columns(rules: Specification, columns: Sequence[str]) -> None:
     """Compare policy and table. Raises GapError naming the columns that only one of them has, and those that the table
-    has twice."""
-    unknown = [shown(column) for column in columns if column not in rules.columns]
+    has twice; of a table without a header, where names would be values, it names none."""
+    if not set(columns) & set(rules.columns):
+        raise GapError("the table has no column that the policy declares: its first line is no header, or another's")
+    unknown = [shown(column) or "one without a name" for column in columns if column not in rules.columns]
     absent = [column for column in rules.columns if column not in columns]
     twice = sorted({shown(column) for column in columns if list(columns).count(column) > 1})
     told = [

@@ -16,7 +16,10 @@ def from_csv(name: str, content: str, *, numeric: bool = False, levels: Sequence
 
     Raises PolicyError, naming the hierarchy and the line, when it is no tree: see `tree`.
     """
-    lines = list(csv.reader(io.StringIO(content.lstrip("\ufeff")), delimiter=";", skipinitialspace=True))
+    try:
+        lines = list(csv.reader(io.StringIO(content.lstrip("\ufeff")), delimiter=";", skipinitialspace=True))
+    except csv.Error:
+        raise PolicyError(f"hierarchy {name} is no CSV that can be read") from None
     rows = [(at, [label.strip() for label in line]) for at, line in enumerate(lines, 1) if any(line)]
     if not rows:
         raise PolicyError(f"hierarchy {name} is empty")

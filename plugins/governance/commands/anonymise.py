@@ -52,6 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from governance.anonymisation.tables import write
 
     _require_files(arguments)
+    if arguments.effort is not None and not 0 <= arguments.effort <= specification.MOST_STEPS:
+        raise InputError(f"--effort is a number of steps, 0 to {specification.MOST_STEPS:,}")
     rules = specification.specification(arguments.policy.name, arguments.policy.read_bytes())
     seed = None if arguments.seed_file is None else _seed(arguments.seed_file, rules)
     bar = _Bar()
@@ -80,12 +82,12 @@ def _require_files(arguments: argparse.Namespace) -> None:
             raise InputError(f"{path.name}: the name of a table ends in {' or '.join(TYPES)}")
     if not arguments.target.parent.is_dir():
         raise InputError(f"{arguments.target.parent} is no folder")
-    if arguments.target.is_dir():
-        raise InputError(f"{arguments.target.name} is a folder")
+    if arguments.target.exists() and not arguments.target.is_file():
+        raise InputError(f"{arguments.target.name} is a folder, a device or a pipe: OUT is a file, new or replaced")
     if arguments.target.exists() and arguments.source.exists() and arguments.target.samefile(arguments.source):
         raise InputError("OUT is IN: a table never takes the place of the one that it was made of")
-    if arguments.effort is not None and arguments.effort < 0:
-        raise InputError("--effort is a number of steps, 0 or more")
+    if arguments.seed_file is not None and arguments.seed_file.resolve() == arguments.target.resolve():
+        raise InputError("--seed-file is OUT: the table would take the place of its seed")
 
 
 # -- the seed ----------------------------------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ def _seed(path: Path, rules: Specification) -> int:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise InputError(f"{path.name}: others may read it, and who knows the seed can rebuild the classes; chmod 600")
     text = path.read_bytes().strip()
-    if not text.isdigit() or int(text) >= 2**SEED_BITS:
+    if not text.isdigit() or len(text) > SEED_BITS or int(text) >= 2**SEED_BITS:
         raise InputError(f"{path.name} holds no seed of this command")
     return int(text)
 

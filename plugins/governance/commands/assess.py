@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # no text, or no name of a file
         raise PolicyError(f"the hierarchy {path.name} cannot be read") from None
 
 
@@ -75,8 +75,8 @@ def _table(path: Path, wanted: Collection[str] | None = None) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
-    from governance.anonymisation.census import texts
     from governance.anonymisation.tables import batches, columns_of
+    from governance.anonymisation.texts import texts
 
     there = columns_of(path)
     if twice := len(there) - len(set(there)):
