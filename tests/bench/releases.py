@@ -28,9 +28,9 @@ from governance.anonymisation.signatures import nobody
 
 FILLING = 10  # days until the pool is full
 FRONTIER = (
-    Terms(threshold=0.01), Terms(), Terms(threshold=0.03), Terms(threshold=0.05), Terms(worth=0.0), Terms(worth=0.1),
-    Terms(worth=0.3), Terms(worth=0.3, ceiling=0.5), Terms(ceiling=1.0), Terms(delay=3), Terms(delay=5),
-    Terms(delay=10),
+    Terms(threshold=0.01), Terms(threshold=0.05), Terms(threshold=0.01, ceiling=0.35), Terms(ceiling=0.45),
+    Terms(ceiling=0.5), Terms(ceiling=1.0), Terms(worth=0.0), Terms(worth=0.1), Terms(worth=0.4), Terms(delay=3),
+    Terms(delay=5), Terms(delay=10),
 )  # fmt: skip
 SEEDS = (7, 11, 23)  # the first one for the frontier
 SAMPLE_DAYS, SAMPLE_ROWS, POLICY_K = 10, 2300, 10

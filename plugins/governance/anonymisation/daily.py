@@ -66,7 +66,7 @@ class Terms:
     delay: int = 7  # days after which a row is published in any class, or suppressed
     threshold: float = 0.02  # the loss of a row up to which a class is published at once
     worth: float = 0.2  # what a class for a returning person may lose, summed over its rows
-    ceiling: float = 0.45  # the loss of a row beyond which it is suppressed rather than published
+    ceiling: float = 0.48  # the loss of a row beyond which it is suppressed rather than published
     steps: int = 40  # of the search, per row of the pool
 
 
