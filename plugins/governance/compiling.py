@@ -38,8 +38,31 @@ def main() -> None:
             }  # fmt: skip
             rules = Specification.model_validate(way | {"version": 1, "columns": columns})
             engine.prepared(source, rules, source.parent, engine.Manner(steps=2048))
+    two_days()
     for older in compiled.others():
         shutil.rmtree(older, ignore_errors=True)
+
+
+def two_days() -> None:
+    """Releases of two days, on the second of which people come again."""
+    import numpy as np
+
+    from governance.anonymisation.daily import Pool, Rules, Terms, release
+    from governance.anonymisation.domains import Treatment, domain
+    from governance.anonymisation.hierarchies import numbers
+    from governance.anonymisation.recoding import Protection
+    from governance.anonymisation.signatures import nobody
+
+    row = np.arange(120)
+    line, _ = domain("x", list(map(str, range(60))), np.ones(60), Treatment(numbers("x", [5, 20])))
+    rules = Rules((line, line), {"job": ("0", "1", "2")}, Protection(3, 2), Terms(worth=60.0, steps=5))
+    codes, values = np.column_stack([row % 60, row // 2]).astype(np.int32), (row[:, None] % 3).astype(np.int32)
+    pool = Pool(row.astype(np.uint64), row.astype(np.uint64), codes, values, np.zeros(row.size, dtype=np.int64))
+    known = release(pool, nobody(rules.widths), rules, rules.terms.delay, 1).remembered
+    again = Pool(
+        pool.row, np.where(row < 10, pool.person, pool.person + 1000).astype(np.uint64), codes, values, pool.day
+    )
+    release(again, known, rules, rules.terms.delay, 1)
 
 
 if __name__ == "__main__":

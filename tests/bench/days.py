@@ -95,13 +95,13 @@ def course(of: People, course: Course) -> Iterator[Day]:
         gone = in_turn[rng.integers(0, came, int(rng.binomial(course.rows, course.erased)))]
         who, like, replaces = (np.array([row[at] for row in rows], dtype=np.int64) for at in range(3))
         new = Pool(
-            _mixed(numbers), _mixed(who), of.codes[like], of.value[who][:, None].astype(np.int32),
+            mixed(numbers), mixed(who), of.codes[like], of.value[who][:, None].astype(np.int32),
             np.full(len(rows), day, dtype=np.int64),
         )  # fmt: skip
-        yield Day(new, _mixed(replaces[replaces >= 0]), _mixed(gone))
+        yield Day(new, mixed(replaces[replaces >= 0]), mixed(gone))
 
 
-def _mixed(numbers: np.ndarray) -> np.ndarray:
+def mixed(numbers: np.ndarray) -> np.ndarray:
     """Numbers that look like keyed ones."""
     mixed = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(29)

@@ -15,14 +15,13 @@ from governance.anonymisation.hierarchies import numbers
 from governance.anonymisation.recoding import Protection
 from governance.anonymisation.signatures import NONE, Ledger, nobody
 
-VALUES = ("a", "b", "c", "d")
+VALUES, OTHERS = ("a", "b", "c", "d"), ("x", "y", "z")
 ROW = st.tuples(st.integers(0, 11), st.integers(0, 5), st.integers(0, 24), st.integers(0, 3))
 DAYS = st.lists(st.lists(ROW, max_size=30), min_size=1, max_size=4)
 RULES = st.builds(
-    lambda k, values, entropy, terms: Rules((XS, YS), {"value": VALUES}, Protection(k, values, entropy), terms),
-    st.integers(2, 4),
-    st.integers(1, 2),
-    st.sampled_from([1.0, 1.0, 1.5]),
+    lambda sensitive, protection, terms: Rules((XS, YS), sensitive, protection, terms),
+    st.sampled_from([{"value": VALUES}, {"value": VALUES, "other": OTHERS}]),
+    st.builds(Protection, st.integers(2, 4), st.integers(1, 2), st.sampled_from([1.0, 1.0, 1.5])),
     st.builds(
         Terms,
         delay=st.integers(0, 2),
@@ -41,7 +40,7 @@ def line(name: str, count: int) -> Domain:
 XS, YS = line("x", 12), line("y", 6)
 
 
-def pool(rows: list[tuple[int, int, int, int]], day: int) -> Pool:
+def pool(rows: list[tuple[int, int, int, int]], day: int, columns: int = 1) -> Pool:
     """Rows of a day. Half of the people have the same value whenever they come, the others what the row says."""
     codes = np.array([row[:2] for row in rows], dtype=np.int32).reshape(-1, 2)
     value = [row[2] // 2 % 4 if row[2] % 2 else row[3] for row in rows]
@@ -49,16 +48,18 @@ def pool(rows: list[tuple[int, int, int, int]], day: int) -> Pool:
         np.arange(len(rows), dtype=np.uint64) * 7919 % 1009 + day * 10_000,
         np.array([row[2] for row in rows], dtype=np.uint64) + 1,
         codes,
-        np.array(value, dtype=np.int32).reshape(-1, 1),
+        np.array([(one, (one + row[2]) % 3) for one, row in zip(value, rows, strict=True)], dtype=np.int32).reshape(
+            -1, 2
+        )[:, :columns],
         np.full(len(rows), day),
     )
 
 
 def course(days: list[list[tuple[int, int, int, int]]], rules: Rules) -> list[tuple[Pool, Ledger, Release]]:
     """What each day had before it, and its release."""
-    known, held, found = nobody(rules.widths), pool([], 0), []
+    known, held, found = nobody(rules.widths), pool([], 0, len(rules.widths)), []
     for number, rows in enumerate(days):
-        waiting = held.joined(pool(rows, number))
+        waiting = held.joined(pool(rows, number, len(rules.widths)))
         one = release(waiting, known, rules, number, 5)
         found.append((waiting, known, one))
         known, held = known.joined(one.remembered), waiting.of(one.fate == HELD)
@@ -76,10 +77,11 @@ def test_published_classes_hold_k_people_and_l_values_and_cover_their_rows(
         for index in range(len(boxes)):
             mine = one.owner == index
             assert np.unique(waiting.person[mine]).size == mine.sum() >= rules.protection.k
-            count = np.bincount(waiting.values[mine, 0])
-            share = count[count > 0] / mine.sum()
-            assert share.size >= rules.protection.l
-            assert np.exp(-(share * np.log(share)).sum()) >= rules.protection.entropy_l - 1e-9
+            for column in waiting.values[mine].T:
+                count = np.bincount(column)
+                share = count[count > 0] / mine.sum()
+                assert share.size >= rules.protection.l
+                assert np.exp(-(share * np.log(share)).sum()) >= rules.protection.entropy_l - 1e-9
             assert (waiting.codes[mine] >= one.low[index]).all()
             assert (waiting.codes[mine] <= one.high[index]).all()
 
@@ -107,11 +109,11 @@ def test_every_row_is_published_once_or_held_until_its_day_or_suppressed_on_it(
 def test_whoever_is_published_again_is_so_in_a_class_of_the_same_values(
     days: list[list[tuple[int, int, int, int]]], rules: Rules
 ) -> None:
-    sets: dict[int, set[tuple[int, ...]]] = {}
+    sets: dict[int, set[tuple[tuple[int, ...], ...]]] = {}
     for waiting, known, one in course(days, rules):
         for index in range(len(one.low)):
             mine = one.owner == index
-            held = tuple(np.unique(waiting.values[mine, 0]).tolist())
+            held = tuple(tuple(np.unique(column).tolist()) for column in waiting.values[mine].T)
             for person in waiting.person[mine].tolist():
                 sets.setdefault(person, set()).add(held)
         assert (one.returning == (known.of(waiting.person) != NONE)).all()

@@ -74,4 +74,8 @@ def test_installation_compiles_all_that_a_table_needs(tmp_path: Path) -> None:
              tmp_path / "p.yaml"],
             env=environment, check=True, capture_output=True,
         )  # fmt: skip
+    days = "from bench.days import *; from unit.test_daily import small_town; from bench.releases import *; " \
+           "simulate(course(small_town(), Course(days=4, rows=60)), rules_for(small_town(), k=3))"  # fmt: skip
+    paths = os.pathsep.join([environment["PYTHONPATH"], str(CHECKOUT / "tests")])
+    subprocess.run([sys.executable, "-c", days], env={**environment, "PYTHONPATH": paths}, check=True)
     assert sorted(path.name for path in (tmp_path / "kept").rglob("*.nbc")) == before

@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.attacking import worst
 from bench.days import Course, People, course
-from bench.releases import attacked, figures, rules_for, simulate
-from governance.anonymisation.composition import History, Published
+from bench.releases import figures, rules_for, simulate
+from governance.anonymisation.composition import History, Published, Telling, Whereabouts
 from governance.anonymisation.daily import HELD, PUBLISHED, SUPPRESSED, Pool, Rules, Terms, release
 from governance.anonymisation.domains import Treatment, domain
 from governance.anonymisation.hierarchies import numbers
@@ -137,6 +138,45 @@ def test_the_second_class_of_a_person_has_every_value_equally_often_and_no_other
         assert np.bincount(rows.values[found.owner == 0, 0]).tolist() == [2, 2]
 
 
+TWO = replace(
+    RULES, sensitive={"value": VALUES, "price": ("low", "high")}, terms=replace(RULES.terms, worth=1.0, threshold=0.0)
+)
+
+
+def with_prices(rows: Pool, prices: str) -> Pool:
+    """Rows with a second sensitive column: l or h."""
+    return replace(rows, values=np.column_stack([rows.values[:, 0], ["lh".index(one) for one in prices]]))
+
+
+@pytest.mark.parametrize(("prices", "expected"), [("lh", "pp"), ("ll", "hh")])
+def test_a_class_holds_l_values_of_every_sensitive_column(prices: str, expected: str) -> None:
+    rows = with_prices(pool([(0, 1, "a", 0), (0, 2, "b", 0)]), prices)
+    assert fates(release(rows, nobody([4, 2]), TWO, 0, 1).fate) == expected
+
+
+@pytest.mark.parametrize(
+    ("signature", "prices", "expected"),
+    [
+        ([(0, 0), (1, 1)], "lhh", "pph"),
+        ([(0, 0), (1, 1)], "llh", "hhh"),  # nobody brings a high price with the value that is missing
+        ([(0, 0), (1, 0)], "llh", "hhh"),  # such a class would not hold two prices
+        ([(0, 0), (2, 1)], "lhh", "php"),
+        ([(0, 0), (2, 1)], "hlh", "hhh"),
+        ([(0, 1), (2, 0)], "hhl", "php"),
+    ],
+)
+def test_who_comes_again_joins_a_class_of_the_same_values_of_every_sensitive_column(
+    signature: list[tuple[int, int]], prices: str, expected: str
+) -> None:
+    known = Ledger(np.ones(1, dtype=np.uint64), np.bitwise_or.reduce(bits(np.array(signature), [4, 2]))[None])
+    rows = with_prices(pool([(0, 1, "a", 0), (0, 2, "b", 0), (0, 3, "c", 0)]), prices)
+    found = release(rows, known, TWO, 0, 1)
+    assert fates(found.fate)[0] == expected[0]
+    if expected[0] == "p":
+        assert fates(found.fate) == expected
+        assert found.signature[found.owner[0]].tolist() == known.signature[0].tolist()
+
+
 def published(classes: Sequence[Sequence[tuple[int, int, str]]]) -> Published:
     """A release of classes of (x, person, value)."""
     low = np.array([[min(x for x, *_ in one)] for one in classes], dtype=np.int32)
@@ -154,8 +194,8 @@ def test_the_attack_finds_whom_two_classes_have_in_common() -> None:
     history.add(published([[(0, 1, "a"), (0, 3, "c")]]))
     found = history.attack([0, 1])
     assert (found.people, found.again, found.disclosed, found.fewer_left, found.gained_less) == (3, 1, 1, 1, 0)
-    assert found.posterior == pytest.approx(1.0)
-    assert found.null == pytest.approx(0.5)
+    assert found.told.posterior == pytest.approx(1.0)
+    assert found.told.null == found.told.once == pytest.approx(0.5)
     assert history.touched() == replace(found, people=2)
 
 
@@ -165,7 +205,46 @@ def test_the_attack_finds_nobody_where_both_classes_hold_the_same_values() -> No
     history.add(published([[(0, 1, "a"), (0, 3, "b")]]))
     found = history.attack([0, 1])
     assert (found.disclosed, found.fewer_left) == (0, 0)
-    assert found.posterior == pytest.approx(found.null)
+    assert found.told.posterior == pytest.approx(found.told.null)
+
+
+def test_the_null_is_the_surest_release_of_a_person_as_often_as_they_are_in_any() -> None:
+    history = History(4, 2)
+    history.add(published([[(0, 1, "a"), (0, 2, "b"), (0, 3, "c"), (0, 4, "d")]]))
+    history.add(published([[(0, 1, "a"), (0, 5, "a"), (0, 6, "a"), (0, 7, "b")]]))
+    told = history.attack([0, 1]).told
+    assert (told.null_of_first, told.once) == (pytest.approx(0.25), pytest.approx(0.25))
+    assert told.null == told.null_of_truth == pytest.approx(9 / 10)  # three to one, twice
+    assert told.posterior == pytest.approx(3 / 4)
+
+
+def test_the_surest_release_is_what_an_attacker_would_take_for_it() -> None:
+    history = History(4, 2)
+    history.add(published([[(0, 1, "a"), (0, 2, "b"), (0, 3, "b"), (0, 4, "b")]]))
+    history.add(published([[(0, 1, "a"), (0, 5, "b")]]))
+    told = history.attack([0, 1]).told
+    assert told.null == pytest.approx(1 / 10)  # the first one, which is wrong
+    assert told.null_of_truth == pytest.approx(1 / 2)
+    assert told.posterior == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("count", "margin", "expected"), [(30, 0.05, True), (30, 0.125, False), (29, 0.05, False), (29, 0.2, False)]
+)
+def test_releases_gain_on_one_of_them_repeated_by_more_than_chance(count: int, margin: float, expected: bool) -> None:
+    assert Telling(count, posterior=0.5, null=0.375, margin=margin).gains is expected
+
+
+def test_people_are_found_in_every_release_that_they_are_in_however_many_there_were() -> None:
+    rng, where = np.random.Generator(np.random.PCG64(1)), Whereabouts()
+    days = [rng.choice(50, int(rng.integers(0, 30)), replace=False).astype(np.uint64) for _ in range(40)]
+    for number, people_of_day in enumerate(days):
+        where.add(number, people_of_day)
+    asked = np.array([3, 17, 99], dtype=np.uint64)
+    release_, row = where.of(asked)
+    expected = {(day, at) for day, some in enumerate(days) for at in np.flatnonzero(np.isin(some, asked)).tolist()}
+    assert sorted(zip(release_.tolist(), row.tolist(), strict=True)) == sorted(expected)
+    assert len(expected) > 20
 
 
 def test_the_attack_finds_a_label_that_gained_too_few() -> None:
@@ -192,10 +271,10 @@ def test_weeks_of_bookings_are_released_without_anybody_being_found_out() -> Non
     days = list(course(of, Course(days=16, rows=120, amended=0.05, cancelled=0.05, erased=0.02, late=0.1)))
     rules = rules_for(of, k=3, terms=Terms(delay=3, threshold=0.05, worth=0.5, steps=10))
     done = simulate(days, rules)
-    told, found = figures(done, days, rules), attacked(done)
+    told, found = figures(done, 1.0), worst(done.histories)
     assert found["gained_less"] == found["fewer_left"] == found["disclosed"] == 0
     assert found["again"] > 20
-    assert found["posterior_of_class"] <= found["null_of_class"]
+    assert found["gains"] == 0
     assert told["suppressed_once"] <= 0.005
     assert told["returning_published"] > 0.2
     decided = sum(int((one.fate != HELD).sum()) for one in done.released)

@@ -72,8 +72,8 @@ def companions(table: Table, work: Room, start: int, limits: tuple[int, float]) 
     enough, most = limits
     if not _fits(table, work, start):
         return 0
-    left = _candidates(table, work, start)
     narrow(work.low, work.high, 0, table.codes, start)
+    left = _candidates(table, work, start, most / enough)
     work.seen[:] = 0
     work.members[0] = start
     _count(table, work, start)
@@ -117,8 +117,9 @@ def _absent(work: Room) -> int:
 
 
 @tight
-def _candidates(table: Table, work: Room, start: int) -> int:
-    """Free rows of other people, whose values belong to the signature, and who have no other."""
+def _candidates(table: Table, work: Room, start: int, most: float) -> int:
+    """Free rows of other people, whose values belong to the signature, and who have no other; near enough to be in a
+    class whose rows lose no more than `most`."""
     count = 0
     for row in range(table.free.size):
         if not table.free[row] or table.person[row] == table.person[start] or not _fits(table, work, row):
@@ -127,7 +128,7 @@ def _candidates(table: Table, work: Room, start: int) -> int:
         for word in range(table.signature.shape[1]):
             new = new and table.signature[row, word] == 0
             same = same and table.signature[row, word] == table.signature[start, word]
-        if new or same:
+        if (new or same) and joined_loss(table.losses, work.low, work.high, table.codes, (0, row)) <= most:
             work.candidates[count] = row
             count += 1
     return count

@@ -66,7 +66,7 @@ class Terms:
     delay: int = 7  # days after which a row is published in any class, or suppressed
     threshold: float = 0.02  # the loss of a row up to which a class is published at once
     worth: float = 0.2  # what a class for a returning person may lose, summed over its rows
-    ceiling: float = 0.45  # the loss of a row beyond which it is suppressed rather than published
+    ceiling: float = 0.48  # the loss of a row beyond which it is suppressed rather than published
     steps: int = 40  # of the search, per row of the pool
 
 
@@ -219,11 +219,10 @@ def _dealt(of: np.ndarray, classes: Recoding, loss: np.ndarray, age: np.ndarray)
 
 
 def _is_diverse(values: np.ndarray, rules: Rules) -> bool:
-    """Whether a class of these values holds l by entropy too; the number of distinct ones its signature has."""
-    if rules.protection.entropy_l <= 1:
-        return True
+    """Whether a class of these values holds l; a signature of a day on which policy asked for less may not."""
     one = np.ones(len(values), dtype=np.int64)
-    return measure(np.zeros((len(values), 1)), values, one, one).entropy_l >= rules.protection.entropy_l - 1e-9
+    found, asked = measure(np.zeros((len(values), 1)), values, one, one), rules.protection
+    return found.l >= asked.l and found.entropy_l >= asked.entropy_l - 1e-9
 
 
 def _result(table: Table, drafts: Drafts, fate: np.ndarray, returning: np.ndarray) -> Release:
