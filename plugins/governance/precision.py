@@ -113,7 +113,8 @@ def _flat(part: Mapping[str, Any], under: str) -> Iterator[tuple[str, str]]:
 
 
 def _column(table: PublishedTable, name: str) -> str:
-    column = table.columns[name].model_dump(mode="json", exclude={"description", "origin"})
+    said = table.columns[name]
+    column = said.model_dump(mode="json", exclude={"description", "origin", *(["values"] if said.bands else [])})
     return "; ".join(f"{key} {shown(value)}" for key, value in column.items() if value not in (None, [], {}, ""))
 
 
