@@ -53,6 +53,7 @@ OURS = {
     "sharing.obligations": ("raised_at",),
     "vault.saved_cards": ("partial_number_encrypted", "saved_at"),
     "vault.card_holds": ("hold_id", "card_token", "number_encrypted"),
+    "vault.release_people": ("person",),
 }
 """Columns that say which try it was, and when, or that carry noise: no two runs agree about them."""
 HOUSE_KEEPING = (

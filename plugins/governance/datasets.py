@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 
 from governance.strict import Strict
 
+UNKNOWN = "unknown"
+"""What a published column says of a value that nobody knows."""
+
 
 class Treatment(StrEnum):
     """What happens to a value on its way in (GDPR Art. 5(1)(c), (e), (f))."""
@@ -73,7 +76,22 @@ class PublishedColumn(Strict):
     level: str
     type: str
     values: tuple[str, ...] = ()  # the only ones that may be published; a level that reads a hierarchy has its values
+    bands: dict[str, float] = {}  # of numbers: label -> the least number that it stands for; its values are these
     description: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_of_bands(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("bands") and not given.get("values"):
+            return {**given, "values": (*given["bands"], UNKNOWN)}
+        return given
+
+    @model_validator(mode="after")
+    def _bands_ascend(self) -> Self:
+        bounds = list(self.bands.values())
+        if bounds != sorted(set(bounds)):
+            raise ValueError(f"bands of level {self.level}: each begins above the one before")
+        return self
 
 
 class Release(Strict):
@@ -88,6 +106,15 @@ class Release(Strict):
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the columns of one kind, in their order."""
         return tuple(name for name, column in self.columns.items() if column.kind == kind)
+
+    def facts(self) -> dict[str, tuple[str, ...]]:
+        """What each quasi-identifier is made from -> its columns, the finest level first; the day is none of them."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.of_kind("quasi_identifier"):
+            origin = self.columns[name].origin
+            if origin != "partition":
+                found[origin] = (*found.get(origin, ()), name)
+        return found
 
     @property
     def is_noisy(self) -> bool:

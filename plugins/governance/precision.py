@@ -17,7 +17,7 @@ from governance.published_tables import PublishedTable, of_dataset
 Settings = Mapping[str, str]
 """What policy says of a release: name -> value, both as text."""
 
-READS_HIERARCHY = {"subregion": "country"}
+READS_HIERARCHY = {"subregion": "country", "continent": "country"}
 """A level that reads the hierarchy of another name."""
 TELLS_NOTHING = {"description", "person", "precise_by", "table", "columns", "origin"}
 """Of a release's policy: words, and what is told column by column."""
@@ -95,6 +95,8 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label} from {least:g}" for label, least in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     return str(value)
@@ -111,8 +113,9 @@ def _flat(part: Mapping[str, Any], under: str) -> Iterator[tuple[str, str]]:
 
 
 def _column(table: PublishedTable, name: str) -> str:
-    column = table.columns[name].model_dump(mode="json", exclude={"description", "origin"})
-    return "; ".join(f"{key} {shown(value)}" for key, value in column.items() if value not in (None, [], ""))
+    said = table.columns[name]
+    column = said.model_dump(mode="json", exclude={"description", "origin", *(["values"] if said.bands else [])})
+    return "; ".join(f"{key} {shown(value)}" for key, value in column.items() if value not in (None, [], {}, ""))
 
 
 def _hierarchies(policy: Policy, levels: set[str]) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
 import psycopg2.extensions
 from psycopg2 import sql
+from psycopg2.extras import execute_values
 
 from governance.errors import DisclosureError, PolicyError
 from governance.published_tables import rows_of
@@ -125,6 +126,32 @@ class Publication:
         for _, decision, count in found:
             counts[decision] = counts.get(decision, 0) + count
         return Decisions(counts, sum(count for is_own, _, count in found if is_own))
+
+    def held(self) -> dict[bool, int]:
+        """How many rows are left undecided, counted where they are: True for those of the release's own partition."""
+        self.cursor.execute(named_query(f"held_{self.batch.dataset}"), {"day": self.day})
+        return dict(self.cursor.fetchall())
+
+    def people(self, numbers: Sequence[bytes]) -> list[tuple[bytes, list[str]]]:
+        """Those of these people who were published before, and their signatures."""
+        self.cursor.execute(
+            "SELECT person, signature FROM vault.release_people WHERE person = ANY (%s) ORDER BY person",
+            (list(numbers),),
+        )
+        return [(bytes(person), signature) for person, signature in self.cursor.fetchall()]
+
+    def remember(self, people: Sequence[tuple[bytes, list[str]]]) -> None:
+        """Note people who are published for the first time, with their signatures."""
+        execute_values(self.cursor, "INSERT INTO vault.release_people (person, signature) VALUES %s", list(people))
+
+    def released(self, table: str, columns: Sequence[str], days: Sequence[date]) -> pd.DataFrame:
+        """Published rows of some releases, by recorded_date."""
+        import pandas as pd
+
+        query = sql.SQL("SELECT {} FROM {} WHERE recorded_date = ANY (%s) ORDER BY recorded_date")
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        self.cursor.execute(query.format(listed, sql.Identifier("analytics", rows_of(table))), (list(days),))
+        return pd.DataFrame(self.cursor.fetchall(), columns=list(columns), dtype="object")
 
     def strangers(self, root: str, form: str) -> list[str]:
         """Earlier partitions whose rows, though they are decided now, are not as many as were accepted, in words.

@@ -141,12 +141,19 @@ class Warehouse:
 
     def undecided(self, dataset: str, up_to: date) -> pa.Table:
         """Accepted rows of the dataset, up to a partition, that no release has decided yet: the publisher's columns."""
+        return self._columns_of(dataset, f"undecided_{dataset}", (up_to,))
+
+    def published_of(self, dataset: str, people: Sequence[str], before: date) -> pa.Table:
+        """Rows of people that releases before a partition published: the publisher's columns, and release_partition."""
+        return self._columns_of(dataset, f"published_{dataset}", (list(people), before))
+
+    def _columns_of(self, dataset: str, query: str, values: tuple[Any, ...]) -> pa.Table:
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi as adbc
 
         def read() -> pa.Table:
             with adbc.connect(patience.linked(self._dsn)) as connection, connection.cursor() as cursor:
-                cursor.execute(named_query(f"undecided_{dataset}"), (up_to,))
+                cursor.execute(named_query(query), values)
                 return cursor.fetch_arrow_table()
 
         try:

@@ -74,6 +74,7 @@ vault.saved_cards                   -       -          -          -       -     
 vault.card_holds                    -       -          -          -       -          -         SIUD      -
 vault.page_views                    -       -          s          -       -          -         -         -
 vault.release_ledger                -       -          SI         -       -          -         -         -
+vault.release_people                -       -          SI         -       -          -         -         -
 analytics.releases                  -       -          SI         -       S          -         -         -
 analytics.bookings                  -       -          -          -       S          -         -         -
 analytics.bookings_rows             -       -          SI         -       -          -         -         -
@@ -142,6 +143,7 @@ vault.booking_services              -         -         -            -          
 vault.payment_cards                 -         -         -            -          -          -        -
 vault.page_views                    -         -         -            -          -          -        -
 vault.release_ledger                -         -         -            -          -          -        -
+vault.release_people                -         -         -            -          -          -        -
 vault.saved_cards                   -         -         -            -          -          -        -
 vault.card_holds                    -         -         -            -          -          -        -
 analytics.releases                  -         -         S            -          -          S        -

@@ -81,7 +81,8 @@ def test_both_sides_of_the_threshold(rows: list[tuple[str, bool, int]], said: di
 
 def test_a_dimension_is_a_column_of_few_values_and_the_coarsest_of_one_fact() -> None:
     assert dimensions(COLUMNS) == [
-        "booking_event", "origin_region", "party_size", "lead_time", "stay_length", "service_specialty", "price_band",
+        "booking_event", "origin_continent", "party_size", "lead_time", "stay_length", "price_range",
+        "service_specialty",
     ]  # fmt: skip
     coarser = COLUMNS["party_size"].model_copy(update={"values": ("1", "2+")})
     assert dimensions({**COLUMNS, "party": coarser})[2] == "party"

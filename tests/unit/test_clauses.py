@@ -96,7 +96,7 @@ def test_a_value_that_nobody_has_confirmed_says_so() -> None:
 
 def test_what_is_not_there_yet_is_told_also_of_a_covered_clause() -> None:
     lines = explained("E1")
-    assert "    The releases of pipelines are not made by the engine yet, and are attacked only by hand." in lines
+    assert "    Whoever was published before the ledger of people was kept counts as never published." in lines
 
 
 def test_a_gap_says_what_is_missing() -> None:

@@ -38,10 +38,18 @@ CHANGES = {
         changed(l=3), ["l: rose from 2 to 3; groups are more mixed: more is suppressed or coarser"]),
     "a value that says nothing of precision": (changed(merge_delay_minutes=60), []),
     "a description": (changed(column={"description": "Other words."}), []),
+    "other bands of a column": (
+        changed(column={"bands": {"1": 0, "2+": 2}}),
+        ["column bookings.party_size: was kind quasi_identifier; level party_size; type text; bands 1 from 0, 2 from "
+         "2, 3+ from 3; is kind quasi_identifier; level party_size; type text; bands 1 from 0, 2+ from 2 from this "
+         "release on"]),
     "other values of a column": (
-        changed(column={"values": ("1", "2+")}),
-        ["column bookings.party_size: was kind quasi_identifier; level party_size; type text; values 1, 2, 3+, "
-         "unknown; is kind quasi_identifier; level party_size; type text; values 1, 2+ from this release on"]),
+        changed(column={"bands": {}, "values": ("1", "2+")}),
+        ["column bookings.party_size: was kind quasi_identifier; level party_size; type text; bands 1 from 0, 2 from "
+         "2, 3+ from 3; is kind quasi_identifier; level party_size; type text; values 1, 2+ from this release on"]),
+    "rows that wait for longer": (
+        changed(bookings_release={**POLICY.value("bookings_release"), "delay": 10}),
+        ["bookings_release.delay: rose from 7 to 10; rows may be held longer"]),
 }  # fmt: skip
 
 

@@ -12,14 +12,11 @@ from governance import announcements, warehouse
 from governance.errors import ConservationError, ContendedError
 from governance.publications import Decisions, Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
-from governance.steps import counting
+from governance.steps import counting, releasing
 from governance.steps.workspace import Hop, Workspace
 from governance.warehouse import LandedBatch
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
     from governance.anonymisation.releases import Release
 
 
@@ -61,9 +58,11 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
 def _publish(hop: Hop, state: LandedBatch) -> Conservation:
     with hop.warehouse.publication(hop.batch, hop.partition.day) as publication:
         release, decided = _DECIDE[hop.batch.dataset](hop, publication)
+        held = {} if release.daily is None else publication.held()
         conservation = replace(
             hop.conservation(state),
-            carried_in=decided.total - decided.own,
+            carried_in=decided.total - decided.own + held.get(False, 0),
+            carried_out=sum(held.values()),
             published=decided.of("published"),
             suppressed=decided.of("suppressed"),
             superseded=decided.of("superseded"),
@@ -72,17 +71,20 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
         problems = conservation.imbalances() + publication.strangers(
             hop.spec.root, hop.workspace.policy.form(hop.batch.dataset)
         )
-        if decided.own != conservation.accepted:
+        own = decided.own + held.get(True, 0)
+        if own != conservation.accepted:
+            problems.append(f"the vault holds {own} rows of the partition, {conservation.accepted} were accepted")
+        if release.daily is not None and release.daily.held != conservation.carried_out:
             problems.append(
-                f"the vault holds {decided.own} rows of the partition, {conservation.accepted} were accepted"
+                f"{release.daily.held} rows are to be held, {conservation.carried_out} would be left undecided"
             )
         if problems:
             raise ConservationError(f"{hop.batch.label}: {'; '.join(problems)}; nothing was published")
         entry = hop.recorded.outcome(
-            Outcome.PASSED if decided.total else Outcome.NO_DATA,
+            Outcome.PASSED if decided.total or held else Outcome.NO_DATA,
             counts={"table_rows": len(release.rows)},
             conservation=conservation.terms(),
-            measures={"k": release.risk.k, "l": release.risk.l, **release.spent},
+            measures={"k": release.risk.k, "l": release.risk.l, **release.spent, **release.figures},
         )
         measured = Published(conservation.published, conservation.suppressed, release.risk.k, release.risk.l)
         if hop.spec.release.is_noisy:  # exact numbers beside noisy ones would undo the noise
@@ -103,61 +105,9 @@ def _announce(hop: Hop, publication: Publication, release: Release) -> None:
     announcements.announce(publication.cursor, policy, hop.batch.dataset, hop.partition.day, told)
 
 
-def _decide_bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
-    from governance.anonymisation import releases
-
-    policy = hop.workspace.policy
-    undecided = hop.warehouse.undecided(hop.batch.dataset, hop.partition.day)
-    hop.lent.rows += undecided.num_rows
-    rows, erased = _without_erased(hop, undecided)
-    k, l = int(policy.value("k")), int(policy.value("l"))  # noqa: E741 -- the name of the measure
-    release = releases.bookings(_in_clear(hop, rows), hop.spec.release, hop.partition.day, k=k, l=l)
-    for decisions in (release.decisions, erased):
-        if decisions is not None and len(decisions):
-            publication.decide(decisions)
-    return release, publication.decisions()
-
-
 _DECIDE: Mapping[str, Callable[[Hop, Publication], tuple[Release, Decisions]]] = MappingProxyType(
-    {"bookings": _decide_bookings, "visits": counting.visits}
+    {"bookings": releasing.bookings, "visits": counting.visits}
 )
-
-
-def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
-    """Accepted bookings whose client is still there, and the decisions about the others: erased since.
-
-    A client's token is the id of the client's key; once that is destroyed, the row is of nobody.
-    """
-    import pyarrow as pa
-
-    ids = pa.array(map(_key_id, rows[hop.spec.release.person].to_pylist()), pa.binary())
-    erased = hop.keys("improve_services").opening("subject", ids).is_destroyed(ids)
-    gone = rows.filter(pa.array(erased)).select(["row_key", "partition_key"]).to_pandas()
-    decisions = gone.rename(columns={"partition_key": "accepted_partition"}).assign(decision="erased")
-    return rows.filter(pa.array(~erased)), decisions
-
-
-def _key_id(token: str | None) -> bytes | None:
-    return None if token is None else bytes.fromhex(token)
-
-
-def _in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
-    """Accepted bookings as a frame.
-
-    Their procedure, encrypted at rest, is opened here and nowhere else, to be generalised at once.
-    """
-    from governance.encryption import Column, decrypt, key_ids
-
-    sealed = rows["procedure_code_encrypted"]
-    opened = decrypt(
-        sealed,
-        rows["service_row_key"].fill_null(""),  # a booking without a health service has no procedure to open
-        key_of=hop.keys("improve_services").opening("subject", key_ids(sealed)).key_of,
-        column=Column("booking_services", "procedure_code_encrypted"),
-    )
-    rows = rows.drop_columns(["procedure_code_encrypted"]).append_column("procedure_code", opened)
-    frame: pd.DataFrame = rows.to_pandas()
-    return frame
 
 
 def _counted(batch: Batch, published: int, suppressed: int) -> Batch:

@@ -132,6 +132,8 @@ class Workspace:
                 "release_partition",
                 "row_key",
             )
+            if not spec.release.is_noisy:
+                columns["vault.release_people"] = ("person", "signature")
         return {table: sorted(names) for table, names in columns.items() if names}
 
 

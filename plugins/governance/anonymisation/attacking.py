@@ -1,0 +1,104 @@
+"""A release of bookings attacked before it is published, together with the earlier ones that its people are in. Pure.
+
+The earlier releases are read as analysts read them; what the attacker knows, where people are and what they are, comes
+from our own rows. So the cost follows the people of the day. In which class of an earlier release a row went is
+nowhere remembered: of the classes that its labels fit, the one that has the person's signature is taken for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from governance.anonymisation.census import groups
+from governance.anonymisation.composition import Composition, History, Published
+from governance.anonymisation.releases import SPECIALTY, Model, coded
+from governance.anonymisation.signatures import NONE, Ledger, bits, united
+
+NOBODY = 0
+"""The number of whoever else is in an earlier release."""
+
+
+def earlier(rows: pd.DataFrame, shown: pd.DataFrame, of: Model, ledger: Ledger) -> list[Published]:
+    """Earlier releases in which people are, in their order.
+
+    `rows`: bookings of these people that were published, with release_partition (see `releases.coded`); `shown`: all
+    rows of these releases as they are published. A row that fits no class with its person's signature, because policy
+    has changed since, is left out.
+    """
+    pool, day = coded(rows, of), np.array([one.toordinal() for one in rows["release_partition"]], dtype=np.int64)
+    listed = {label: code for code, label in enumerate(of.rules.sensitive[SPECIALTY])}
+    shown = shown[shown[SPECIALTY].isin(listed)]
+    found = []
+    for release in sorted(set(shown["recorded_date"])):
+        published = shown[shown["recorded_date"] == release]
+        low, high, owner = _classes(published, of)
+        value = published[SPECIALTY].map(listed).to_numpy(dtype=np.int64)
+        person, codes = np.full(owner.size, NOBODY, dtype=np.uint64), np.zeros((owner.size, len(of.quasi)), np.int32)
+        sets = united(bits(value[:, None], of.rules.widths), owner, len(low))
+        taken = np.zeros(owner.size, dtype=np.bool_)
+        for at in np.flatnonzero(day == release.toordinal()).tolist():
+            mine = ledger.of(pool.person[at : at + 1])[0]
+            fits = ((low <= pool.codes[at]) & (pool.codes[at] <= high)).all(axis=1)
+            fits &= (sets == ledger.signature[mine]).all(axis=1) if mine != NONE else False
+            places = np.flatnonzero(fits[owner] & (value == pool.values[at, 0]) & ~taken)
+            if places.size:
+                taken[places[0]] = True
+                person[places[0]], codes[places[0]] = pool.person[at], pool.codes[at]
+        found.append(Published(low, high, owner, person, codes, value))
+    return found
+
+
+def _classes(published: pd.DataFrame, of: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The classes of published rows, by their labels: low, high, and the class of each row."""
+    boxes = []
+    for one in of.quasi:
+        labels = list(published[list(one.columns)].itertuples(index=False, name=None))
+        of_labels = {each: one.box(each) for each in set(labels)}
+        boxes.append(np.array([of_labels[each] for each in labels], dtype=np.int32))
+    cells, owner = groups(np.column_stack(boxes))
+    return cells[:, 0::2].astype(np.int32), cells[:, 1::2].astype(np.int32), owner.astype(np.int64)
+
+
+def attacked(before: list[Published], now: Published, of: Model) -> Composition:
+    """The attack on the people of a release, in all releases that they are in."""
+    history = History(of.rules.widths[0], of.rules.protection.k)
+    for one in (*before, now):
+        history.add(one)
+    return history.touched()
+
+
+def over(found: Composition, limits: Mapping[str, float]) -> list[str]:
+    """The measures that are over policy's limits, and by how much, in words."""
+    counts = {
+        "gained_less": (found.gained_less, "people whose group grew by fewer than k people"),
+        "fewer_left": (found.fewer_left, "people of whom fewer values remain than each release leaves"),
+        "disclosed": (found.disclosed, "people of whom one value remains"),
+    }
+    told = [
+        f"{name}: {count} {what}, policy allows {limits[name]:g}"
+        for name, (count, what) in counts.items()
+        if count > limits[name]
+    ]
+    above = found.posterior - found.null
+    if found.again >= limits["people"] and above > limits["posterior_over_null"]:
+        told.append(
+            f"posterior_over_null: a guess is right with {found.posterior:.3f}, {above:.3f} more than from two "
+            f"identical releases, policy allows {limits['posterior_over_null']:g}"
+        )
+    return told
+
+
+def figures(found: Composition) -> dict[str, float]:
+    """What the run log says of an attack."""
+    told: dict[str, float] = {
+        "attack_gained_less": found.gained_less,
+        "attack_fewer_left": found.fewer_left,
+        "attack_disclosed": found.disclosed,
+        "attack_people_again": found.again,
+    }
+    if found.again:
+        told |= {"attack_posterior": round(found.posterior, 6), "attack_null": round(found.null, 6)}
+    return told
