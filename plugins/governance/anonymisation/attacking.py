@@ -82,10 +82,10 @@ def over(found: Composition, limits: Mapping[str, float]) -> list[str]:
         for name, (count, what) in counts.items()
         if count > limits[name]
     ]
-    above = found.posterior - found.null
+    above = found.told.posterior - found.told.null
     if found.again >= limits["people"] and above > limits["posterior_over_null"]:
         told.append(
-            f"posterior_over_null: a guess is right with {found.posterior:.3f}, {above:.3f} more than from two "
+            f"posterior_over_null: a guess is right with {found.told.posterior:.3f}, {above:.3f} more than from two "
             f"identical releases, policy allows {limits['posterior_over_null']:g}"
         )
     return told
@@ -100,5 +100,5 @@ def figures(found: Composition) -> dict[str, float]:
         "attack_people_again": found.again,
     }
     if found.again:
-        told |= {"attack_posterior": round(found.posterior, 6), "attack_null": round(found.null, 6)}
+        told |= {"attack_posterior": round(found.told.posterior, 6), "attack_null": round(found.told.null, 6)}
     return told
