@@ -33,6 +33,11 @@ def _end_in_order(number: int, _: object) -> None:
 signal.signal(signal.SIGTERM, _end_in_order)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a live Airflow come last: it runs until the session ends, and nobody else is to pay for that."""
+    items.sort(key=lambda item: item.get_closest_marker("airflow") is not None)
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Both clusters, with databases, roles and migrations, in a folder of their own; no Airflow."""

@@ -16,10 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance.anonymisation.compiled import compiled
-from governance.anonymisation.texts import texts
+from governance.anonymisation.texts import coded, no_codes, texts
 
-MISSING = 0
-"""The code of a cell without a value (NULL or empty text) in every column, before the domain gives it another."""
 FREE = -1
 MOST_VALUES = 2**31 - 1
 
@@ -53,7 +51,7 @@ class Counting:
 
     def __init__(self, columns: Sequence[str], person: str | None = None) -> None:
         self.columns, self._person = tuple(columns), person
-        self._codes_of: list[dict[str | None, int]] = [{None: MISSING, "": MISSING} for _ in self.columns]
+        self._codes_of: list[dict[str | None, int]] = [no_codes() for _ in self.columns]
         self._cells = np.empty((1024, len(self.columns) + 1), dtype=np.int32)
         self._rows = np.zeros(1024, dtype=np.int64)
         self._table = np.full(4096, FREE, dtype=np.int64)
@@ -64,7 +62,7 @@ class Counting:
         """Count the rows of a batch; gives the number of each row's cell."""
         codes = np.empty((batch.num_rows, len(self.columns) + 1), dtype=np.int32)
         for index, column in enumerate(self.columns):
-            codes[:, index] = self._encoded(index, batch.column(column))
+            codes[:, index] = coded(batch.column(column), self._codes_of[index])
         codes[:, -1] = self._first_met(batch)
         self._make_room(batch.num_rows)
         where = np.empty(batch.num_rows, dtype=np.int64)
@@ -83,23 +81,6 @@ class Counting:
         return Census(
             self.columns, tuple(values), cells[:, :-1].copy(), cells[:, -1] == 1, self._rows[: self._count[0]].copy()
         )
-
-    def _encoded(self, index: int, column: pa.Array) -> np.ndarray:
-        """Codes of a column's values; new values get the next codes."""
-        if not pa.types.is_dictionary(column.type):
-            column = texts(column).dictionary_encode()
-        codes_of = self._codes_of[index]
-        named = texts(column.dictionary).to_pylist()
-        following = len(codes_of) - 1
-        mapped = np.empty(len(named) + 1, dtype=np.int32)
-        mapped[-1] = MISSING
-        for place, value in enumerate(named):
-            code = codes_of.get(value)
-            if code is None:
-                code = codes_of[value] = following
-                following += 1
-            mapped[place] = code
-        return mapped[column.indices.fill_null(len(named)).to_numpy(zero_copy_only=False)]
 
     def _first_met(self, batch: pa.RecordBatch) -> np.ndarray:
         """1 for every row whose person was not met before; without a person column, for all."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from governance.anonymisation.measuring import Measures, grouped, measure
 from governance.anonymisation.tables import batches
-from governance.anonymisation.texts import texts
+from governance.anonymisation.texts import coded, no_codes
 from governance.errors import InputError
 
 MOST_ROWS = 1 << 20  # before they are counted, or as many as there are distinct ones
@@ -21,10 +20,10 @@ def table_measures(path: Path, quasi: tuple[str, ...], sensitive: tuple[str, ...
     Raises InputError for a file that cannot be read, and for one without rows.
     """
     columns = [*quasi, *sensitive]
-    codes_of: list[dict[str | None, int]] = [{None: 0, "": 0} for _ in columns]
-    parts, rows, waiting = [np.zeros((0, len(columns)), np.int64)], [np.zeros(0, np.int64)], 0
+    codes_of = [no_codes() for _ in columns]
+    parts, rows, waiting = [np.zeros((0, len(columns)), np.int32)], [np.zeros(0, np.int64)], 0
     for batch in batches(path, columns):
-        parts.append(np.column_stack([_coded(batch.column(name), codes_of[at]) for at, name in enumerate(columns)]))
+        parts.append(np.column_stack([coded(batch.column(name), codes_of[at]) for at, name in enumerate(columns)]))
         rows.append(np.ones(batch.num_rows, dtype=np.int64))
         waiting += batch.num_rows
         if waiting > max(MOST_ROWS, len(parts[0])):
@@ -40,12 +39,3 @@ def _counted(parts: list[np.ndarray], rows: list[np.ndarray]) -> tuple[list[np.n
     codes = np.concatenate(parts)
     first, which = grouped(codes)
     return [codes[first]], [np.bincount(which, np.concatenate(rows), len(first)).astype(np.int64)]
-
-
-def _coded(column: pa.Array, codes_of: dict[str | None, int]) -> np.ndarray:
-    """Codes of a column's values; new values get the next ones."""
-    if not pa.types.is_dictionary(column.type):
-        column = texts(column).dictionary_encode()
-    named = texts(column.dictionary).to_pylist()
-    mapped = np.array([codes_of.setdefault(value, len(codes_of) - 1) for value in named] + [0], dtype=np.int64)
-    return mapped[column.indices.fill_null(len(named)).to_numpy(zero_copy_only=False)]
