@@ -19,7 +19,7 @@ from governance.anonymisation import trees
 from governance.anonymisation.daily import Pool, Rules, Terms
 from governance.anonymisation.domains import Domain, Treatment, domain
 from governance.anonymisation.hierarchies import Hierarchy, numbers
-from governance.anonymisation.levels import price_band, specialty
+from governance.anonymisation.levels import banded, euros, specialty
 from governance.anonymisation.recoding import Protection
 from governance.policy import POLICY_FOLDER
 from governance.sample import catalogue, people, versions
@@ -31,6 +31,9 @@ BANDS = {
     "under 250": "under 1000", "250-499": "under 1000", "500-999": "under 1000", "1000-2499": "1000-4999",
     "2500-4999": "1000-4999", "5000 or more": "5000 and more",
 } | dict.fromkeys(("under 1000", "1000-4999", "5000 and more"), "*")  # fmt: skip
+LIMITS = {
+    "under 250": 0, "250-499": 250, "500-999": 500, "1000-2499": 1000, "2500-4999": 2500, "5000 or more": 5000,
+}  # fmt: skip
 EVENTS = dict.fromkeys(("booked", "amended", "cancelled"), "*")
 SPECIALTY, PRICE = "service_specialty", "price_band"
 
@@ -106,8 +109,8 @@ def _of_day(plan: Plan, day: date, number: int) -> pd.DataFrame:
             "lead_days": np.maximum(lead, 0),
             "nights": feed.nights,
             SPECIALTY: specialty(named, listed),
-            PRICE: price_band(
-                pd.Series(feed.price_minor), pd.Series(np.array(atlas.currencies)[bookings.currency[at]])
+            PRICE: banded(
+                euros(pd.Series(feed.price_minor), pd.Series(np.array(atlas.currencies)[bookings.currency[at]])), LIMITS
             ),
         }
     )
