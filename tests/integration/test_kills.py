@@ -40,7 +40,7 @@ from governance.steps import Workspace
 from kept import Kept
 from run_logs import Auditor, append
 
-pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
+pytestmark = [pytest.mark.pg, pytest.mark.beside, pytest.mark.clause("R1")]
 
 KEY, NEXT = DAY.isoformat(), (DAY + timedelta(days=1)).isoformat()
 LATER = datetime.now(UTC) - NOW + timedelta(days=1)
