@@ -74,7 +74,7 @@ vault.saved_cards                   -       -          -          -       -     
 vault.card_holds                    -       -          -          -       -          -         SIUD      -
 vault.page_views                    -       -          s          -       -          -         -         -
 vault.release_ledger                -       -          SI         -       -          -         -         -
-vault.release_people                -       -          SI         -       -          -         -         -
+vault.release_people                -       -          SID        -       -          -         -         -
 analytics.releases                  -       -          SI         -       S          -         -         -
 analytics.bookings                  -       -          -          -       S          -         -         -
 analytics.bookings_rows             -       -          SI         -       -          -         -         -
