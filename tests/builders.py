@@ -117,13 +117,15 @@ class World:
 
     def apart(self, people: int) -> None:
         """So many people from southern Europe, in groups of three at most by stay, lead time and party."""
+        kinds = ("dental.implant", "ophthalmology.lasik")
         for number in range(people):
+            at = self.day + timedelta(days=(10, 100)[number // 6 % 2])
             self.booking(
                 client={"country_code": "ES"},
                 nights_count=(2, 5, 9)[number % 3],
                 travellers=[{}] * (1 + number // 3 % 2),
-                services=[{"starts_on": self.day + timedelta(days=(10, 100)[number // 6 % 2])}],
-                service_date=self.day + timedelta(days=(10, 100)[number // 6 % 2]),
+                services=[{"starts_on": at, "procedure_code": kinds[number % 2]}],
+                service_date=at,
             )
 
     def visitors(self, people: int = 10, **changes: Any) -> list[str]:

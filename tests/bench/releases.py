@@ -2,9 +2,10 @@
 
 The price is the loss (NCP) of the rows that were published over that of one release of the rows of `delay` + 1 days at
 once, with the same k, l and steps per row, the mean of several such pools; the first ten days, while the pool fills,
-are left out of both. The frontier is of one seed; the defaults are measured on others too, and with policy's k. Then
-the days of the project's own sample, with price bands as a sensitive column and as a quasi-identifier; what attackers
-get (`attacking`); and a long history (`long_history`). GOVERNANCE_REFERENCE_DATA names the folder of the public data.
+are left out of both. Frontiers are of one seed; the defaults with k = 5 and policy's terms with policy's k are measured
+on others too. Then days of the project's own sample, with price bands as a sensitive column and as a quasi-identifier;
+what attackers get (`attacking`); and a long history (`long_history`). GOVERNANCE_REFERENCE_DATA names the folder of the
+public data.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from bench import attacking, long_history, sampled
 from bench.days import SENSITIVE, Course, Day, People, course, people
 from bench.measuring import say
+from governance import policy as policies
 from governance.anonymisation.composition import History, Published
 from governance.anonymisation.daily import HELD, PUBLISHED, SUPPRESSED, Pool, Release, Rules, Terms, release
 from governance.anonymisation.recoding import Protection
@@ -33,7 +35,14 @@ FRONTIER = (
     Terms(delay=5), Terms(delay=10),
 )  # fmt: skip
 SEEDS = (7, 11, 23)  # the first one for the frontier
-SAMPLE_DAYS, SAMPLE_ROWS, POLICY_K = 10, 2300, 10
+POLICY = policies.load()
+POLICY_K = int(POLICY.value("k"))
+POLICY_TERMS = Terms(**POLICY.value("bookings_release"))
+CHANGES: tuple[dict[str, float], ...] = (
+    {"threshold": 0.02}, {"threshold": 0.05}, {"ceiling": 0.48}, {"ceiling": 0.7}, {"worth": 0.2}, {"worth": 0.8},
+)  # fmt: skip
+FRONTIER_OF_POLICY = tuple(Terms(**asdict(POLICY_TERMS) | change) for change in CHANGES)
+SAMPLE_DAYS, SAMPLE_ROWS = 20, 2300
 
 
 @dataclass
@@ -147,30 +156,33 @@ def main(folder: Path) -> None:
         f"{'AGAIN%':>8}{'MED':>5}{'P95':>5}{'POOL':>7}{'CPU S':>12}")  # fmt: skip
     done = measured(of, SEEDS[0], 5)
     say(f"  attacked: {attacking.worst(done.histories)}")
-    for seed, k in ((SEEDS[1], 5), (SEEDS[2], 5), (SEEDS[0], POLICY_K)):
-        measured(of, seed, k)
-    frontier(of)
+    for seed in SEEDS[1:]:
+        measured(of, seed, 5)
+    for seed in SEEDS:
+        say(f"  attacked: {attacking.worst(measured(of, seed, POLICY_K, POLICY_TERMS).histories)}")
+    frontier(of, 5, FRONTIER)
+    frontier(of, POLICY_K, FRONTIER_OF_POLICY)
     of_sample()
     alone = list(course(of, Course(returning=0, amended=0, cancelled=0, erased=0)))
     attacking.judge(simulate(alone, rules_for(of)), of, data, folder)
     long_history.main(done, rules_for(of))
 
 
-def measured(of: People, seed: int, k: int) -> Simulated:
-    """The defaults on a course of days."""
-    days, rules = list(course(of, Course(seed=seed))), rules_for(of, k=k)
+def measured(of: People, seed: int, k: int, terms: Terms | None = None) -> Simulated:
+    """Terms, or else the defaults, on a course of days."""
+    days, rules = list(course(of, Course(seed=seed))), rules_for(of, k=k, terms=terms)
     done = simulate(days, rules)
-    line(f"defaults, k={k}, seed {seed}", figures(done, reference(days, rules)))
+    line(f"{'policy' if terms else 'defaults'}, k={k}, seed {seed}", figures(done, reference(days, rules)))
     return done
 
 
-def frontier(of: People) -> None:
+def frontier(of: People, k: int, every: Iterable[Terms]) -> None:
     """Threshold, delay, worth and ceiling, one at a time."""
-    days, least = list(course(of, Course(seed=SEEDS[0]))), {}
-    for terms in FRONTIER:
-        rules = rules_for(of, terms=terms)
+    days, least = list(course(of, Course(seed=SEEDS[0]))), dict[int, float]()
+    for terms in every:
+        rules = rules_for(of, k=k, terms=terms)
         least[terms.delay] = least.get(terms.delay) or reference(days, rules)
-        name = f"delay {terms.delay}, loss {terms.threshold:g}, worth {terms.worth:g}, ceiling {terms.ceiling:g}"
+        name = f"k {k}, delay {terms.delay}, loss {terms.threshold:g}, worth {terms.worth:g}, ceiling {terms.ceiling:g}"
         line(name, figures(simulate(days, rules), least[terms.delay]))
 
 
@@ -178,10 +190,11 @@ def of_sample() -> None:
     """The project's own bookings, which have two sensitive columns, or one."""
     for price in ("sensitive", "quasi_identifier"):
         of = sampled.sample(SAMPLE_DAYS, SAMPLE_ROWS, price)
-        rules = of.rules(POLICY_K, Terms())
+        rules = of.rules(POLICY_K, POLICY_TERMS)
         done = simulate(of.days, rules)
-        done.filling = 0
-        line(f"own sample, k={POLICY_K}, price {price}", figures(done, 1.0))
+        pools = range(FILLING, SAMPLE_DAYS, 5)
+        least = float(np.mean([one_shot(of.days, rules, at) for at in pools]))
+        line(f"own sample, k={POLICY_K}, price {price}", figures(done, least))
         rows = done.came - done.gone
         fates = [sum(int((one.fate == fate).sum()) for one in done.released) for fate in (PUBLISHED, SUPPRESSED)]
         say(f"  of {rows:,} rows published {fates[0] / rows:.1%}, suppressed {fates[1] / rows:.1%}, "

@@ -77,7 +77,7 @@ def test_a_published_table_is_a_view_of_every_release_with_the_columns_of_policy
         builders.read(released, "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'analytics'::regnamespace")
     )
     assert (kinds[table], kinds[f"{table}_rows"]) == ("v", "r")
-    query = "SELECT t::text FROM analytics.{} t ORDER BY 1"
+    query = "SELECT to_jsonb(t)::text FROM analytics.{} t ORDER BY 1"
     seen = builders.read(released, query.format(table), role="analyst")
     assert seen == builders.read(released, query.format(f"{table}_rows"))
     days = f"SELECT DISTINCT {TABLES[table].day} FROM analytics.{table} ORDER BY 1"

@@ -30,7 +30,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 @pytest.fixture(scope="module")
 def released(site: Site) -> Iterator[Site]:
-    """Two released days of bookings, of 20 and 30 rows, ten suppressed on the second; one of visits."""
+    """Two released days of bookings, of 20 and 30 rows, ten held on the second; one of visits."""
     world = World(site.dsn("wellbe_owner"))
     world.clear()
     builders.empty_warehouse(site)
@@ -67,7 +67,7 @@ def test_every_release_is_listed_with_its_figures_and_its_digest(
     figures = [(r["dataset"], r["partition_key"], r["k"], r["l"], r["rows"], r["suppressed"]) for r in found]
     assert figures == [
         ("bookings", "2026-03-10", 20, 2, 20, 0),
-        ("bookings", "2026-03-11", 30, 2, 30, 10),
+        ("bookings", "2026-03-11", 30, 2, 30, 0),
         ("visits", "2026-03-10", None, None, None, None),  # exact figures would undo the noise
     ]
     assert {tuple(release["sha256"]) for release in found} == {
@@ -85,26 +85,29 @@ def test_a_release_is_shown_with_what_was_measured_said_noted_and_logged(
     released: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = told(capsys, "show", "bookings", LATER.isoformat())
-    assert (found["release"]["k"], found["release"]["suppressed"]) == (30, 10)
+    assert (found["release"]["k"], found["release"]["suppressed"]) == (30, 0)
     assert found["settings"]["k"] == "10"
     assert found["notes"] == []
-    assert {"dimension": "origin_region", "value": "southern_europe", "published": 0, "missing_at_least": 10,
-            "share_at_most": 0.0} in found["bias"]  # fmt: skip
+    assert {"dimension": "origin_continent", "value": "europe", "published": 30, "missing_at_least": 10,
+            "share_at_most": 0.75} in found["bias"]  # fmt: skip
     entry = [e for e in entries(released, "publish", "outcome") if e["partition_key"] == LATER.isoformat()][0]
     assert found["published_by"] == {
         "log_entry_id": entry["entry_id"], "run_id": entry["run"]["run_id"], "policy": entry["digests"]["policy"],
-        "measures": {"k": 30, "l": 2},
+        "measures": entry["measures"],
     }  # fmt: skip
+    assert entry["measures"] | {"k": 30, "l": 2, "ncp": 0.0, "delay_median": 0.0, "suppressed_first": 0} == (
+        entry["measures"]
+    )
     assert governance("releases", "show", "bookings", LATER.isoformat()) == 0
     out = capsys.readouterr().out
-    assert "origin_region southern_europe: 0 published, at least 10 missing" in out
+    assert "origin_continent europe: 30 published, at least 10 missing" in out
     assert entry["entry_id"] in out
     assert governance("releases", "show", "bookings", "2026-03-15") == 65
 
 
 def test_two_releases_are_compared_one_column_at_a_time(released: Site, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, "diff", "bookings", DAY.isoformat(), LATER.isoformat())
-    assert found["measures"] == {"k": [20, 30], "l": [2, 2], "rows": [20, 30], "suppressed": [0, 10]}
+    assert found["measures"] == {"k": [20, 30], "l": [2, 2], "rows": [20, 30], "suppressed": [0, 0]}
     assert found["settings"] == {}
     assert found["counts"]["bookings.service_specialty"] == {"dental": [10, 15], "ophthalmology": [10, 15]}
     columns = builders.POLICY.dataset("bookings").release.columns
@@ -129,12 +132,12 @@ def test_a_release_is_exported_as_parquet_that_says_where_it_is_from(
     shown = told(capsys, "show", "bookings", LATER.isoformat())
     assert about["wellbe.k"] == "30"
     assert about["wellbe.l"] == "2"
-    assert about["wellbe.suppressed"] == "10"
+    assert about["wellbe.suppressed"] == "0"
     assert about["wellbe.policy"] == shown["published_by"]["policy"]
     assert about["wellbe.run_id"] == shown["published_by"]["run_id"]
     assert about["wellbe.log_entry_id"] == shown["published_by"]["log_entry_id"]
     assert about["wellbe.release_sha256"] == shown["release"]["sha256"]["bookings"]
-    field = table.schema.field("price_band").metadata
+    field = table.schema.field("service_specialty").metadata
     assert field[b"kind"] == b"sensitive"
 
     before = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -173,12 +176,12 @@ def test_the_report_opens_in_a_browser_and_shows_every_figure_without_asking_any
         page.on("console", lambda message: problems.append(message.text))
         page.goto(file.as_uri())
         plots = page.get_by_role("img")
-        # Of bookings groups and rows; of visits what was carried over, because the rest is exact. The others say so.
-        assert plots.count() == 3
-        assert page.get_by_text("Not measured for these releases.").count() == 5
+        # Of bookings everything; of visits what was carried over, because the rest is exact. The others say so.
+        assert plots.count() == 5
+        assert page.get_by_text("Not measured for these releases.").count() == 3
         names = plots.evaluate_all("all => all.map(one => one.querySelector('title').textContent)")
-        assert names == ["Groups: k and l", "Rows", "Rows"]
-        boxes = [plots.nth(number).bounding_box() for number in range(3)]
+        assert names == ["Groups: k and l", "Loss: NCP", "Delay in days", "Rows", "Rows"]
+        boxes = [plots.nth(number).bounding_box() for number in range(5)]
         assert all(box and box["width"] > 300 and box["height"] > 90 for box in boxes)
         page.get_by_text("Figures").first.click()
         rows = page.locator("table").first.locator("tbody tr").all_inner_texts()
@@ -199,7 +202,8 @@ def test_the_contract_is_written_anew_and_never_broken(tmp_path: Path, capsys: p
     removed = older["schema"][0]["properties"].pop()
     file.write_text(analytics_contract.text(older), "utf-8")
     assert governance("releases", "contract", str(file)) == 0
-    assert yaml.safe_load(file.read_text("utf-8"))["version"] == "1.1.0"
+    major, minor, _ = map(int, older["version"].split("."))
+    assert yaml.safe_load(file.read_text("utf-8"))["version"] == f"{major}.{minor + 1}.0"
     older["schema"][0]["properties"] += [removed, {"name": "gone", "physicalType": "text"}]
     file.write_text(analytics_contract.text(older), "utf-8")
     before = file.read_bytes()
