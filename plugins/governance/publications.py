@@ -13,7 +13,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from governance.errors import DisclosureError, PolicyError
+from governance.errors import ContendedError, DisclosureError, PolicyError
 from governance.published_tables import rows_of
 from governance.run_log import Batch, Entry
 from governance.sources import named_query
@@ -132,6 +132,38 @@ class Publication:
         self.cursor.execute(named_query(f"held_{self.batch.dataset}"), {"day": self.day})
         return dict(self.cursor.fetchall())
 
+    def ended(self, table: str) -> int:
+        """Rows of the release's own partition that retention has ended since they were accepted, undecided."""
+        self.cursor.execute(named_query("ended_since"), {"table": table, "day": self.day, **self._dataset})
+        ((ended,),) = self.cursor.fetchall()
+        return int(ended)
+
+    def require_settled(self, root: str) -> None:
+        """Raise ContendedError while an earlier partition, of which rows wait, was landed again and is not settled.
+
+        Some of its rows may be turned away, or gone at the source: what the vault still shows is not to be published.
+        """
+        query = sql.SQL(named_query("landed_again")).format(root=sql.Identifier("vault", root))
+        self.cursor.execute(query, {"day": self.day, **self._dataset})
+        if again := [str(day) for (day,) in self.cursor.fetchall()]:
+            raise ContendedError(
+                f"{self.batch.label}: rows of {', '.join(again)} wait for it, and were landed again; validate that "
+                "first (clear its run from its task `validate` on, if none is at it); the task retries"
+            )
+
+    def chances(self, days: Sequence[date]) -> dict[date, list[date]]:
+        """Of partitions, the first release after each of their landings, this one where there was none; oldest
+        first."""
+        self.cursor.execute(named_query("chances"), {"days": list(days), "day": self.day, **self._dataset})
+        found: dict[date, list[date]] = {}
+        for partition, first in self.cursor.fetchall():
+            found.setdefault(partition, []).append(first)
+        return found
+
+    @property
+    def _dataset(self) -> dict[str, str]:
+        return {"dataset": self.batch.dataset}
+
     def people(self, numbers: Sequence[bytes]) -> list[tuple[bytes, list[str]]]:
         """Those of these people who were published before, and their signatures."""
         self.cursor.execute(
@@ -143,6 +175,11 @@ class Publication:
     def remember(self, people: Sequence[tuple[bytes, list[str]]]) -> None:
         """Note people who are published for the first time, with their signatures."""
         execute_values(self.cursor, "INSERT INTO vault.release_people (person, signature) VALUES %s", list(people))
+
+    def forget(self, people: Sequence[bytes]) -> int:
+        """End the lines of people who were erased; returns how many had one."""
+        self.cursor.execute("DELETE FROM vault.release_people WHERE person = ANY (%s)", (list(people),))
+        return self.cursor.rowcount
 
     def released(self, table: str, columns: Sequence[str], days: Sequence[date]) -> pd.DataFrame:
         """Published rows of some releases, by recorded_date."""
@@ -159,7 +196,7 @@ class Publication:
         Raises PolicyError when they were landed in another form than the release's own: people would not be told apart.
         """
         query = sql.SQL(named_query("carried_in")).format(root=sql.Identifier("vault", root))
-        self.cursor.execute(query, {"dataset": self.batch.dataset, "day": self.day})
+        self.cursor.execute(query, {"table": root, "day": self.day, **self._dataset})
         carried = self.cursor.fetchall()
         if others := [str(partition) for partition, _, _, of in carried if of not in (None, form)]:
             raise PolicyError(

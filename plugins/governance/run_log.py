@@ -224,8 +224,8 @@ class Conservation:
 
     at source = dropped by tombstone + pulled; pulled = accepted + quarantined;
     accepted + carried in = published + carried out + suppressed + superseded + erased.
-    Terms whose mechanism does not exist yet are zero, and present. Rows that were accepted
-    after their own partition had been published are carried in by the next publication.
+    Rows that a publication holds are carried out, and in by the next one, as are those that were accepted after their
+    own partition had been published. Erased are rows of clients who were, and those that retention ended in between.
     """
 
     at_source: int = 0

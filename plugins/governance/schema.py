@@ -54,7 +54,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.purged": "SELECT",
         "control.in_force": "SELECT",
         "vault.release_ledger": "SELECT, INSERT",
-        "vault.release_people": "SELECT, INSERT",
+        "vault.release_people": "SELECT, INSERT, DELETE",
         "analytics.releases": "SELECT, INSERT",
         "analytics.*_rows": "SELECT, INSERT",
         "analytics.privacy_budget": "SELECT, INSERT",

@@ -143,9 +143,9 @@ class Warehouse:
         """Accepted rows of the dataset, up to a partition, that no release has decided yet: the publisher's columns."""
         return self._columns_of(dataset, f"undecided_{dataset}", (up_to,))
 
-    def published_of(self, dataset: str, people: Sequence[str], before: date) -> pa.Table:
-        """Rows of people that releases before a partition published: the publisher's columns, and release_partition."""
-        return self._columns_of(dataset, f"published_{dataset}", (list(people), before))
+    def published_of(self, dataset: str, people: Sequence[str], beside: date) -> pa.Table:
+        """Rows of people that releases beside one published: the publisher's columns, and release_partition."""
+        return self._columns_of(dataset, f"published_{dataset}", (list(people), beside))
 
     def _columns_of(self, dataset: str, query: str, values: tuple[Any, ...]) -> pa.Table:
         import adbc_driver_manager

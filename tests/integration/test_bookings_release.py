@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 
 import builders
-from aftermath import entries, outcomes, state, terms, through
-from builders import DAY, NOW, World
+from aftermath import entries, outcomes, state, through
+from builders import DAY, World
 from governance import steps
 from governance.anonymisation import attacking
 from governance.anonymisation.composition import Telling
@@ -21,10 +21,10 @@ from governance.embedded.site import Site
 from governance.errors import DisclosureError
 from governance.run_log import Batch
 from governance.steps import Workspace
+from release_days import Days, ten_days_later
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E1")]
 
-KINDS = ("dental.implant", "ophthalmology.lasik")
 TRAVEL = [{"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "Arlanda to Lisbon"}]
 ROWS = "SELECT to_jsonb(t)::text FROM {} t ORDER BY 1"
 MADE = ("analytics.bookings_rows", "vault.release_ledger", "vault.release_people", "analytics.release_bias")
@@ -33,53 +33,7 @@ MADE = ("analytics.bookings_rows", "vault.release_ledger", "vault.release_people
 @pytest.fixture
 def later(site: Site) -> Workspace:
     """A workspace ten days after the world's first day, whose policy lets a row wait for two days."""
-    space = builders.workspace(site, now=NOW + timedelta(days=8))
-    terms = space.policy.open_values["bookings_release"]
-    shorter = terms.model_copy(update={"value": terms.value | {"delay": 2}})
-    values = {**space.policy.open_values, "bookings_release": shorter}
-    return replace(space, policy=space.policy.model_copy(update={"open_values": values}))
-
-
-class Days:
-    """Days of a world, released one after the other."""
-
-    def __init__(self, site: Site, world: World, space: Workspace) -> None:
-        self.site, self.world, self.space = site, world, space
-
-    def alike(self, people: int, **changes: Any) -> list[str]:
-        """Bookings of so many people with the same quasi-identifiers, counted from the world's own day."""
-        at = self.world.day + timedelta(days=40)
-        own: dict[str, Any] = {"service_date": at}
-        return [
-            self.world.booking(
-                **(own | {"services": [{"procedure_code": KINDS[number % 2], "starts_on": at}]} | changes)
-            )
-            for number in range(people)
-        ]
-
-    def again(self, row_key: str, kind: str = KINDS[0], **changes: Any) -> str:
-        """Another booking of the client of a booking."""
-        at = self.world.day + timedelta(days=40)
-        client = int(row_key.split("/", maxsplit=1)[0]) + 40_000
-        services = [{"procedure_code": kind, "starts_on": at}]
-        return self.world.booking(
-            **{"service_date": at, "client_id": client, "with_client": False, "with_terms": False,
-               "services": services} | changes
-        )  # fmt: skip
-
-    def release(self) -> dict[str, int]:
-        """Release the world's day, and go on to the next; returns the terms of the equation."""
-        through(self.space, "bookings", self.world.day.isoformat())
-        self.world.day += timedelta(days=1)
-        return {name: count for name, count in terms(self.site)[-1].items() if count and name not in IN_BETWEEN}
-
-    def decided(self, row_key: str) -> list[tuple[Any, ...]]:
-        """On which day after the first a row was decided, and how."""
-        query = "SELECT release_partition - %s, decision FROM vault.release_ledger WHERE row_key = %s"
-        return builders.read(self.site, query, DAY, row_key)
-
-
-IN_BETWEEN = ("at_source", "pulled", "quarantined", "dropped_by_tombstone")
+    return ten_days_later(site)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_list_says_how_many_there_are_of_every_kind_and_who_may_use_them(
     lines = {line.split()[0]: line.split() for line in told(capsys, "list").splitlines()[1:] if line}
     assert lines["subject"][1:4] == ["M1", "3", "0"]  # client, traveller, and whoever may be a guardian
     assert lines["card_hour"][1:4] == ["K1", "1", "0"]
-    assert lines["held_row"][1:4] == ["E1", "0", "0"]
+    assert lines["release"][1:4] == ["E1", "0", "0"]
     document = json.loads(told(capsys, "list", "--json"))
     assert document["kinds"]["card_hour"]["life_hours"] == 238
     assert document["kinds"]["card_hour"]["overdue"] == 1  # the clock of the machine is months after the world's

@@ -255,3 +255,23 @@ def test_a_release_carries_in_no_rows_that_were_made_otherwise(
     through(after, "bookings", following)
     query = "SELECT decision IS NOT NULL FROM vault.release_ledger WHERE row_key = %s"
     assert builders.read(site, query, late) == [(True,)]
+
+
+@pytest.mark.clause("E1")
+def test_rows_that_are_held_while_it_is_declared_otherwise_how_they_are_made_are_made_anew_first(
+    site: Site, world: World, edited: Edited, declared: Edited, as_before: None
+) -> None:
+    held, *_ = world.crowd(6)
+    through(edited(), "bookings", KEY)
+    after = declared(*OTHERWISE_MADE[2], migrated=False)
+    world.day, following = DAY + timedelta(days=1), (DAY + timedelta(days=1)).isoformat()
+    at = world.day + timedelta(days=40)
+    world.crowd(6, service_date=at)
+    with pytest.raises(PolicyError, match=f"carries in rows of {KEY}, .*clear the runs of those partitions .*`plan`"):
+        through(after, "bookings", following)
+    assert builders.read(site, "SELECT count(*), sum(rows) FROM analytics.releases") == [(1, 0)]
+    through(after, "bookings", KEY)
+    through(after, "bookings", following)
+    query = "SELECT release_partition::text, decision FROM vault.release_ledger WHERE row_key = %s"
+    assert builders.read(site, query, held) == [(following, "published")]
+    assert [term["published"] for term in terms(site)] == [0, 12]

@@ -95,8 +95,9 @@ def test_a_release_is_shown_with_what_was_measured_said_noted_and_logged(
         "log_entry_id": entry["entry_id"], "run_id": entry["run"]["run_id"], "policy": entry["digests"]["policy"],
         "measures": entry["measures"],
     }  # fmt: skip
-    assert entry["measures"] | {"k": 30, "l": 2, "ncp": 0.0, "delay_median": 0.0, "suppressed_first": 0} == (
-        entry["measures"]
+    assert (
+        entry["measures"] | {"k": 30, "l": 2, "ncp": 0.0, "delay_median": 0.0, "suppressed_first": 0}
+        == (entry["measures"])
     )
     assert governance("releases", "show", "bookings", LATER.isoformat()) == 0
     out = capsys.readouterr().out

@@ -74,7 +74,7 @@ vault.saved_cards                   -       -          -          -       -     
 vault.card_holds                    -       -          -          -       -          -         SIUD      -
 vault.page_views                    -       -          s          -       -          -         -         -
 vault.release_ledger                -       -          SI         -       -          -         -         -
-vault.release_people                -       -          SI         -       -          -         -         -
+vault.release_people                -       -          SID        -       -          -         -         -
 analytics.releases                  -       -          SI         -       S          -         -         -
 analytics.bookings                  -       -          -          -       S          -         -         -
 analytics.bookings_rows             -       -          SI         -       -          -         -         -
@@ -271,6 +271,7 @@ CALLS = {
     "quarantine.end_review": set(),
     "analytics.refuse_change": set(),
     "analytics.require_budget": set(),
+    "vault.refuse_change": set(),
 }  # fmt: skip
 NOTES_LOGINS = (
     "SELECT n.nspname || '.' || p.proname FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid "
@@ -926,7 +927,7 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
 
 PULLER_READS_SOME = """
 bookings clients terms_acceptances booking_travellers booking_services guardian_consents payment_cards page_views
-providers consent_events inquiries offers
+providers consent_events inquiries offers subject_requests
 """
 
 

@@ -23,7 +23,6 @@ def test_every_kind_has_its_life_in_days_of_24_hours_less_its_margin() -> None:
         "fraud_token": timedelta(days=365),
         "visitor_day": timedelta(days=4),
         "visit_day": timedelta(days=30),
-        "held_row": timedelta(days=14),
         "release": None,
     }
     assert life(10, 0) == timedelta(days=10)
@@ -66,7 +65,7 @@ def test_keys_of_hours_days_and_cases_may_be_named() -> None:
         ("visitor_day", "2026-03-10T11"),
         ("visitor_day", "2026-02-30"),
         ("visitor_day", "client 7"),
-        ("held_row", "today"),
+        ("visit_day", "today"),
     ],
 )
 def test_a_scope_that_is_no_hour_or_day_as_its_kind_has_it_is_an_error(kind: str, scope: str) -> None:
@@ -96,7 +95,6 @@ def test_the_roles_of_a_kind_are_those_that_work_for_one_of_its_purposes() -> No
         "fraud_token": {"screener"},
         "visitor_day": {"loader"},
         "visit_day": {"loader", "screener"},
-        "held_row": {"publisher"},
         "release": {"publisher"},
     }
 

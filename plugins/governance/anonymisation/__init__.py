@@ -35,6 +35,7 @@ Country becomes `origin_country`, `origin_subregion`, `origin_continent`, NULL w
 
 What the step would note per accepted row, in `vault.release_ledger`: `published`, `suppressed`, `superseded` (a later
 event of the booking came while this one was held, or with it). A held row is an undecided one, as those are that come
-late today, so it is carried out to the next release; retention, erasure and restriction find it in the vault until
-then. Beside it, a table of people's keyed numbers and signatures (`signatures.Ledger`), which grows by first-timers.
+late today, so it is carried out to the next release; retention and erasure find it in the vault until then, and a
+restriction keeps it out of the pool. Beside it, a table of people's keyed numbers and signatures
+(`signatures.Ledger`), which grows by first-timers.
 """

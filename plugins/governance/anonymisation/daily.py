@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Pool:
     person: np.ndarray  # uint64: keyed numbers of the people
     codes: np.ndarray  # int32, rows by quasi-identifiers, in the domains' codes
     values: np.ndarray  # int32, rows by sensitive columns; the codes of a value never change
-    day: np.ndarray  # int64: when the row was accepted
+    day: np.ndarray  # int64: since when the row waits
 
     def of(self, which: np.ndarray) -> Pool:
         """Some of the rows."""
@@ -113,6 +114,24 @@ def release(pool: Pool, ledger: Ledger, rules: Rules, day: int, seed: int) -> Re
         found.fate[there], found.owner[there], found.low, found.high, found.signature, found.loss,
         found.returning[there], found.remembered,
     )  # fmt: skip
+
+
+def waiting_since(day: date, chances: Sequence[date], delay: int) -> date:
+    """Since when the undecided rows of a partition have waited, of which nobody knows with which landing they came.
+
+    `day`: the partition's; `chances`: the first release that could have had the rows of each of its landings, oldest
+    first. Whatever waits is decided within `delay` days, so rows that are undecided after that came with a landing that
+    was later; of several landings within one delay the first counts, so that nothing waits longer than it may. A row
+    that was accepted late has up to `delay` days from then, like any other.
+
+    >>> waiting_since(date(2026, 3, 10), [date(2026, 3, 10), date(2026, 3, 15), date(2026, 4, 2), date(2026, 4, 5)], 7)
+    datetime.date(2026, 4, 2)
+    """
+    since = day
+    for chance in chances:
+        if (chance - since).days > delay:
+            since = chance
+    return since
 
 
 def _release(pool: Pool, ledger: Ledger, rules: Rules, day: int, seed: int) -> Release:

@@ -104,7 +104,8 @@ def bookings(accepted: pd.DataFrame, of: Model, day: date, ledger: Ledger, seed:
 
 
 def coded(rows: pd.DataFrame, of: Model) -> Pool:
-    """Bookings in codes: row_number, person_number, partition_key, and what is generalised: status,
+    """Bookings in codes: row_number, person_number, partition_key, since (when it waits, where not since the
+    partition's day), and what is generalised: status,
     client_country_code, travellers_count, lead_days, nights_count, price_amount_minor, currency_code, procedure_code
     (in clear, only here). Raises PolicyError for a currency without a rate.
     """
@@ -112,7 +113,7 @@ def coded(rows: pd.DataFrame, of: Model) -> Pool:
     codes = [one.codes(priced[one.origin.partition(".")[2]]) for one in of.quasi]
     listed = {label: code for code, label in enumerate(of.rules.sensitive[SPECIALTY])}
     values = specialty(rows["procedure_code"], listed).map(listed)
-    days = [day.toordinal() for day in rows["partition_key"]]
+    days = [day.toordinal() for day in rows.get("since", rows["partition_key"])]
     return Pool(
         rows["row_number"].to_numpy(dtype=np.uint64), rows["person_number"].to_numpy(dtype=np.uint64),
         np.column_stack(codes).astype(np.int32), values.to_numpy(dtype=np.int32)[:, None], np.array(days, np.int64),

@@ -1,4 +1,5 @@
--- What was published, before a release, of people who are in it: with the procedure of the first health service.
+-- What other releases have published of people who are in one, those of later days too, where the first day was set back: with the
+-- procedure of the first health service.
 SELECT
     l.release_partition, b.row_key, b.partition_key, b.booking_id, b.version, b.client_token, b.status, b.client_country_code,
     b.travellers_count, b.lead_days, b.nights_count, b.price_amount_minor, b.currency_code,
@@ -11,5 +12,5 @@ LEFT JOIN LATERAL (
     WHERE s.root_key = b.row_key AND s.partition_key = b.partition_key AND s.kind = 'health'
     ORDER BY s.service_no LIMIT 1
 ) s ON true
-WHERE b.client_token = ANY ($1) AND l.decision = 'published' AND l.release_partition < $2
+WHERE b.client_token = ANY ($1) AND l.decision = 'published' AND l.release_partition <> $2
 ORDER BY l.release_partition, b.row_key

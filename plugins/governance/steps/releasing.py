@@ -1,24 +1,36 @@
 """The third hop of bookings: a release of what can be published finely by now; the rest is held (E1).
 
 Held rows are accepted rows about which nothing is decided. They are where they were, encrypted as they were, reached by
-erasure and retention; the next release has them again.
+erasure and retention; the next release has them again. Rows of clients who asked that their data be restricted, or
+objected, are held whatever their age, and are in no pool, for as long as their request stands (M1; GDPR articles 18
+and 21).
+
+Of people who were published `vault.release_people` remembers a number, HMAC-SHA256 of the client's token under the
+release key, and the sensitive values of their first class. The token names the client's key, so whoever has the key
+store with its keyring, the release key and a client's number can find the line of that client, and nobody else can. An
+erasure destroys the client's key, not that way to the line; so the first release after it ends the line. Nothing needs
+it any more: what the client does later, if anything, is another subject's. Published rows stay, which name nobody.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from governance.errors import DisclosureError
+from governance import sources
+from governance.errors import ConservationError, DisclosureError
 from governance.publications import Decisions, Publication
 from governance.steps.workspace import Hop
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-    from governance.anonymisation.releases import Model, Release
+    from governance.anonymisation.releases import Daily, Model, Release
     from governance.anonymisation.signatures import Ledger
     from governance.key import DataKey
 
@@ -29,27 +41,61 @@ def bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
     """Decide about the bookings that no release has decided yet, all in the publication's transaction.
 
     Raises DisclosureError when what is about to be published does not hold policy's measures, by itself or together
-    with earlier releases.
+    with earlier releases, ContendedError while an earlier partition with rows to decide waits for validation.
     """
     from governance.anonymisation import keyed, releases
 
     policy, key = hop.workspace.policy, hop.keys(PURPOSE).key("release", hop.batch.dataset)
+    publication.require_settled(hop.spec.root)
     undecided = hop.warehouse.undecided(hop.batch.dataset, hop.partition.day)
     hop.lent.rows += undecided.num_rows
     rows, erased = _without_erased(hop, undecided)
-    accepted = _numbered(_in_clear(hop, rows), key)
+    rows, restricted = _without_restricted(hop, rows)
     of = releases.model(
         hop.spec.release, k=int(policy.value("k")), l=int(policy.value("l")), terms=policy.value("bookings_release")
     )
+    accepted = _numbered(_in_clear(hop, rows), key)
+    accepted["since"] = accepted["partition_key"].map(
+        _since(publication, accepted["partition_key"].unique().tolist(), of)
+    )
+    forgotten = publication.forget([_line(number) for number in _numbers_of_erased(hop, key)])
     ledger = _ledger(publication, accepted["person_number"].unique(), of)
     release = releases.bookings(accepted, of, hop.partition.day, ledger, keyed.seed(key, hop.partition.day.isoformat()))
     attacked = _attack(hop, publication, (accepted, release, ledger), (of, key))
-    for decisions in (release.decisions, erased):
-        if decisions is not None and len(decisions):
-            publication.decide(decisions)
+    apart = {"restricted": restricted, "people_forgotten": forgotten}
+    figures = {**release.figures, **attacked, **{name: count for name, count in apart.items() if count}}
+    release = replace(release, figures=figures, daily=_with_held(release.daily, restricted))
     if release.daily is not None:
         publication.remember(_remembered(release.daily.remembered, of))
-    return replace(release, figures={**release.figures, **attacked}), publication.decisions()
+    return release, _decided(hop, publication, (release.decisions, erased))
+
+
+def _decided(hop: Hop, publication: Publication, decisions: Sequence[pd.DataFrame | None]) -> Decisions:
+    """Note decisions. Raises ConservationError when the ledger then has others."""
+    told = [each for each in decisions if each is not None and len(each)]
+    for each in told:
+        publication.decide(each)
+    decided = publication.decisions()
+    if decided.total != sum(map(len, told)):
+        raise ConservationError(
+            f"{hop.batch.label}: {sum(map(len, told))} rows were decided, the ledger has {decided.total}; nothing was "
+            "published"
+        )
+    return decided
+
+
+def _since(publication: Publication, partitions: Sequence[date], of: Model) -> dict[date, date]:
+    """Since when the rows of each partition wait: its own day, or, of those accepted late, a later release's."""
+    from governance.anonymisation.daily import waiting_since
+
+    delay = of.rules.terms.delay
+    late = [day for day in partitions if (publication.day - day).days >= delay]
+    chances = publication.chances(late) if late else {}
+    return {day: waiting_since(day, chances.get(day, ()), delay) for day in partitions}
+
+
+def _with_held(daily: Daily | None, restricted: int) -> Daily | None:
+    return daily and replace(daily, held=daily.held + restricted)
 
 
 def _attack(
@@ -100,7 +146,7 @@ def _ledger(publication: Publication, people: np.ndarray, of: Model) -> Ledger:
     from governance.anonymisation.releases import signed
     from governance.anonymisation.signatures import Ledger
 
-    found = publication.people([int(person).to_bytes(8, "big") for person in people])
+    found = publication.people([_line(person) for person in people])
     person = np.array([int.from_bytes(one, "big") for one, _ in found], dtype=np.uint64)
     return Ledger(person, signed([signature for _, signature in found], of))
 
@@ -108,8 +154,24 @@ def _ledger(publication: Publication, people: np.ndarray, of: Model) -> Ledger:
 def _remembered(ledger: Ledger, of: Model) -> list[tuple[bytes, list[str]]]:
     from governance.anonymisation.releases import spelt
 
-    people = [int(person).to_bytes(8, "big") for person in ledger.person]
+    people = [_line(person) for person in ledger.person]
     return list(zip(people, spelt(ledger.signature, of), strict=True))
+
+
+def _line(person: np.uint64) -> bytes:
+    """By what the ledger knows a person."""
+    return int(person).to_bytes(8, "big")
+
+
+def _numbers_of_erased(hop: Hop, key: DataKey) -> np.ndarray:
+    """Numbers of people whose key was destroyed since the day before the release's: the release before had the others.
+
+    Keys that are no person's have numbers too, which nobody has.
+    """
+    from governance.anonymisation import keyed
+
+    ids = hop.destroyed_since(hop.partition.start - timedelta(days=1))
+    return keyed.numbers([id.hex() for id in ids], key, "person")
 
 
 def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
@@ -124,6 +186,25 @@ def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
     gone = rows.filter(pa.array(erased)).select(["row_key", "partition_key"]).to_pandas()
     decisions = gone.rename(columns={"partition_key": "accepted_partition"}).assign(decision="erased")
     return rows.filter(pa.array(~erased)), decisions
+
+
+def _without_restricted(hop: Hop, rows: pa.Table) -> tuple[pa.Table, int]:
+    """Accepted bookings of whom no restriction and no objection stands at the source, and how many others there are.
+
+    Raises SourceUnavailableError: what cannot be asked is not published.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not rows.num_rows:
+        return rows, 0
+    with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
+        asked = source.as_of("restricted_clients", hop.workspace.clock())
+    over = hop.workspace.policy.value("restriction_over")
+    standing = [row["scope"] for row in asked.to_pylist() if row["status"] not in over]
+    people = rows[hop.spec.release.person]
+    stands = pc.is_in(people, pa.array([id.hex() for id in hop.ids_of("subject", standing)], people.type))
+    return rows.filter(pc.invert(stands)), int(pc.sum(stands).as_py())
 
 
 def _key_id(token: str | None) -> bytes | None:

@@ -58,7 +58,8 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
 def _publish(hop: Hop, state: LandedBatch) -> Conservation:
     with hop.warehouse.publication(hop.batch, hop.partition.day) as publication:
         release, decided = _DECIDE[hop.batch.dataset](hop, publication)
-        held = {} if release.daily is None else publication.held()
+        held = _held(hop, publication, release)
+        ended = publication.ended(hop.spec.root)
         conservation = replace(
             hop.conservation(state),
             carried_in=decided.total - decided.own + held.get(False, 0),
@@ -66,18 +67,14 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
             published=decided.of("published"),
             suppressed=decided.of("suppressed"),
             superseded=decided.of("superseded"),
-            erased=decided.of("erased"),
+            erased=decided.of("erased") + ended,
         )
         problems = conservation.imbalances() + publication.strangers(
             hop.spec.root, hop.workspace.policy.form(hop.batch.dataset)
         )
-        own = decided.own + held.get(True, 0)
+        own = decided.own + held.get(True, 0) + ended
         if own != conservation.accepted:
             problems.append(f"the vault holds {own} rows of the partition, {conservation.accepted} were accepted")
-        if release.daily is not None and release.daily.held != conservation.carried_out:
-            problems.append(
-                f"{release.daily.held} rows are to be held, {conservation.carried_out} would be left undecided"
-            )
         if problems:
             raise ConservationError(f"{hop.batch.label}: {'; '.join(problems)}; nothing was published")
         entry = hop.recorded.outcome(
@@ -93,6 +90,19 @@ def _publish(hop: Hop, state: LandedBatch) -> Conservation:
         _announce(hop, publication, release)
         publication.append(hop.spec.release.table, release.rows, measured, entry)
     return conservation
+
+
+def _held(hop: Hop, publication: Publication, release: Release) -> dict[bool, int]:
+    """How many rows are held, counted where they are. Raises ContendedError when they changed under the release."""
+    if release.daily is None:
+        return {}
+    held = publication.held()
+    if sum(held.values()) != release.daily.held:
+        raise ContendedError(
+            f"{hop.batch.label}: {release.daily.held} rows were to be held, {sum(held.values())} would be: some were "
+            "accepted, or ended, while it was decided; nothing was published; the task retries"
+        )
+    return held
 
 
 def _announce(hop: Hop, publication: Publication, release: Release) -> None:

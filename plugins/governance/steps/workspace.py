@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -152,6 +152,16 @@ class Hop:
     def keys(self, purpose: str) -> Keys:
         """The keys that this hop's role may use for a purpose; what it may not use is refused and recorded (J2)."""
         return self._key_service.acting(self.role, purpose, self.recorded.refused)
+
+    def ids_of(self, kind: str, scopes: Iterable[str]) -> list[bytes]:
+        """The ids of keys for scopes, whether there are any: what tokens of kind `key` are made of. Opens none."""
+        return [self._key_service.id_of(kind, scope) for scope in scopes]
+
+    def destroyed_since(self, since: datetime) -> list[bytes]:
+        """The ids of all keys that were destroyed since an instant, of whatever kind."""
+        store = self._key_service.store
+        acts = [act.attempt_id for act in store.acts() if act.destroyed_at >= since.timestamp()]
+        return [key.id for act in acts for key in store.destroyed_by(act)]
 
     @cached_property
     def _key_service(self) -> KeyService:
