@@ -16,6 +16,7 @@ from aftermath import entries, outcomes, state, terms, through
 from builders import DAY, NOW, World
 from governance import steps
 from governance.anonymisation import attacking
+from governance.anonymisation.composition import Telling
 from governance.embedded.site import Site
 from governance.errors import DisclosureError
 from governance.run_log import Batch
@@ -213,7 +214,7 @@ OVER: dict[str, tuple[Callable[[Any], Any], str]] = {
     "gained": (lambda found: replace(found, gained_less=2), "gained_less: 2 people whose group grew by fewer than k"),
     "left": (lambda found: replace(found, fewer_left=3), "fewer_left: 3 people"),
     "posterior": (
-        lambda found: replace(found, again=100, posterior=0.75, null=0.5),
+        lambda found: replace(found, again=100, told=Telling(100, posterior=0.75, null=0.5)),
         "posterior_over_null: a guess is right with 0.750, 0.250 more than from two identical releases",
     ),
 }

@@ -33,7 +33,7 @@ def log(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog
     world.clear()
     builders.empty_warehouse(site)
     for number in range(12):
-        specialty, price = [("dental", 20_000), ("ophthalmology", 90_000)][number % 2]
+        specialty, price = [("dental", 90_000), ("ophthalmology", 90_000)][number % 2]
         card = {"card_id": number, "save_to_profile": number < 9} if 7 <= number < 11 else None
         world.booking(services=[{"procedure_code": f"{specialty}.a"}], price_amount_minor=price, card=card)
         world.view(device_id=f"device-{number}")

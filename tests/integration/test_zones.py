@@ -271,6 +271,7 @@ CALLS = {
     "audit.refuse_change": set(),
     "quarantine.begin_review": set(),
     "quarantine.end_review": set(),
+    "vault.refuse_change": set(),
     "analytics.refuse_change": set(),
     "analytics.require_budget": set(),
 }  # fmt: skip
