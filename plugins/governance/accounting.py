@@ -18,7 +18,7 @@ EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
 KEEPING_ENTRIES = frozenset(
     {
         "plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "keep_cards", "retain", "crawl", "consents",
-        "erase_minors", "hand_over",
+        "erase_minors", "hand_over", "attack_releases",
     }
 )  # fmt: skip
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""

@@ -58,7 +58,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "analytics.releases": "SELECT, INSERT",
         "analytics.*_rows": "SELECT, INSERT",
         "analytics.privacy_budget": "SELECT, INSERT",
-        "audit.release_measures": "SELECT, INSERT",
+        "audit.release_measures, audit.release_attacks": "SELECT, INSERT",
         "audit.exact_counts": "INSERT",
         "analytics.release_settings": "SELECT, INSERT",
         "analytics.release_notes": "INSERT",
@@ -140,7 +140,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.checkpoints": "SELECT",
         "audit.texts": "SELECT",
         "audit.sessions": "SELECT",
-        "audit.release_measures, audit.exact_counts, audit.visits_daily": "SELECT",
+        "audit.release_measures, audit.exact_counts, audit.visits_daily, audit.release_attacks": "SELECT",
         "audit.leaf(audit.run_log)": "EXECUTE",
     },
 }

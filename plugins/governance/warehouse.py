@@ -141,13 +141,14 @@ class Warehouse:
 
     def undecided(self, dataset: str, up_to: date) -> pa.Table:
         """Accepted rows of the dataset, up to a partition, that no release has decided yet: the publisher's columns."""
-        return self._columns_of(dataset, f"undecided_{dataset}", (up_to,))
+        return self.columns_of(dataset, f"undecided_{dataset}", (up_to,))
 
     def published_of(self, dataset: str, people: Sequence[str], beside: date) -> pa.Table:
         """Rows of people that releases beside one published: the publisher's columns, and release_partition."""
-        return self._columns_of(dataset, f"published_{dataset}", (list(people), beside))
+        return self.columns_of(dataset, f"published_{dataset}", (list(people), beside))
 
-    def _columns_of(self, dataset: str, query: str, values: tuple[Any, ...]) -> pa.Table:
+    def columns_of(self, dataset: str, query: str, values: tuple[Any, ...]) -> pa.Table:
+        """What a named query brings of accepted rows."""
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi as adbc
 
@@ -289,8 +290,8 @@ class Warehouse:
 
     @contextmanager
     def ending(self) -> Iterator[Transaction]:
-        """A transaction in which rows end: its cursor, and how their entries are appended; kept when it is left without
-        an error."""
+        """A transaction in which rows end or are noted: its cursor, and how their entries are appended; kept when it
+        is left without an error."""
         with self._transaction() as cursor:
             yield cursor, lambda entry: self._append(cursor, entry)
 

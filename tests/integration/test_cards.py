@@ -33,7 +33,7 @@ from governance.policy import Policy
 from governance.sources import Snapshot
 from governance.steps import HoldRequest, Workspace, card_desk
 
-pytestmark = [pytest.mark.pg, pytest.mark.beside, pytest.mark.clause("K2"), pytest.mark.clause("K3"), pytest.mark.clause("R1")]
+pytestmark = [pytest.mark.pg, pytest.mark.beside, *map(pytest.mark.clause, ("K2", "K3", "R1"))]
 
 KEY = DAY.isoformat()
 CAPTURED = datetime(2026, 3, 10, 11, 40, tzinfo=UTC)

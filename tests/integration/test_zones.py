@@ -104,6 +104,7 @@ audit.texts                         -       -          -          -       -     
 audit.sessions                      -       -          -          -       -          -         -         -
 audit.release_measures              -       -          SI         -       -          -         -         -
 audit.exact_counts                  -       -          I          -       -          -         -         -
+audit.release_attacks               -       -          SI         -       -          -         -         -
 audit.visits_daily                  -       -          -          -       -          -         -         -
 public.schema_migrations            -       -          -          -       -          -         -         -
 """
@@ -175,6 +176,7 @@ audit.texts                         -         -         -            -          
 audit.sessions                      -         -         -            -          S          -        S
 audit.release_measures              -         -         -            -          -          -        S
 audit.exact_counts                  -         -         -            -          -          -        S
+audit.release_attacks               -         -         -            -          -          -        S
 audit.visits_daily                  -         -         -            -          -          -        S
 public.schema_migrations            -         -         -            -          -          -        -
 """
@@ -269,9 +271,9 @@ CALLS = {
     "audit.refuse_change": set(),
     "quarantine.begin_review": set(),
     "quarantine.end_review": set(),
+    "vault.refuse_change": set(),
     "analytics.refuse_change": set(),
     "analytics.require_budget": set(),
-    "vault.refuse_change": set(),
 }  # fmt: skip
 NOTES_LOGINS = (
     "SELECT n.nspname || '.' || p.proname FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid "
@@ -325,6 +327,7 @@ def filled(site: Site) -> Iterator[Site]:
     for dataset in ("bookings", "visits"):
         batch = steps.pull(space, dataset, DAY.isoformat(), builders.run())
         steps.publish(space, steps.validate(space, batch, builders.run()), builders.run())
+    steps.attack_releases(space, builders.run())
     steps.checkpoint(space, builders.run())
     world.day += timedelta(days=1)
     world.booking(card={}, consents=[{}])
@@ -899,7 +902,7 @@ def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
         "analytics.releases", "analytics.bookings_rows", "analytics.visits_sessions_rows",
         "analytics.visits_regions_rows", "analytics.visits_search_to_booking_rows", "analytics.inquiries_funnel_rows",
         "analytics.privacy_budget", "analytics.release_settings", "analytics.release_notes", "analytics.release_bias",
-        "analytics.column_history", "audit.release_measures", "audit.exact_counts",
+        "analytics.column_history", "audit.release_measures", "audit.exact_counts", "audit.release_attacks",
     ),
 )  # fmt: skip
 def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> None:
@@ -908,7 +911,8 @@ def test_what_is_appended_stays_also_for_the_owner(filled: Site, table: str) -> 
     # A column that is not made by the database itself.
     columns = {"audit.run_log": "entry", "audit.leaves": "entry_id", "audit.checkpoints": "note", "audit.texts": "name",
                "audit.sessions": "application_name", "analytics.releases": "dataset",
-               "analytics.column_history": "table_name", "audit.release_measures": "dataset"}  # fmt: skip
+               "analytics.column_history": "table_name", "audit.release_measures": "dataset",
+               "audit.release_attacks": "dataset"}  # fmt: skip
     columns |= {f"analytics.release_{about}": "dataset" for about in ("settings", "notes", "bias")}
     column = columns.get(table, "recorded_date")
     for change in (

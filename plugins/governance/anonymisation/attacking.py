@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 
 from governance.anonymisation.census import groups
-from governance.anonymisation.composition import Composition, History, Published
+from governance.anonymisation.composition import NOBODY, Composition, History, Published
+from governance.anonymisation.daily import Pool
 from governance.anonymisation.releases import SPECIALTY, Model, coded
 from governance.anonymisation.signatures import NONE, Ledger, bits, united
-
-NOBODY = 0
-"""The number of whoever else is in an earlier release."""
 
 
 def earlier(rows: pd.DataFrame, shown: pd.DataFrame, of: Model, ledger: Ledger) -> list[Published]:
@@ -29,26 +27,49 @@ def earlier(rows: pd.DataFrame, shown: pd.DataFrame, of: Model, ledger: Ledger) 
     has changed since, is left out.
     """
     pool, day = coded(rows, of), np.array([one.toordinal() for one in rows["release_partition"]], dtype=np.int64)
+    return [
+        placed(pool.of(day == release.toordinal()), shown[shown["recorded_date"] == release], of, ledger)
+        for release in sorted(set(shown["recorded_date"]))
+    ]
+
+
+def placed(pool: Pool, shown: pd.DataFrame, of: Model, ledger: Ledger, *, anywhere: bool = False) -> Published:
+    """One release with its people, each in a class that the labels of which fit, and which has the person's signature.
+
+    `anywhere`: those for whom there is none come into any class whose labels fit, in which a row with their value is
+    nobody's yet: so a class whose values were changed still has its people, and the attack finds them.
+    """
     listed = {label: code for code, label in enumerate(of.rules.sensitive[SPECIALTY])}
     shown = shown[shown[SPECIALTY].isin(listed)]
-    found = []
-    for release in sorted(set(shown["recorded_date"])):
-        published = shown[shown["recorded_date"] == release]
-        low, high, owner = _classes(published, of)
-        value = published[SPECIALTY].map(listed).to_numpy(dtype=np.int64)
-        person, codes = np.full(owner.size, NOBODY, dtype=np.uint64), np.zeros((owner.size, len(of.quasi)), np.int32)
-        sets = united(bits(value[:, None], of.rules.widths), owner, len(low))
-        taken = np.zeros(owner.size, dtype=np.bool_)
-        for at in np.flatnonzero(day == release.toordinal()).tolist():
-            mine = ledger.of(pool.person[at : at + 1])[0]
-            fits = ((low <= pool.codes[at]) & (pool.codes[at] <= high)).all(axis=1)
-            fits &= (sets == ledger.signature[mine]).all(axis=1) if mine != NONE else False
-            places = np.flatnonzero(fits[owner] & (value == pool.values[at, 0]) & ~taken)
-            if places.size:
-                taken[places[0]] = True
-                person[places[0]], codes[places[0]] = pool.person[at], pool.codes[at]
-        found.append(Published(low, high, owner, person, codes, value))
+    low, high, owner = _classes(shown, of)
+    value = shown[SPECIALTY].map(listed).to_numpy(dtype=np.int64)
+    person, codes = np.full(owner.size, NOBODY, dtype=np.uint64), np.zeros((owner.size, len(of.quasi)), np.int32)
+    found = Published(low, high, owner, person, codes, value)
+    sets, known = united(bits(value[:, None], of.rules.widths), owner, len(low)), ledger.of(pool.person)
+    signature = np.zeros((known.size, sets.shape[1]), dtype=np.uint64)
+    signature[known != NONE] = ledger.signature[known[known != NONE]]
+    fits = np.ones((known.size, len(low)), dtype=np.bool_)
+    for at in range(len(of.quasi)):
+        fits &= (low[:, at] <= pool.codes[:, at, None]) & (pool.codes[:, at, None] <= high[:, at])
+    left = _seated(found, pool, fits & (signature[:, None] == sets).all(axis=2), np.arange(known.size))
+    if anywhere:
+        _seated(found, pool, fits, left)
     return found
+
+
+def _seated(found: Published, pool: Pool, may: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Put people into rows of a release that are nobody's yet; returns the rows of those for whom there is none.
+
+    `may`: bool, rows of the pool by classes. Whoever has the least choice comes first.
+    """
+    left = []
+    for at in rows[np.argsort(may[rows].sum(axis=1), kind="stable")].tolist():
+        places = np.flatnonzero(may[at][found.owner] & (found.value == pool.values[at, 0]) & (found.person == NOBODY))
+        if places.size:
+            found.person[places[0]], found.codes[places[0]] = pool.person[at], pool.codes[at]
+        else:
+            left.append(at)
+    return np.array(left, dtype=np.int64)
 
 
 def _classes(published: pd.DataFrame, of: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,7 +78,7 @@ def _classes(published: pd.DataFrame, of: Model) -> tuple[np.ndarray, np.ndarray
     for one in of.quasi:
         labels = list(published[list(one.columns)].itertuples(index=False, name=None))
         of_labels = {each: one.box(each) for each in set(labels)}
-        boxes.append(np.array([of_labels[each] for each in labels], dtype=np.int32))
+        boxes.append(np.array([of_labels[each] for each in labels], dtype=np.int32).reshape(-1, 2))
     cells, owner = groups(np.column_stack(boxes))
     return cells[:, 0::2].astype(np.int32), cells[:, 1::2].astype(np.int32), owner.astype(np.int64)
 

@@ -22,6 +22,8 @@ import numpy as np
 
 from governance.anonymisation.census import groups
 
+NOBODY = 0
+"""The number of whoever is in a release and not known: attacked by nobody, and each a person of its own."""
 ENOUGH = 30  # people for an interval
 AT_ONCE = 512  # people compared with all classes of a release
 
@@ -131,8 +133,8 @@ class History:
         self.releases.append(one)
 
     def attack(self, which: Sequence[int]) -> Composition:
-        """Attack everybody in some of the releases."""
-        rows = [(release, np.arange(self.releases[release].person.size)) for release in sorted(which)]
+        """Attack everybody in some of the releases who is known."""
+        rows = [(release, np.flatnonzero(self.releases[release].person != NOBODY)) for release in sorted(which)]
         return self._attacked(rows, sorted(which))
 
     def touched(self) -> Composition:
@@ -145,19 +147,28 @@ class History:
     def _attacked(self, rows: list[tuple[int, np.ndarray]], gained: Iterable[int]) -> Composition:
         if not rows:
             return Composition(0, 0, 0, 0, 0)
+        everybody, rows = self._again(rows)
         person = np.concatenate([self.releases[at].person[some] for at, some in rows])
         true = np.concatenate([self.releases[at].value[some] for at, some in rows])
         told = np.concatenate([self.releases[at].speaks_for(some, self.values) for at, some in rows])
         own = np.concatenate([self._own(at, some) for at, some in rows])
         people, first, of, times = np.unique(person, return_index=True, return_inverse=True, return_counts=True)
-        of, again = of.reshape(-1), times > 1
-        kept = again & (np.bincount(of, true == true[first][of]) == times)  # people whose value stayed what it was
+        of = of.reshape(-1)
+        kept = np.bincount(of, true == true[first][of], people.size) == times  # people whose value stayed what it was
         left, alone = _left(told > 0, of, people.size)
         common, fewest = _left(own > 0, of, people.size)
         return Composition(
-            people.size, int(again.sum()), self._gained_less(gained), int((common < fewest).sum()),
+            everybody, people.size, self._gained_less(gained), int((common < fewest).sum()),
             int(((left == 1) & (alone > 1)).sum()), _telling(told, true, (of, kept)), _telling(own, true, (of, kept)),
         )  # fmt: skip
+
+    def _again(self, rows: list[tuple[int, np.ndarray]]) -> tuple[int, list[tuple[int, np.ndarray]]]:
+        """How many people rows are of, and the rows of those who have several: of the others releases together tell
+        what the one says that they are in."""
+        person = np.concatenate([self.releases[at].person[some] for at, some in rows])
+        everybody, of, times = np.unique(person, return_inverse=True, return_counts=True)
+        parts = np.split(times[of.reshape(-1)] > 1, np.cumsum([some.size for _, some in rows])[:-1])
+        return everybody.size, [(at, some[part]) for (at, some), part in zip(rows, parts, strict=True)]
 
     def _own(self, release: int, rows: np.ndarray) -> np.ndarray:
         """The shares of all values in the very classes of rows."""
@@ -171,10 +182,13 @@ class History:
         some = [self.releases[release] for release in which]
         boxes = np.concatenate([np.column_stack([one.low, one.high])[one.owner] for one in some])
         _, label = groups(boxes)
-        _, person = np.unique(np.concatenate([one.person for one in some]), return_inverse=True)
-        pairs = np.unique(np.column_stack([label, person.reshape(-1)]), axis=0)
-        gained = np.bincount(pairs[:, 0])
-        return int(np.unique(pairs[gained[pairs[:, 0]] < self.k, 1]).size)
+        people, person = np.unique(np.concatenate([one.person for one in some]), return_inverse=True)
+        person = person.reshape(-1)
+        unknown = np.flatnonzero(people[person] == NOBODY)
+        person[unknown] = people.size + np.arange(unknown.size)
+        width = people.size + unknown.size
+        label, person = np.divmod(np.unique(label.astype(np.int64) * width + person), width)
+        return int(np.unique(person[np.bincount(label)[label] < self.k]).size)
 
 
 def _left(possible: np.ndarray, of: np.ndarray, people: int) -> tuple[np.ndarray, np.ndarray]:

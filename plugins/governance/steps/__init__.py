@@ -3,6 +3,7 @@
 Airflow, the command line and the tests each bring a `Workspace`; nothing here knows which.
 """
 
+from governance.steps.attacking_releases import attack_releases
 from governance.steps.cards import keep_cards
 from governance.steps.consenting import consents
 from governance.steps.crawling import crawl
@@ -30,6 +31,7 @@ __all__ = [
     "Plan",
     "acknowledge_restore",
     "apply_plan",
+    "attack_releases",
     "checkpoint",
     "consents",
     "crawl",

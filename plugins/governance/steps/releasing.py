@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from governance import sources
+from governance import release_attacks, sources
 from governance.errors import ConservationError, DisclosureError
 from governance.publications import Decisions, Publication
 from governance.steps.workspace import Hop
@@ -45,21 +45,20 @@ def bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
     """
     from governance.anonymisation import keyed, releases
 
-    policy, key = hop.workspace.policy, hop.keys(PURPOSE).key("release", hop.batch.dataset)
+    _require_none_over(hop, publication)
+    key = hop.keys(PURPOSE).key("release", hop.batch.dataset)
     publication.require_settled(hop.spec.root)
     undecided = hop.warehouse.undecided(hop.batch.dataset, hop.partition.day)
     hop.lent.rows += undecided.num_rows
-    rows, erased = _without_erased(hop, undecided)
+    rows, erased = without_erased(hop, undecided)
     rows, restricted = _without_restricted(hop, rows)
-    of = releases.model(
-        hop.spec.release, k=int(policy.value("k")), l=int(policy.value("l")), terms=policy.value("bookings_release")
-    )
-    accepted = _numbered(_in_clear(hop, rows), key)
+    of = model_of(hop)
+    accepted = numbered(in_clear(hop, rows), key)
     accepted["since"] = accepted["partition_key"].map(
         _since(publication, accepted["partition_key"].unique().tolist(), of)
     )
     forgotten = publication.forget([_line(number) for number in _numbers_of_erased(hop, key)])
-    ledger = _ledger(publication, accepted["person_number"].unique(), of)
+    ledger = ledger_of(publication, accepted["person_number"].unique(), of)
     release = releases.bookings(accepted, of, hop.partition.day, ledger, keyed.seed(key, hop.partition.day.isoformat()))
     attacked = _attack(hop, publication, (accepted, release, ledger), (of, key))
     apart = {"restricted": restricted, "people_forgotten": forgotten}
@@ -114,7 +113,7 @@ def _attack(
     tokens = sorted({token for token in accepted.loc[back, hop.spec.release.person] if token})
     before = hop.warehouse.published_of(hop.batch.dataset, tokens, hop.partition.day)
     hop.lent.rows += before.num_rows
-    rows = _numbered(_in_clear(hop, before), key)
+    rows = numbered(in_clear(hop, before), key)
     columns = [name for name in model.specification.columns if name != "recorded_date"]
     shown = publication.released(
         hop.spec.release.table, ["recorded_date", *columns], sorted(set(rows["release_partition"]))
@@ -130,7 +129,32 @@ def _attack(
     return attacking.figures(found)
 
 
-def _numbered(rows: pd.DataFrame, key: DataKey) -> pd.DataFrame:
+def _require_none_over(hop: Hop, publication: Publication) -> None:
+    """Raise DisclosureError while the newest attack on all releases is over a limit of the policy in force."""
+    from governance.anonymisation import accumulated
+
+    found = release_attacks.newest(publication.cursor, hop.batch.dataset)
+    problems = accumulated.over(found.figures, hop.workspace.policy.value("bookings_whole_attack")) if found else []
+    if found and problems:
+        raise DisclosureError(
+            f"{hop.batch.label}: the attack on all {found.releases} releases of {found.attacked_at:%Y-%m-%d %H:%M} UTC "
+            f"is over a limit: {'; '.join(problems)}; nothing was published; the last good state stays; find out what "
+            "was released, then trigger DAG release_attack, or let the controller decide policy value "
+            "bookings_whole_attack, and clear this task"
+        )
+
+
+def model_of(hop: Hop) -> Model:
+    """The model by which policy releases the dataset."""
+    from governance.anonymisation import releases
+
+    policy = hop.workspace.policy
+    terms = policy.value("bookings_release")
+    return releases.model(hop.spec.release, k=int(policy.value("k")), l=int(policy.value("l")), terms=terms)
+
+
+def numbered(rows: pd.DataFrame, key: DataKey) -> pd.DataFrame:
+    """Rows with keyed numbers of the row and the person."""
     from governance.anonymisation import keyed
 
     return rows.assign(
@@ -139,7 +163,7 @@ def _numbered(rows: pd.DataFrame, key: DataKey) -> pd.DataFrame:
     )
 
 
-def _ledger(publication: Publication, people: np.ndarray, of: Model) -> Ledger:
+def ledger_of(publication: Publication, people: np.ndarray, of: Model) -> Ledger:
     """What is remembered of people, as the model has it."""
     import numpy as np
 
@@ -174,7 +198,7 @@ def _numbers_of_erased(hop: Hop, key: DataKey) -> np.ndarray:
     return keyed.numbers([id.hex() for id in ids], key, "person")
 
 
-def _without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
+def without_erased(hop: Hop, rows: pa.Table) -> tuple[pa.Table, pd.DataFrame]:
     """Accepted bookings whose client is still there, and the decisions about the others: erased since.
 
     A client's token is the id of the client's key; once that is destroyed, the row is of nobody.
@@ -211,7 +235,7 @@ def _key_id(token: str | None) -> bytes | None:
     return None if token is None else bytes.fromhex(token)
 
 
-def _in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
+def in_clear(hop: Hop, rows: pa.Table) -> pd.DataFrame:
     """Accepted bookings as a frame.
 
     Their procedure, encrypted at rest, is opened here and nowhere else, to be generalised at once.
