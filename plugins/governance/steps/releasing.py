@@ -1,5 +1,8 @@
 """The third hop of bookings: a release of what can be published finely by now; the rest is held (E1).
 
+Beside the rows go counts with noise of all events of the day (`counting.booking_events`), in which nobody is missing
+because they were published before.
+
 Held rows are accepted rows about which nothing is decided. They are where they were, encrypted as they were, reached by
 erasure and retention; the next release has them again.
 """
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from governance.errors import DisclosureError
 from governance.publications import Decisions, Publication
+from governance.steps import counting
 from governance.steps.workspace import Hop
 
 if TYPE_CHECKING:
@@ -49,7 +53,8 @@ def bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
             publication.decide(decisions)
     if release.daily is not None:
         publication.remember(_remembered(release.daily.remembered, of))
-    return replace(release, figures={**release.figures, **attacked}), publication.decisions()
+    spent = counting.booking_events(hop, publication, accepted)
+    return replace(release, figures={**release.figures, **attacked}, spent=spent), publication.decisions()
 
 
 def _attack(
