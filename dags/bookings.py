@@ -3,7 +3,8 @@
 
 Takes every booking version that the store recorded on one day in Stockholm, with travellers, services and cards;
 checks it against `expectations/bookings.json`; publishes booking events in groups of at least *k* people as
-`analytics.bookings`.
+`analytics.bookings`, and counts of all of the day's events, with noise, as `analytics.bookings_events` and
+`bookings_events_origins`.
 
 **A failure means** nothing of that task was kept and the last good state stays. *plan*, which cuts a big day into
 shards, and *pull*: the source is away (it retries) or its columns are not the ones policy declares (it does not:

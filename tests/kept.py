@@ -45,6 +45,8 @@ OURS = {
     "analytics.releases": ("release_id", "released_at"),
     "analytics.privacy_budget": ("spent_at",),
     "analytics.visits_regions_rows": ("visitors_count", "visitors_low", "visitors_high"),
+    "analytics.bookings_events_rows": ("bookings_count", "bookings_low", "bookings_high"),
+    "analytics.bookings_events_origins_rows": ("bookings_count", "bookings_low", "bookings_high"),
     "analytics.inquiries_funnel_rows": ("clients_count", "clients_low", "clients_high"),
     "analytics.visits_search_to_booking_rows": ("visitors_count", "visitors_low", "visitors_high"),
     "control.purged": ("purged_at",),

@@ -86,7 +86,8 @@ def _show(cursor: Cursor, table: PublishedTable, live: list[str]) -> None:
             )
         )
     if not live:  # releases from before since when columns are published was noted
-        cursor.execute(named_query("analytics/columns_before"), (table.name, list(table.columns), table.dataset))
+        before = sql.SQL(named_query("analytics/columns_before")).format(rows=sql.Identifier(ZONE, table.rows))
+        cursor.execute(before, (table.name, list(table.columns), table.dataset))
 
 
 def _dictionary(cursor: Cursor, policy: Policy) -> sql.Composable:

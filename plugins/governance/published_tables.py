@@ -38,6 +38,11 @@ class PublishedTable:
                 return name
         raise InputError(f"analytics.{self.name} has no column that says of which release a row is")
 
+    @property
+    def noisy_count(self) -> str | None:
+        """The column of counts with noise, beside which nothing exact may stand; None where rows are published."""
+        return next((name for name, column in self.columns.items() if column.kind == "noisy_count"), None)
+
 
 def rows_of(name: str) -> str:
     """The table behind the view of that name."""

@@ -1,8 +1,9 @@
 """Two releases compared, in numbers that isolate nobody. Pure.
 
-Compared are measures, what policy said, and how often each value of one column was published: one column at a time, as
-two columns together would show what changed in a small group. Values that are rare in either release, fewer than k
-rows, count as one. Releases are of different days: what differs is two crowds, never what happened to a person.
+Compared are measures, what policy said, and how often each value of one column was published (of counts with noise,
+what those of the value add up to): one column at a time, as two columns together would show what changed in a small
+group. Values that are rare in either release, fewer than k rows, count as one. Releases are of different days: what
+differs is two crowds, never what happened to a person.
 """
 
 from __future__ import annotations

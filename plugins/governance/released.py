@@ -25,6 +25,8 @@ ARROW_TYPES = {
 }  # fmt: skip
 """Of PostgreSQL types, what a Parquet file has; any other is a text."""
 PORTION = 1 << 20
+EXACT = ("k", "l", "rows", "suppressed")
+"""What is told of a release that was measured on its rows."""
 
 
 class Sink(Protocol):
@@ -64,14 +66,39 @@ def told(cursor: Cursor, about: str, dataset: str, day: date) -> list[dict[str, 
     return [found for (found,) in cursor.fetchall()]
 
 
+def beside(
+    cursor: Cursor, table: PublishedTable, release: Mapping[str, Any], measures: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What may stand beside the rows of a table where they go alone: what is told of the release, and measures.
+
+    Beside counts with noise, what they cost, and nothing exact of the release that they came with. None when the
+    release has no such counts: there was no such table then.
+    """
+    if table.noisy_count is None:
+        return dict(release), dict(measures)
+    cursor.execute(
+        "SELECT epsilon, delta FROM analytics.privacy_budget WHERE table_name = %s AND recorded_date = %s",
+        (table.name, release["partition_key"]),
+    )
+    spent = cursor.fetchone()
+    if spent is None:
+        return None
+    return {**release, **dict.fromkeys(EXACT)}, dict(zip(("epsilon", "delta"), spent, strict=True))
+
+
 def marginals(cursor: Cursor, table: PublishedTable, day: date) -> dict[str, dict[str, int]]:
-    """How many rows of a release have each value of each column of texts, one column at a time; NULL is not counted."""
+    """How many rows of a release have each value of each column of texts, one column at a time; NULL is not counted.
+
+    Of counts with noise, what they add up to.
+    """
     found: dict[str, dict[str, int]] = {}
+    summed = table.noisy_count
+    count = sql.SQL("sum({})::bigint").format(sql.Identifier(summed)) if summed else sql.SQL("count(*)")
     for name, column in table.columns.items():
         if column.type == "text":
-            query = "SELECT {0}, count(*) FROM {1} WHERE {2} = %s AND {0} IS NOT NULL GROUP BY 1 ORDER BY 1"
+            query = "SELECT {0}, {3} FROM {1} WHERE {2} = %s AND {0} IS NOT NULL GROUP BY 1 ORDER BY 1"
             here = sql.Identifier(name), sql.Identifier(ZONE, table.name), sql.Identifier(table.day)
-            cursor.execute(sql.SQL(query).format(*here), (day,))
+            cursor.execute(sql.SQL(query).format(*here, count), (day,))
             found[name] = dict(cursor.fetchall())
     return found
 

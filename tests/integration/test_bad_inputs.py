@@ -82,7 +82,8 @@ def overheard(site: Site, told: Told) -> Iterator[None]:
         root.removeHandler(listener)
         root.setLevel(level)
     open_to_others = ("quarantine.rows", "quarantine.findings", "quarantine.refusals", "control.batches",
-                      "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions",
+                      "analytics.bookings", "analytics.bookings_events", "analytics.bookings_events_origins",
+                      "analytics.visits_sessions", "analytics.visits_regions",
                       "analytics.visits_search_to_booking", "analytics.inquiries_funnel",
                       "analytics.releases")  # fmt: skip
     kept = [builders.read(site, f"SELECT t::text FROM {table} t") for table in open_to_others]

@@ -155,7 +155,9 @@ def unmake(site: Site, key: str) -> None:
         connection.cursor() as cursor,
     ):
         cursor.execute("SET session_replication_role = replica")
-        cursor.execute("DELETE FROM analytics.bookings_rows WHERE recorded_date = %s", (key,))
+        noisy = ("analytics.bookings_events_rows", "analytics.bookings_events_origins_rows")
+        for table in ("analytics.bookings_rows", *noisy, "analytics.privacy_budget", "audit.exact_counts"):
+            cursor.execute(f"DELETE FROM {table} WHERE recorded_date = %s", (key,))
         for table in ("releases", "release_settings", "release_notes", "release_bias"):
             cursor.execute(f"DELETE FROM analytics.{table} WHERE partition_key = %s", (key,))
         cursor.execute("DELETE FROM vault.release_ledger WHERE release_partition = %s", (key,))

@@ -91,6 +91,8 @@ def test_a_published_partition_pulled_again_gives_the_same_rows_once(
         for table in (
             "analytics.releases",
             "analytics.bookings",
+            "analytics.bookings_events",
+            "analytics.bookings_events_origins",
             "analytics.visits_sessions",
             "analytics.visits_regions",
             "analytics.visits_search_to_booking",

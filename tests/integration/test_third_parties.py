@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pyarrow.parquet
 import pytest
 
@@ -116,6 +117,35 @@ def test_a_registered_third_party_gets_the_rows_that_analysts_read_with_their_ri
     assert told["release_sha256"] == digest
     (entry,) = [e for e in entries(published, "publish", "outcome") if e["dataset"] == "bookings"]
     assert (told["log_entry_id"], told["run_id"]) == (entry["entry_id"], entry["run"]["run_id"])
+
+
+@pytest.mark.parametrize("table", ["bookings_events", "visits_search_to_booking"])
+def test_counts_with_noise_go_with_what_they_cost_and_nothing_exact_beside_them(
+    published: Site, endpoint: Path, table: str
+) -> None:
+    space = agreed(published, party(endpoint, tables=(table,)))
+    delivered = hand_over(space, replace(ASKED, table=table))
+    lines = (endpoint / delivered.folder / f"{table}.csv").read_text("utf-8").splitlines()
+    ((rows,),) = builders.read(published, f"SELECT count(*) FROM analytics.{table}", role="analyst")
+    assert len(lines) == 1 + rows > 5
+    told = json.loads((endpoint / delivered.folder / "release.json").read_bytes())
+    spent = f"SELECT epsilon, delta FROM analytics.privacy_budget WHERE table_name = '{table}'"
+    assert [(told["measures"]["epsilon"], told["measures"]["delta"])] == builders.read(published, spent, role="analyst")
+    assert set(told["measures"]) == {"epsilon", "delta"} == set(entries(published, "hand_over")[-1]["measures"])
+    assert [told["release"][name] for name in ("k", "l", "rows", "suppressed")] == [None] * 4
+
+
+def test_a_day_from_before_there_were_counts_of_events_has_none_to_hand_over(published: Site, endpoint: Path) -> None:
+    connection = psycopg2.connect(published.dsn("postgres").rsplit("/", 1)[0] + "/governance")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("DELETE FROM analytics.privacy_budget; DELETE FROM analytics.bookings_events_rows")
+    connection.close()
+    with pytest.raises(PartitionError, match="it is not released"):
+        hand_over(
+            agreed(published, party(endpoint, tables=("bookings_events",))), replace(ASKED, table="bookings_events")
+        )
+    assert content(endpoint) == {}
 
 
 def test_an_entry_says_so_before_and_another_after_with_digests_and_figures(published: Site, endpoint: Path) -> None:

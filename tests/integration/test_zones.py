@@ -78,6 +78,10 @@ vault.release_people                -       -          SID        -       -     
 analytics.releases                  -       -          SI         -       S          -         -         -
 analytics.bookings                  -       -          -          -       S          -         -         -
 analytics.bookings_rows             -       -          SI         -       -          -         -         -
+analytics.bookings_events           -       -          -          -       S          -         -         -
+analytics.bookings_events_rows      -       -          SI         -       -          -         -         -
+analytics.bookings_events_origins   -       -          -          -       S          -         -         -
+analytics.bookings_events_origins_rows  -       -          SI         -       -          -         -         -
 analytics.visits_sessions           -       -          -          -       S          -         -         -
 analytics.visits_sessions_rows      -       -          SI         -       -          -         -         -
 analytics.visits_regions            -       -          -          -       S          -         -         -
@@ -150,6 +154,10 @@ vault.card_holds                    -         -         -            -          
 analytics.releases                  -         -         S            -          -          S        -
 analytics.bookings                  -         -         -            -          -          S        -
 analytics.bookings_rows             -         -         -            -          -          -        -
+analytics.bookings_events           -         -         -            -          -          S        -
+analytics.bookings_events_rows      -         -         -            -          -          -        -
+analytics.bookings_events_origins   -         -         -            -          -          S        -
+analytics.bookings_events_origins_rows  -         -         -            -          -          -        -
 analytics.visits_sessions           -         -         -            -          -          S        -
 analytics.visits_sessions_rows      -         -         -            -          -          -        -
 analytics.visits_regions            -         -         -            -          -          S        -
@@ -282,8 +290,9 @@ NOTES_LOGINS = (
 """The one function that is the superuser's affair; nobody calls it."""
 
 VIEWS_OF_ANALYTICS = (
-    "analytics.bookings", "analytics.visits_sessions", "analytics.visits_regions", "analytics.visits_search_to_booking",
-    "analytics.inquiries_funnel", "analytics.data_dictionary",
+    "analytics.bookings", "analytics.bookings_events", "analytics.bookings_events_origins", "analytics.visits_sessions",
+    "analytics.visits_regions", "analytics.visits_search_to_booking", "analytics.inquiries_funnel",
+    "analytics.data_dictionary",
 )  # fmt: skip
 PERSONAL = ("records", "landing", "vault", "quarantine")
 IN_ZONES = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -899,7 +908,8 @@ def test_the_owner_cannot_end_the_noting_of_connections(filled: Site) -> None:
     "table",
     (
         "audit.run_log", "audit.leaves", "audit.checkpoints", "audit.texts", "audit.sessions",
-        "analytics.releases", "analytics.bookings_rows", "analytics.visits_sessions_rows",
+        "analytics.releases", "analytics.bookings_rows", "analytics.bookings_events_rows",
+        "analytics.bookings_events_origins_rows", "analytics.visits_sessions_rows",
         "analytics.visits_regions_rows", "analytics.visits_search_to_booking_rows", "analytics.inquiries_funnel_rows",
         "analytics.privacy_budget", "analytics.release_settings", "analytics.release_notes", "analytics.release_bias",
         "analytics.column_history", "audit.release_measures", "audit.exact_counts", "audit.release_attacks",

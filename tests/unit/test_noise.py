@@ -20,7 +20,8 @@ pytestmark = pytest.mark.clause("E1")
 
 POLICY = policies.load()
 K = int(POLICY.value("k"))
-TABLES = {spec.table: budget(spec.table, POLICY.value(spec.table)) for spec in POLICY.dataset("visits").releases}
+NOISY = [spec for dataset in POLICY.datasets.values() for spec in dataset.releases if spec.is_noisy]
+TABLES = {spec.table: budget(spec.table, POLICY.value(spec.table)) for spec in NOISY}
 OPEN = {name: table for name, table in TABLES.items() if table.delta}
 
 

@@ -50,6 +50,16 @@ def country(country_codes: pd.Series) -> pd.Series:
     return country_codes.where(country_codes.isin(regions().keys()), UNKNOWN).astype("str")
 
 
+def continent(country_codes: pd.Series) -> pd.Series:
+    """ISO 3166-1 alpha-2 codes to their continent; what is no such code reads `unknown`.
+
+    >>> continent(pd.Series(["SE", "MX", None, "??"])).tolist()
+    ['europe', 'americas', 'unknown', 'unknown']
+    """
+    known = {code: region(code, "continent") for code in regions()}
+    return country_codes.astype("object").map(known).fillna(UNKNOWN).astype("str")
+
+
 def specialty(procedure_codes: pd.Series, listed: Collection[str]) -> pd.Series:
     """Procedure codes to their medical specialty, the part before the dot.
 

@@ -50,7 +50,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export = actions.add_parser("export", help="a release as Parquet, with its risk figures in the file's metadata")
     _of_release(export, "partition")
     export.add_argument("file", metavar="FILE.parquet", type=Path, help="must not be there yet")
-    export.add_argument("--table", help="which table, where the dataset publishes several")
+    export.add_argument("--table", help="which table, where the dataset publishes several; else that of its name")
     export.set_defaults(run=_export)
     report = actions.add_parser("report", help="k, l, loss, delay and held rows over time, as one page")
     report.add_argument("file", metavar="FILE.html", type=Path, help="written anew")
@@ -217,7 +217,11 @@ def _export(arguments: argparse.Namespace) -> int:
     table = _chosen(_tables(policy, arguments.dataset), arguments.table)
     with _reading(site) as cursor:
         release = _release(cursor, policy, arguments.dataset, arguments.partition)
-        about = _about(release, table, _entry(site, arguments.dataset, arguments.partition))
+        entry = _entry(site, arguments.dataset, arguments.partition)
+        beside = released.beside(cursor, table, release, entry.get("measures", {}))
+        if beside is None:
+            raise InputError(f"{table.name} has no partition {arguments.partition}: there was no such table then")
+        about = _about(beside[0], table, {**entry, "measures": beside[1]})
         with tempfile.TemporaryDirectory(dir=arguments.file.parent, prefix=".releases-") as folder:
             rows, written = Path(folder, "rows.csv"), Path(folder, "rows.parquet")
             with rows.open("wb") as file:
@@ -232,7 +236,9 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(tables: tuple[PublishedTable, ...], name: str | None) -> PublishedTable:
-    found = [table for table in tables if name in (None, table.name)]
+    """The table of that name; without one the only one, or the one that has the dataset's own name."""
+    wanted = name or next((table.name for table in tables if table.name == table.dataset), None)
+    found = [table for table in tables if wanted in (None, table.name)]
     if len(found) != 1:
         raise InputError(f"say with --table which one: {', '.join(table.name for table in tables)}")
     return found[0]

@@ -1,4 +1,4 @@
-"""The third hop of visits: counts with noise of a closed day, drawn once (E1, B1, B2)."""
+"""Counts with noise of a closed day, drawn once: the third hop of visits; of bookings, beside the rows (E1, B1, B2)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,23 @@ def visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
         publication.add(spec.table, released[spec.table].rows)
     spent = {"epsilon": sum(b.epsilon for b in of.values()), "delta": sum(t.charge.delta for t in tables.values())}
     return replace(released[hop.spec.release.table], spent=spent), decided
+
+
+def booking_events(hop: Hop, publication: Publication, accepted: pd.DataFrame) -> dict[str, float]:
+    """Publish counts of the booking events of the partition's own day; returns what that costs: epsilon, delta.
+
+    `accepted`: bookings that are not decided yet, without those of erased clients, in clear as far as the cells need
+    it. In the publication's transaction. Raises DisclosureError when a budget was spent before.
+    """
+    from governance.anonymisation import budgets, counted, events, noise
+
+    policy, last = hop.workspace.policy, events.last_of_day(accepted, hop.partition.day)
+    of = {spec.table: budgets.budget(spec.table, policy.value(spec.table)) for spec in hop.spec.further}
+    for spec in hop.spec.further:
+        exact = events.exact(last, spec, of[spec.table])
+        table = counted.known_cells(spec.table, exact, of[spec.table], noise)
+        publication.add(spec.table, _released(hop, publication, spec, table).rows)
+    return {"epsilon": sum(b.epsilon for b in of.values()), "delta": 0.0}
 
 
 def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> dict[str, Counted]:

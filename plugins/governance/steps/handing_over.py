@@ -187,20 +187,22 @@ class _Delivery:
         entries = log_entries.published(
             self._workspace.warehouse_dsn(LOG_READER), self._table.dataset, self._day.isoformat()
         )
-        if not found or not entries:
+        beside = released.beside(cursor, self._table, found[0], entries[0]["measures"]) if found and entries else None
+        if beside is None:
             raise PartitionError(
                 f"dataset {self._table.dataset}, partition {self._day}: it is not released; nothing was handed over, "
                 "because third parties get published releases alone (E2): publish it first"
             )
+        release, measures = beside
         entry = entries[0]  # a partition is published once
-        self.measures = {name: value for name, value in entry["measures"].items() if value is not None}
+        self.measures = {name: value for name, value in measures.items() if value is not None}
         return {
             "format": FORMAT,
             "third_party": self._id,
             "purpose": self._party.purpose,
             "table": self._table.name,
-            "release": found[0],
-            "measures": entry["measures"],
+            "release": release,
+            "measures": measures,
             "settings": released.settings(cursor, self._table.dataset, self._day),
             "log_entry_id": entry["entry_id"],
             "run_id": entry["run"]["run_id"],

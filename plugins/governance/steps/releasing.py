@@ -1,5 +1,8 @@
 """The third hop of bookings: a release of what can be published finely by now; the rest is held (E1).
 
+Beside the rows go counts with noise of all events of the day (`counting.booking_events`), in which nobody is missing
+because they were published before.
+
 Held rows are accepted rows about which nothing is decided. They are where they were, encrypted as they were, reached by
 erasure and retention; the next release has them again. Rows of clients who asked that their data be restricted, or
 objected, are held whatever their age, and are in no pool, for as long as their request stands (M1; GDPR articles 18
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 from governance import release_attacks, sources
 from governance.errors import ConservationError, DisclosureError
 from governance.publications import Decisions, Publication
+from governance.steps import counting
 from governance.steps.workspace import Hop
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ def bookings(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
     release = replace(release, figures=figures, daily=_with_held(release.daily, restricted))
     if release.daily is not None:
         publication.remember(_remembered(release.daily.remembered, of))
+    release = replace(release, spent=counting.booking_events(hop, publication, accepted))
     return release, _decided(hop, publication, (release.decisions, erased))
 
 
