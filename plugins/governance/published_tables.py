@@ -10,6 +10,12 @@ from governance.errors import InputError
 from governance.policy import Policy
 
 ZONE = "analytics"
+RISK = (
+    "k", "l", "ncp", "delay_median", "delay_p95", "attack_gained_less", "attack_fewer_left", "attack_disclosed",
+    "attack_posterior", "attack_null",
+)  # fmt: skip
+"""Measures of a release of rows that may go with it. The log has more: how many of its people came again, asked for a
+restriction or were erased, which is for the auditor alone."""
 
 
 @dataclass(frozen=True)

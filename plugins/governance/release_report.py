@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from governance.published_tables import RISK
+
 Figures = Mapping[str, float | None]
 """What is known of one release, by name."""
 
@@ -52,7 +54,8 @@ def figures(
     for entry in entries:
         known = found.get(entry["dataset"], {}).get(entry["partition_key"])
         if known is not None:
-            known.update({name: value for name, value in entry["measures"].items() if _is_number(value)})
+            measures = entry["measures"]
+            known.update({name: measures[name] for name in RISK if _is_number(measures.get(name))})
             terms = entry["conservation"]
             known.update({called: terms[term] for term, called in HELD.items() if term in terms})
     return {dataset: dict(sorted(by_day.items())) for dataset, by_day in sorted(found.items())}

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import psycopg2.extensions
 from psycopg2 import sql
 
-from governance.published_tables import ZONE, PublishedTable
+from governance.published_tables import RISK, ZONE, PublishedTable
 from governance.sources import named_query
 
 Cursor = psycopg2.extensions.cursor
@@ -75,7 +75,7 @@ def beside(
     release has no such counts: there was no such table then.
     """
     if table.noisy_count is None:
-        return dict(release), dict(measures)
+        return dict(release), {name: measures[name] for name in RISK if name in measures}
     cursor.execute(
         "SELECT epsilon, delta FROM analytics.privacy_budget WHERE table_name = %s AND recorded_date = %s",
         (table.name, release["partition_key"]),
