@@ -11,7 +11,7 @@ import pytest
 
 from governance import policy as policies
 from governance.anonymisation import accumulated, attacking, releases
-from governance.anonymisation.cells import Cells, Tables
+from governance.anonymisation.cells import Cells
 from governance.anonymisation.composition import NOBODY, History, Published
 from governance.anonymisation.daily import Pool
 from governance.anonymisation.releases import SPECIALTY
@@ -214,12 +214,22 @@ def cells(*rows: Sequence[tuple[int, int]]) -> Cells:
 
 
 @pytest.mark.parametrize(
-    ("people", "expected"), [([1, 2, 3, 3], 1), ([1, 2, 3, 4], 0), ([1, 1, 3, 4], 1), ([1, 1, 2, 2], 2)]
+    ("people", "expected"),
+    [
+        ([1, 2, 3, 3, 3], 1),
+        ([1, 2, 3, 4, 4], 0),
+        ([1, 1, 3, 4, 4], 1),
+        ([1, 1, 2, 2, 2], 2),
+        ([1, 1, 2, 2, 1], 1),
+        ([1, 1, 1, 1, 1], 2),
+        ([5, 5, 6, 7, 5], 1),
+    ],  # fmt: skip
 )
 def test_who_is_singled_out_is_one_person_however_many_rows(people: list[int], expected: int) -> None:
     labels = cells([(0, 4), (0, 0)], [(5, 9), (1, 1)])
-    original = cells([(1, 1), (0, 0)], [(2, 2), (0, 0)], [(6, 6), (1, 1)], [(7, 7), (1, 1)])
-    found = accumulated.singled_out(Tables(labels, original), np.array(people, dtype=np.uint64), 2, 2, 1)
+    original = cells([(1, 1), (0, 0)], [(2, 2), (0, 0)], [(6, 6), (1, 1)], [(7, 7), (1, 1)], [(7, 7), (1, 1)])
+    kinds = accumulated.kinds(original, np.array(people, dtype=np.uint64))
+    found = accumulated.singled_out(labels, kinds, 2, 2, 1)
     assert (found.tried, found.stated, found.succeeded) == (2, 2, expected)
 
 

@@ -79,11 +79,20 @@ def _chosen(history: History, terms: Mapping[str, float], seed: int) -> list[lis
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """The distinct combinations of quasi-identifiers that people have, and whose each is."""
+
+    cells: Cells
+    person: np.ndarray  # uint64: NOBODY where it is that of several
+    most: int  # how many somebody has at most
+
+
+@dataclass(frozen=True)
 class Accumulated:
     """All published rows as one table, and the rows of people who are known that went into it."""
 
     tables: Tables
-    person: np.ndarray  # uint64, of the original's rows
+    kinds: Kinds
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -112,7 +121,17 @@ def accumulated(history: History, of: Model) -> Accumulated:
 
     there = person != NOBODY
     exact = codes[there]
-    return Accumulated(Tables(cells(low, high, value), cells(exact, exact, value[there])), person[there])
+    tables = Tables(cells(low, high, value), cells(exact, exact, value[there]))
+    return Accumulated(tables, kinds(tables.original.of(tables.original.names[:-1]), person[there]))
+
+
+def kinds(original: Cells, person: np.ndarray) -> Kinds:
+    """The kinds of rows that there are. `person`: uint64, of every row."""
+    found, of_row = original.distinct()
+    whose = pd.Series(person).groupby(of_row).agg(["min", "max"])
+    alone = np.where(whose["min"] == whose["max"], whose["min"], NOBODY).astype(np.uint64)
+    _, times = np.unique(alone[alone != NOBODY], return_counts=True)
+    return Kinds(found, alone, int(times.max(initial=0)))
 
 
 def as_one_table(all_rows: Accumulated, tried: int, seed: int) -> dict[str, float]:
@@ -120,13 +139,13 @@ def as_one_table(all_rows: Accumulated, tried: int, seed: int) -> dict[str, floa
 
     `tried`: how many attacks of each kind.
     """
-    told: dict[str, float] = {"tried": min(tried, len(all_rows.person))}
+    told: dict[str, float] = {"tried": min(tried, len(all_rows.tables.original))}
     if not told["tried"]:
         return told
     for reading, one in (("", all_rows.tables), ("_guessed", all_rows.tables.guessed(seed))):
         known, half = all_rows.known, len(all_rows.known) // 2
         for name, columns in (("few", FEW), ("all", len(known))):
-            found = singled_out(one.of(known), all_rows.person, columns, tried, seed)
+            found = singled_out(one.published.of(known), all_rows.kinds, columns, tried, seed)
             told |= _told(f"singling_out_{name}{reading}", found)
         told |= _told(f"linkability{reading}", linkability(one, (known[:half], known[half:]), tried, seed))
         for name, majority in (("nearest", False), ("majority", True)):
@@ -147,30 +166,28 @@ def _over_baseline(found: Attacks, tables: Tables) -> Attacks:
     return Attacks(found.tried, found.succeeded, found.by_chance, found.tried, right * found.tried)
 
 
-def singled_out(tables: Tables, person: np.ndarray, columns: int, tried: int, seed: int) -> Attacks:
+def singled_out(published: Cells, people: Kinds, columns: int, tried: int, seed: int) -> Attacks:
     """Attack with predicates over so many columns that hold for exactly one distinct published row; they succeed when
-    they hold for exactly one person of the original."""
+    they hold for exactly one person."""
     chances = np.random.Generator(np.random.PCG64(seed))
-    published = tables.published.distinct()[0]
-    made = multivariate(published, columns, tried, chances)
-    by_chance = at_random(published, columns, tried, chances)
-    return Attacks(
-        tried, _of_one(made, tables.original, person), _of_one(by_chance, tables.original, person), stated=len(made)
-    )
+    rows = published.distinct()[0]
+    made = multivariate(rows, columns, tried, chances)
+    by_chance = at_random(rows, columns, tried, chances)
+    return Attacks(tried, _of_one(made, people), _of_one(by_chance, people), stated=len(made))
 
 
-def _of_one(predicates: Predicates, original: Cells, person: np.ndarray) -> int:
+def _of_one(predicates: Predicates, people: Kinds) -> int:
     """How many predicates hold for exactly one person."""
-    _, of, rows = np.unique(person, return_inverse=True, return_counts=True)
-    counts, most = predicates.counts(original), int(rows.max(initial=0))
-    alone = int((counts == 1).sum())
-    for at in np.flatnonzero((counts > 1) & (counts <= most)):  # perhaps several rows of one person
+    counts = predicates.counts(people.cells)
+    alone = predicates.counts(people.cells.rows(people.person == NOBODY)) == 0
+    found = int((alone & (counts == 1)).sum())
+    for at in np.flatnonzero(alone & (counts > 1) & (counts <= people.most)):  # perhaps several kinds of one person
         one = predicates.which(np.array([at]))
-        within = (one.low <= original.low) & (original.high <= one.high)
+        within = (one.low <= people.cells.low) & (people.cells.high <= one.high)
         if one.differ is not None:
-            within = np.where(one.differ, ~within & np.isfinite(original.low), within)
-        alone += np.unique(of.reshape(-1)[within.all(axis=1)]).size == 1
-    return alone
+            within = np.where(one.differ, ~within & np.isfinite(people.cells.low), within)
+        found += np.unique(people.person[within.all(axis=1)]).size == 1
+    return found
 
 
 MEASURES = {
