@@ -44,9 +44,9 @@ SOUND = {
         ({"linkability": 0.2}, []),
         ({"linkability": 0.21}, ["linkability: 0.21"]),
         ({"linkability": 0.21, "tried": LIMITS["people"] - 1}, []),
-        ({"inference_majority": 0.35}, []),
-        ({"inference_nearest": 0.36}, ["inference: 0.36"]),
-        ({"inference_nearest": 0.36, "tried": LIMITS["people"] - 1}, []),
+        ({"inference_majority": 0.4}, []),
+        ({"inference_nearest": 0.41}, ["inference: 0.41"]),
+        ({"inference_nearest": 0.41, "tried": LIMITS["people"] - 1}, []),
         ({"singling_out_all": 0.006, "tried": 1}, ["singling_out: 0.006"]),
     ],
 )

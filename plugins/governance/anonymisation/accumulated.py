@@ -3,9 +3,9 @@
 Two things. `together`: intersection and differencing (see `composition`) over pairs of releases, subsets of them, and
 all of them. `as_one_table`: all published rows as one table, against the rows that they were made of: singling out with
 three and with all quasi-identifiers, linkability of one half of these with the other, and inference of the specialty,
-from the nearest row and by the majority of the nearest ones (see `singling_out`, `nearest`). Each also for an attacker
-who draws a value for whatever is generalised: that is told and not judged. Whether a value that was drawn is anybody's
-the release does not say, so k bounds nothing there, and of few people such guesses are right by themselves.
+from the nearest row and by the majority of the nearest ones (see `singling_out`, `nearest`). Singling out also for an
+attacker who draws a value for whatever is generalised: that is told and not judged. Whether a value that was drawn is
+anybody's the release does not say, so k bounds nothing there, and of few people such guesses are right by themselves.
 
 What a rate of success is compared with. An honest control set would be people like those in the table who are not in
 it. There is none: rows that were held or suppressed are the rare ones, which is why they are not there, and those of
@@ -142,15 +142,16 @@ def as_one_table(all_rows: Accumulated, tried: int, seed: int) -> dict[str, floa
     told: dict[str, float] = {"tried": min(tried, len(all_rows.tables.original))}
     if not told["tried"]:
         return told
-    for reading, one in (("", all_rows.tables), ("_guessed", all_rows.tables.guessed(seed))):
-        known, half = all_rows.known, len(all_rows.known) // 2
+    known, half = all_rows.known, len(all_rows.known) // 2
+    published = all_rows.tables.published.of(known)
+    for reading, one in (("", published), ("_guessed", published.guessed(seed))):
         for name, columns in (("few", FEW), ("all", len(known))):
-            found = singled_out(one.published.of(known), all_rows.kinds, columns, tried, seed)
+            found = singled_out(one, all_rows.kinds, columns, tried, seed)
             told |= _told(f"singling_out_{name}{reading}", found)
-        told |= _told(f"linkability{reading}", linkability(one, (known[:half], known[half:]), tried, seed))
-        for name, majority in (("nearest", False), ("majority", True)):
-            found = inference(one, Secret(SPECIALTY, known, majority=majority), tried, seed)
-            told |= _told(f"inference_{name}{reading}", _over_baseline(found, all_rows.tables))
+    told |= _told("linkability", linkability(all_rows.tables, (known[:half], known[half:]), tried, seed))
+    for name, majority in (("nearest", False), ("majority", True)):
+        found = inference(all_rows.tables, Secret(SPECIALTY, known, majority=majority), tried, seed)
+        told |= _told(f"inference_{name}", _over_baseline(found, all_rows.tables))
     return told
 
 

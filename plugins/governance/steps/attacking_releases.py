@@ -3,8 +3,8 @@
 Before a release is published, it is attacked together with those that its people are in (`releasing`). What that cannot
 see, and this can: what any releases tell together about anybody, what all rows are as one table, and that what was
 published is still what it was. Releases are read one after the other, as analysts read them, and the rows that they
-were made of by the publisher, whose purpose it is; of both stay codes, some 120 bytes a row. Whoever was erased, and
-whose rows retention has ended, is nobody in the releases that they are in.
+were made of by the publisher, whose purpose it is; of both stay codes. As one table they take about a kilobyte a row
+while they are attacked. Whoever was erased, and whose rows retention has ended, is nobody in the releases they are in.
 
 Figures, a row of `audit.release_attacks`, and the entry are one transaction. While the newest attack is over a limit of
 the policy in force, nothing more is released.
