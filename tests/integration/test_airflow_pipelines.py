@@ -158,7 +158,7 @@ def test_who_started_a_run_is_in_the_log(scenario: Scenario) -> None:
     triggers = {
         (t.run["trigger"], t.partition_key == str(scenario.days[-1]))
         for t in attempts(scenario.site)
-        if t.dataset in demo_input.DATASETS
+        if t.run["dag_id"] in demo_input.DATASETS
     }
     assert triggers == {("scheduled", True), ("backfill", False)}
 
