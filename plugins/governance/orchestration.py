@@ -108,8 +108,8 @@ def validate(pulled: Iterable[dict[str, Any]]) -> dict[str, Any]:
         return asdict(steps.validate(_workspace(), Batch.joined(map(_handed, shards)), _run()))
 
 
-# Looks that follow each other closely cost tries: a busy scheduler hears that one has ended after it has queued the next,
-# and takes that for a task that was killed.
+# Looks that follow each other closely cost tries: a busy scheduler hears that one has ended after it has queued the
+# next, and takes that for a task that was killed.
 @task.sensor(task_id="predecessor_published", mode="reschedule", poke_interval=10, timeout=7 * 24 * 3600)
 def predecessor_published(batch: dict[str, Any]) -> PokeReturnValue:
     """Wait, without holding a worker slot, until the partition before this one is published."""
