@@ -177,8 +177,9 @@ def test_canaries_are_published(scenario: Scenario) -> None:
         "WHERE bookings.row_key = ANY(%s) GROUP BY 1"
     )
     decided = dict(rows(scenario.site.dsn("governance_owner"), query, (sorted(keys),)))
-    assert decided["published"] > 0.9 * len(keys)
-    assert decided == {"published": decided["published"], "held": len(keys) - decided["published"]}
+    assert decided["published"] > 0.75 * len(keys)  # how many wait hangs on the site's own key
+    assert set(decided) <= {"published", "held", "superseded"}  # the last: while it waited, a later event came
+    assert sum(decided.values()) == len(keys)
     assert len(keys) >= 3 * 2 * 20
 
 
