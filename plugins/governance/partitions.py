@@ -35,6 +35,23 @@ class Partition:
         return datetime.combine(day, time(), ZoneInfo(self.time_zone)).astimezone(UTC)
 
 
+@dataclass(frozen=True)
+class UpTo(Partition):
+    """Everything that was recorded before an instant, whenever: what is known of some bookings now."""
+
+    until: datetime
+
+    @property
+    def start(self) -> datetime:
+        """The first instant that the source's queries know."""
+        return datetime(1, 1, 2, tzinfo=UTC)
+
+    @property
+    def end(self) -> datetime:
+        """The instant itself, which belongs to it no more."""
+        return self.until
+
+
 def parse(key: str | None, *, time_zone: str, dataset: str, first: date, now: datetime) -> Partition:
     """The partition that a key names.
 

@@ -23,6 +23,7 @@ FROM (
     FROM wellbe.bookings
     WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
         AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
+        AND ((SELECT nullif(current_setting('governance.bookings', true), '')) IS NULL OR booking_id = ANY ((SELECT nullif(current_setting('governance.bookings', true), '')::bigint[])::bigint[]))
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_services s ON s.booking_id = b.booking_id AND s.version = b.version

@@ -1,0 +1,183 @@
+"""Which bookings may go to a provider now, by what the source says now, and why the others may not. Pure.
+
+Nothing of an earlier decision counts here but which version was accepted: consent, age, restriction and erasure are
+those of the instant of the hand-over (F1, N1, L1-L3, M1; GDPR articles 6(1)(b), 9(2)(a), 18, 21). A booking is judged as
+a whole: of a family whose child has no guardian's consent nobody's data goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pandas as pd
+
+HEALTH = "health"
+
+
+class Reason(StrEnum):
+    """Why a booking is left out; of several reasons the first of these is told."""
+
+    UNKNOWN = "unknown"  # the source has no such booking any more
+    ERASED = "erased"
+    CANCELLED = "cancelled"
+    NOT_VALIDATED = "not_validated"  # the log has no validation of its partition
+    NEWER_VERSION = "newer_version"  # waits until that version is accepted
+    OLDER_VERSION = "older_version"  # the source lost the version that was accepted
+    NOT_NAMED = "not_named"  # no service of this provider any more
+    RESTRICTED = "restricted"
+    OBJECTED = "objected"
+    ASKED_FOR_ERASURE = "asked_for_erasure"
+    NOT_ACCEPTED = "not_accepted"  # no acceptance of the terms, or no known client (A1)
+    NO_CONSENT = "no_consent"  # to health data (N1)
+    MINOR = "minor"  # somebody of the booking is, without a guardian's consent (L1, L2)
+    INCOMPLETE = "incomplete"  # lacks what the contract requires
+
+
+REVOKING: Mapping[Reason, str] = {
+    Reason.UNKNOWN: "erased",
+    Reason.ERASED: "erased",
+    Reason.CANCELLED: "cancelled",
+    Reason.NOT_NAMED: "cancelled",
+    Reason.RESTRICTED: "restricted",
+    Reason.OBJECTED: "restricted",
+    Reason.ASKED_FOR_ERASURE: "restricted",
+    Reason.NO_CONSENT: "consent withdrawn",
+    Reason.MINOR: "consent withdrawn",
+}
+"""Of the reasons for which who holds a booking has to be told (GDPR article 19), the obligation that is raised."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one snapshot of the source says of some bookings.
+
+    `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`: one
+    row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of A1, L1 and L2.
+    `erased`: row keys of booking versions of which the client or a traveller was erased.
+    """
+
+    bookings: pd.DataFrame
+    travellers: pd.DataFrame
+    services: pd.DataFrame
+    grounds: pd.DataFrame
+    passing: Mapping[str, AbstractSet[str]]
+    erased: AbstractSet[str]
+
+    @property
+    def latest(self) -> pd.DataFrame:
+        """The latest version of each booking, by booking_id; of a version that was recorded twice the later row."""
+        ordered = self.bookings.sort_values(["bookings.version", "bookings.recorded_at"], kind="stable")
+        return ordered.drop_duplicates("bookings.booking_id", keep="last").set_index("bookings.booking_id", drop=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The versions that were accepted, by booking, of a provider with services of a kind; `validated`: the bookings
+    whose partition the run log says was validated."""
+
+    versions: Mapping[int, int]
+    provider_id: int
+    kind: str  # 'health' | 'travel', as in booking_services.kind
+    validated: AbstractSet[int]
+
+
+def judged(reading: Reading, asked: Asked) -> pd.Series:
+    """Of each booking that was asked for, the reason why it may not go, or None: object series by booking_id."""
+    latest = reading.latest
+    keys = latest["row_key"].astype(object)
+    versions = pd.Series(dict(asked.versions), dtype="int64")
+    found = pd.Series(None, index=versions.index, dtype=object)
+    for reason, applies in _tests(reading, latest, keys, asked, versions).items():
+        holds = applies.reindex(found.index).fillna(reason is Reason.UNKNOWN).astype(bool)
+        found[found.isna() & holds] = reason
+    return found
+
+
+def _tests(
+    reading: Reading, latest: pd.DataFrame, keys: pd.Series, asked: Asked, versions: pd.Series
+) -> dict[Reason, pd.Series]:
+    """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
+    grounds = reading.grounds.set_index("client_id").reindex(latest["bookings.client_id"]).set_axis(latest.index)
+    version = latest["bookings.version"].astype("int64")
+    accepted = versions.reindex(latest.index)
+    failing = {
+        root for key, root in zip(reading.travellers["row_key"], reading.travellers["root_key"], strict=True)
+        if key not in reading.passing["booking_travellers"]
+    }  # fmt: skip
+    named = _of_provider(reading.services, asked)["root_key"]
+    lacking = ~keys.isin(set(reading.travellers["root_key"]))
+    status = latest["bookings.status"].astype(object).str.strip().str.lower()
+    return {
+        Reason.UNKNOWN: pd.Series(False, index=latest.index),
+        Reason.ERASED: keys.isin(reading.erased),
+        Reason.CANCELLED: status.eq("cancelled"),
+        Reason.NOT_VALIDATED: ~latest.index.to_series().isin(asked.validated),
+        Reason.NEWER_VERSION: version > accepted,
+        Reason.OLDER_VERSION: version < accepted,
+        Reason.NOT_NAMED: ~keys.isin(set(named)),
+        Reason.RESTRICTED: _is_so(grounds["is_restricted"]),
+        Reason.OBJECTED: _is_so(grounds["has_objected"]),
+        Reason.ASKED_FOR_ERASURE: _is_so(grounds["asked_for_erasure"]),
+        Reason.NOT_ACCEPTED: latest["terms_acceptances.accepted_at"].isna() | grounds["is_restricted"].isna(),
+        Reason.NO_CONSENT: ~_is_so(grounds["has_consented"]) if asked.kind == HEALTH else _never(latest),
+        Reason.MINOR: keys.isin(failing) | lacking | ~keys.isin(reading.passing["bookings"]),
+    }
+
+
+def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pd.DataFrame:
+    """The rows of bookings that may go: one a service of the provider and person, ascending by their keys.
+
+    Columns: those that contracts choose from, but for references and `replaces_version`; and, to make these from,
+    booking_id, version, service_no, traveller_no, client_id. Of a health service the patients are persons, of a travel
+    service everybody who travels; of several patients' notes none is told apart, so the note goes with each.
+    """
+    latest = reading.latest
+    latest = latest[latest.index.isin(bookings)]
+    services = _of_provider(reading.services, asked).add_prefix("service.")
+    travellers = reading.travellers
+    if asked.kind == HEALTH:
+        travellers = travellers[travellers["booking_travellers.role"].astype(object).str.strip().str.lower() == "patient"]
+    rows = latest.merge(services, left_on="row_key", right_on="service.root_key").merge(
+        travellers.add_prefix("person."), left_on="row_key", right_on="person.root_key"
+    )
+    number = rows["person.row_key"].astype(object).str.rsplit("/", n=1).str[-1].astype("int64")
+    return pd.DataFrame(
+        {
+            "booking_id": rows["bookings.booking_id"].astype("int64"),
+            "version": rows["bookings.version"].astype("int64"),
+            "service_no": rows["service.booking_services.service_no"].astype("int64"),
+            "traveller_no": number,
+            "client_id": rows["bookings.client_id"],
+            "booking_version": rows["bookings.version"].astype("int64"),
+            "booking_status": rows["bookings.status"],
+            "booking_changed_at": rows["bookings.changed_at"],
+            "given_name": rows["person.booking_travellers.given_name"],
+            "family_name": rows["person.booking_travellers.family_name"],
+            "birth_date": rows["person.booking_travellers.birth_date"],
+            "email": rows["clients.email"],
+            "phone": rows["clients.phone"],
+            "language": rows["bookings.locale"],
+            "procedure_code": rows["service.booking_services.procedure_code"],
+            "clinical_note": rows["bookings.notes"],
+            "service_date": rows["service.booking_services.starts_on"],
+            "nights_count": rows["bookings.nights_count"],
+            "itinerary": rows["service.booking_services.itinerary"],
+        }
+    )
+
+
+def _of_provider(services: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    kinds = services["booking_services.kind"].astype(object).str.strip().str.lower()
+    return services[(services["booking_services.provider_id"] == asked.provider_id).fillna(False) & (kinds == asked.kind)]
+
+
+def _is_so(values: pd.Series) -> pd.Series:
+    """What nobody knows is not so."""
+    return values.fillna(False).astype(bool)
+
+
+def _never(latest: pd.DataFrame) -> pd.Series:
+    return pd.Series(False, index=latest.index)

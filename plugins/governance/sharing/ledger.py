@@ -1,0 +1,193 @@
+"""What was delivered to whom, what was announced and not closed, and what is owed since: the tables of deliveries. An
+edge.
+
+Every function works in the transaction of its caller, which appends the entry. Policy clause F1; GDPR article 19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+import psycopg2.extensions
+from psycopg2.extras import Json, execute_values
+
+from governance.sharing import references
+from governance.sources import named_query
+
+Cursor = psycopg2.extensions.cursor
+
+SENT = "given_up_at IS NULL"
+_KEYS = ("booking_id", "version", "service_no", "traveller_no", "client_id")
+_REFERENCES = ("booking_reference", "service_reference", "person_reference")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A booking version that names a provider, and the partition in which it was accepted."""
+
+    booking_id: int
+    version: int
+    partition: date
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is delivered, as the tables and the run log tell it: names, counts and digests."""
+
+    delivery_id: str
+    recipient_id: str
+    kind: str
+    partition: date
+    contract_kind: str
+    contract_version: str
+    purpose: str
+    lawful_basis: tuple[str, ...]
+    fields: tuple[str, ...]
+    rows: int
+    excluded: Mapping[str, int]
+    plaintext_sha256: tuple[str, ...]
+    ciphertext_sha256: tuple[str, ...]
+    references_sha256: str
+    manifest_sha256: str
+    certificate_fingerprint: str
+    read_at: datetime
+    attempt_id: str
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A delivery that was announced, and perhaps sent."""
+
+    delivery_id: str
+    kind: str
+    manifest_sha256: str
+    attempt_id: str
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Owed:
+    """That a recipient is told of a booking that it holds: the references of its rows, and the deliveries that brought
+    them."""
+
+    booking_reference: str
+    reason: str
+    rows: tuple[tuple[str, str], ...]  # service_reference, person_reference
+    deliveries: tuple[str, ...]
+    raised_at: datetime
+
+
+def candidates(cursor: Cursor, recipient: str, provider: int, first_day: date) -> list[Candidate]:
+    """Booking versions that name the provider for a day from `first_day` on, and that the recipient has not had."""
+    values = {"recipient": recipient, "provider": provider, "first_day": first_day}
+    cursor.execute(named_query("share_candidates"), values)
+    return [Candidate(*row) for row in cursor.fetchall()]
+
+
+def held(cursor: Cursor, recipient: str) -> dict[int, int]:
+    """Bookings of which the recipient holds something, and the latest version that it has."""
+    cursor.execute(named_query("share_held"), {"recipient": recipient})
+    return {booking: version for booking, version in cursor.fetchall()}
+
+
+def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
+    """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
+    cursor.execute(
+        "SELECT booking_id, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_id = ANY (%s) AND revoked_at IS NOT NULL GROUP BY 1",
+        (recipient, list(bookings)),
+    )
+    return dict(cursor.fetchall())
+
+
+def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = None) -> None:
+    """Note a delivery that is about to be put into the outbox, and whose rows it has."""
+    told = {
+        **{name: getattr(delivery, name) for name in Delivery.__dataclass_fields__ if name != "partition"},
+        "partition_key": delivery.partition,
+        "excluded": Json(dict(delivery.excluded)),
+    }
+    values = [list(value) if isinstance(value, tuple) else value for value in told.values()]
+    names = ", ".join(told)  # of the dataclass, never input
+    # An id that was given up before, and whose content is the same, is announced anew.
+    cursor.execute("DELETE FROM sharing.deliveries WHERE delivery_id = %s AND NOT given_up_at IS NULL", values[:1])
+    cursor.execute(f"INSERT INTO sharing.deliveries ({names}) VALUES %s", (tuple(values),))  # noqa: S608
+    if rows is not None:
+        kept = rows[[*_KEYS, *_REFERENCES]].astype(object).where(rows[[*_KEYS, *_REFERENCES]].notna(), None)
+        execute_values(
+            cursor,
+            f"INSERT INTO sharing.delivered_rows (delivery_id, {', '.join((*_KEYS, *_REFERENCES))}) VALUES %s",  # noqa: S608
+            [(delivery.delivery_id, *row) for row in kept.itertuples(index=False)],
+            page_size=1000,
+        )
+
+
+def close(cursor: Cursor, delivery_id: str, at: datetime) -> None:
+    """Note that a delivery is in the outbox, whole."""
+    cursor.execute("UPDATE sharing.deliveries SET sent_at = %s WHERE delivery_id = %s", (at, delivery_id))
+
+
+def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
+    """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
+    cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
+    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
+    cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
+
+
+def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:
+    """Deliveries of a recipient that were announced and not closed; or (`is_sent`) closed and not acknowledged."""
+    cursor.execute(
+        "SELECT delivery_id, kind, manifest_sha256, attempt_id, sent_at FROM sharing.deliveries "
+        "WHERE recipient_id = %s AND given_up_at IS NULL AND acknowledged_at IS NULL AND (sent_at IS NOT NULL) = %s "
+        "ORDER BY created_at",
+        (recipient, is_sent),
+    )
+    return [Announced(*row) for row in cursor.fetchall()]
+
+
+def acknowledge(cursor: Cursor, delivery_id: str, at: datetime) -> int:
+    """Note the recipient's acknowledgement; what a notice told is met by it. Returns how many obligations were."""
+    cursor.execute("UPDATE sharing.deliveries SET acknowledged_at = %s WHERE delivery_id = %s", (at, delivery_id))
+    cursor.execute(
+        "UPDATE sharing.obligations SET met_at = %s WHERE notice_id = %s AND met_at IS NULL", (at, delivery_id)
+    )
+    return int(cursor.rowcount)
+
+
+def owed(cursor: Cursor, recipient: str) -> list[Owed]:
+    """What a recipient has still to be told, booking by booking, and no notice has told."""
+    cursor.execute(named_query("share_owed"), {"recipient": recipient})
+    return [
+        Owed(booking, reason, tuple(zip(services, persons, strict=True)), tuple(deliveries), raised_at)
+        for booking, reason, services, persons, deliveries, raised_at in cursor.fetchall()
+    ]
+
+
+def tell(cursor: Cursor, recipient: str, notice_id: str, told: Sequence[Owed], at: datetime) -> None:
+    """Note that a notice tells this; rows that are not to be used any more are had no more."""
+    for one in told:
+        cursor.execute(
+            "UPDATE sharing.obligations SET notice_id = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s "
+            "AND reason = %s AND met_at IS NULL",
+            (notice_id, list(one.deliveries), one.booking_reference, one.reason),
+        )
+        cursor.execute(
+            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s",
+            (at, list(one.deliveries), one.booking_reference),
+        )
+
+
+def digest_of(rows: pd.DataFrame) -> str:
+    """SHA-256 of the references of rows; see `references.digest`."""
+    return references.digest(rows[list(_REFERENCES)].itertuples(index=False, name=None))
+
+
+def who_has(cursor: Cursor, client: int) -> list[dict[str, Any]]:
+    """Deliveries that held something of a client: to whom, since when, on what basis, and what was revoked since."""
+    cursor.execute(named_query("who_has"), {"client": client})
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
