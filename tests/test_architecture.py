@@ -29,20 +29,25 @@ MODULES = {
 # Arrows point down this list: a module imports from its own row and from the rows above it, never from one below.
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "policy": ("datasets", "key_kinds", "policy", "policy_files", "retention_rules", "strict", "third_parties"),
+    "policy": (
+        "datasets", "key_kinds", "policy", "policy_files", "retention_rules", "sharing.allowances", "sharing.register",
+        "strict", "third_parties",
+    ),
     "pure": (
         "accounting", "age", "analytics_contract", "anonymisation", "commands.clause_texts", "coverage", "detectors",
         "encoded", "encryption", "envelopes", "facts", "grids", "history", "judging", "key", "key_wrapping", "live",
         "measures", "merkle", "notes", "partitions", "precision", "pseudonymisation", "published_tables", "pulling",
-        "release_comparison", "release_report", "renumbering", "rules", "run_log", "saved_cards", "subjects", "tiles",
-        "watches", "web",
+        "release_comparison", "release_report", "renumbering", "rules", "run_log", "saved_cards", "sharing",
+        "sharing.certificates", "sharing.contract_documents", "sharing.contracts", "sharing.recipients", "subjects",
+        "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "analytics_views", "announcements", "anonymisation.checking", "anonymisation.engine",
         "anonymisation.noise", "anonymisation.tables", "database", "erasure", "first_captures", "key_audit",
         "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree", "log_verification",
         "nonces", "obligations", "patience", "private_files", "publications", "release_attacks", "released",
-        "retention", "schema", "settlements", "signers", "source_versions", "sources", "stored_values", "validation",
+        "retention", "schema", "settlements", "sharing.certificate_folder", "sharing.contract_files",
+        "sharing.demo_certificates", "signers", "source_versions", "sources", "stored_values", "validation",
         "warehouse", "zone_views",
     ),
     "steps": ("door", "recording", "steps"),

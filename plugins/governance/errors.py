@@ -116,8 +116,20 @@ class RecipientError(GovernanceError):
     exit_code = 77  # EX_NOPERM
 
 
+class ContractError(GovernanceError):
+    """A contract is not valid or asks for what its recipients may not have, or rows are not what it says (F1)."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class CertificateError(GovernanceError):
+    """A certificate cannot be read, or is none that anything may be encrypted to."""
+
+    exit_code = 65  # EX_DATAERR
+
+
 class EndpointUnavailableError(TransientError):
-    """The folder in which a recipient gets what is handed over is not there, or cannot be written."""
+    """The place in which a recipient gets what is handed over is not there, or cannot be written."""
 
 
 class SiteError(GovernanceError):

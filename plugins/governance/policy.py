@@ -22,6 +22,9 @@ from governance.errors import PolicyError
 from governance.key_kinds import KeyKind, life
 from governance.policy_files import parts
 from governance.retention_rules import Retention
+from governance.sharing import register as providers
+from governance.sharing.allowances import Sharing
+from governance.sharing.register import Recipients
 from governance.strict import Strict, digest
 from governance.third_parties import Register
 from governance.third_parties import references as of_third_parties
@@ -79,12 +82,13 @@ class Clause(Strict):
 
 class Site(Strict):
     """What a deployment adds: from which partition on its datasets are processed, from how many rows on a partition is
-    pulled in shards, one for so many rows, and with whom it has an agreement.
+    pulled in shards, one for so many rows, and with which third parties and providers it has an agreement.
     """
 
     first_partition: dict[str, date] = {}
     shard_rows: Annotated[int, Field(strict=True, gt=0)] = 1_000_000
     third_parties: Register = {}
+    recipients: Recipients = {}
 
 
 class Policy(Strict):
@@ -102,6 +106,8 @@ class Policy(Strict):
     keys: dict[str, KeyKind]
     clauses: dict[str, Clause]
     third_parties: Register = {}
+    sharing: Sharing = Sharing()
+    recipients: Recipients = {}
     site: Site
     digest: str
     texts: dict[str, tuple[str, str]] = {}  # behind the digest: the list of files, and each file, by SHA-256
@@ -112,7 +118,8 @@ class Policy(Strict):
             f"{who} names {name!r}, which is not declared" for who, name, of in self._references() if name not in of
         )
         # One after the other: the later checks follow names that the first has found to lead somewhere.
-        for problem in chain(loose, self._declared_twice(), self._unsafe_keys(), self._short_ledgers()):
+        unsound = providers.unsound(self.all_recipients)
+        for problem in chain(loose, self._declared_twice(), self._unsafe_keys(), self._short_ledgers(), unsound):
             raise ValueError(problem)
         return self
 
@@ -137,6 +144,7 @@ class Policy(Strict):
             yield from ((f"kind of key {name}", other, self.keys) for other in kind.apart_from)
         published = {release.table for dataset in self.datasets.values() for release in dataset.releases}
         yield from of_third_parties(self.registered, self.purposes, published)
+        yield from providers.references(self.all_recipients, self.sharing)
         yield from (("the site's first_partition", name, self.datasets) for name in self.site.first_partition)
 
     def _declared_twice(self) -> Iterator[str]:
@@ -147,6 +155,8 @@ class Policy(Strict):
             yield from (f"{kind} table {name} is declared twice" for name in set(names) if names.count(name) > 1)
         both = sorted(self.third_parties.keys() & self.site.third_parties.keys())
         yield from (f"third party {name} is declared twice" for name in both)
+        both = sorted(self.recipients.keys() & self.site.recipients.keys())
+        yield from (f"recipient {name} is declared twice" for name in both)
 
     def _unsafe_keys(self) -> Iterator[str]:
         """Kinds of keys that one role could bring together, or that would outlive their term in a backup."""
@@ -228,6 +238,11 @@ class Policy(Strict):
     def registered(self) -> Register:
         """Third parties that may have published releases: the policy's, and the site's own."""
         return self.third_parties | self.site.third_parties
+
+    @property
+    def all_recipients(self) -> Recipients:
+        """Providers that get the bookings which name them: the policy's, and the site's own."""
+        return self.recipients | self.site.recipients
 
     @cached_property
     def access(self) -> str:

@@ -1,0 +1,212 @@
+"""A contract with recipients of one kind: the only columns that may be handed over, and rows as it says. Pure.
+
+The contract is the allow-list: a column that it does not name is not handed over, whatever a frame holds. It protects
+against what is in a column by its category alone: what somebody wrote into a free text is not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from governance.errors import ContractError
+from governance.sharing.allowances import KindName, LogicalType
+from governance.sharing.register import VERSION
+from governance.strict import Strict
+
+Text = Annotated[str, Field(min_length=1)]
+
+IS_OF_TYPE: Mapping[LogicalType, Callable[[pa.DataType], bool]] = MappingProxyType(
+    {
+        "string": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "integer": pa.types.is_signed_integer,
+        "date": pa.types.is_date32,
+        "timestamp": lambda kind: kind == pa.timestamp("us", "UTC"),
+    }
+)
+"""What a column of each logical type is as Arrow has it; timestamps are microseconds of UTC."""
+
+
+class ContractColumn(Strict):
+    """A column as a contract names it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    logical_type: LogicalType
+    is_required: bool  # never NULL; of a text: never blank either
+    is_key: bool  # one of those that tell rows apart
+    category: Text  # fideslang
+    purpose: Text
+    encoded_as: Text  # on the wire
+    on_request: bool = False  # travels to those alone whose entry in the register asks for it
+    pattern: str | None = None  # that every text matches (RE2)
+    description: Text
+
+
+class Contract(Strict):
+    """One version of a contract; columns in the order in which they are handed over."""
+
+    kind: KindName
+    version: Annotated[str, Field(pattern=VERSION)]
+    purpose: Text
+    lawful_basis: Annotated[tuple[Text, ...], Field(min_length=1)]
+    columns: Annotated[tuple[ContractColumn, ...], Field(min_length=1)]
+    digest: str  # SHA-256 of its file
+
+    @property
+    def label(self) -> str:
+        """`contract health_provider 1.0.0`, for messages."""
+        return f"contract {self.kind} {self.version}"
+
+    def travelling(self, asked: Collection[str] = ()) -> tuple[ContractColumn, ...]:
+        """The columns that go to a recipient who asks for these on request. Raises ContractError for any other."""
+        optional = {column.name for column in self.columns if column.on_request}
+        strange = sorted(set(asked) - optional)
+        if strange:
+            known = ", ".join(sorted(optional)) or "none"
+            raise ContractError(
+                f"{self.label}: {', '.join(strange)} cannot be asked for, it has {known} on request; correct the "
+                "recipient's options in the register"
+            )
+        return tuple(column for column in self.columns if not column.on_request or column.name in asked)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def projected(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.DataFrame:
+    """The contract's columns of these rows, in its order; `asked`: those on request that the recipient asks for.
+
+    No rows are no error, and no success: the caller tells `no_data`. Raises ContractError for a column that is missing,
+    that is there twice or of another type, for a required one that is NULL or blank, for texts that are not as agreed,
+    and for rows that stand there twice (GDPR Art. 5(1)(c), 25).
+    """
+    columns = contract.travelling(asked)
+    for name, problem in _problems(columns, rows):
+        raise ContractError(f"{contract.label}, column {name}: {problem}; nothing was handed over")
+    keys = [column.name for column in columns if column.is_key]
+    twice = int(rows.duplicated(keys).sum()) if keys else 0
+    if twice:
+        raise ContractError(f"{contract.label}: {twice} of {len(rows)} rows stand there twice; nothing was handed over")
+    return rows[[column.name for column in columns]].copy()
+
+
+def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.Series[bool]:
+    """Of each row whether a required column is NULL or blank, so that the others need not wait for it.
+
+    Raises ContractError as `projected` does, but for that.
+    """
+    found = pd.Series(False, index=rows.index, dtype=bool)
+    for column in contract.travelling(asked):
+        try:
+            missing = _missing(column, _array(column, rows))
+        except _UnfitError as problem:
+            raise ContractError(f"{contract.label}, column {column.name}: {problem}; nothing was handed over") from None
+        found |= missing.to_numpy(zero_copy_only=False) if column.is_required else False
+    return found
+
+
+class _UnfitError(ContractError):
+    """A column is not what the contract says; says so without its name."""
+
+
+def _problems(columns: Collection[ContractColumn], rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """(column, what is wrong with it), without a value."""
+    for column in columns:
+        try:
+            array = _array(column, rows)
+        except _UnfitError as problem:
+            yield column.name, str(problem)
+            continue
+        missing = pc.sum(_missing(column, array)).as_py() or 0
+        if column.is_required and missing:
+            yield column.name, f"required, and NULL or blank in {missing} of {len(rows)} rows"
+        if column.pattern and array.type != pa.null():
+            strange = pc.sum(pc.invert(pc.match_substring_regex(array, column.pattern))).as_py() or 0
+            if strange:
+                yield column.name, f"not of the form that is agreed in {strange} of {len(rows)} rows"
+
+
+def _array(column: ContractColumn, rows: pd.DataFrame) -> pa.Array:
+    """A column of a frame as Arrow has it, of its type; of type null where it holds nothing. Raises _UnfitError."""
+    count = list(rows.columns).count(column.name)
+    if count != 1:
+        raise _UnfitError(f"is {'missing' if not count else 'there twice'} in what was offered")
+    try:
+        array = pa.Array.from_pandas(rows[column.name])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # which quote values
+        raise _UnfitError(
+            f"holds values of several types or of none that is known, not {column.logical_type}"
+        ) from None
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if array.type != pa.null() and not IS_OF_TYPE[column.logical_type](array.type):
+        raise _UnfitError(f"is {array.type}, not {column.logical_type}")
+    return array
+
+
+def _missing(column: ContractColumn, array: pa.Array) -> pa.Array:
+    """Of each value whether it is NULL, or a text that is blank."""
+    missing = pc.is_null(array)
+    if column.logical_type == "string" and array.type != pa.null():
+        missing = pc.or_(missing, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(array), ""), False))
+    return missing
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version, to be compared: 1.10.0 comes after 1.9.0.
+
+    >>> numbers("1.10.0") > numbers("1.9.0")
+    True
+    """
+    return tuple(map(int, version.split(".")))
+
+
+def broken(before: Contract, after: Contract) -> Iterator[str]:
+    """What of a contract another one would break for whoever reads by the first, in words."""
+    new = {column.name: column for column in after.columns}
+    for column in before.columns:
+        if column.name not in new:
+            yield f"{column.name} is removed, or renamed"
+            continue
+        yield from _changed(column, new[column.name])
+    if before.purpose != after.purpose or before.lawful_basis != after.lawful_basis:
+        yield "it rests on another purpose or lawful basis"
+    if [column.name for column in before.columns if column.is_key] != [c.name for c in after.columns if c.is_key]:
+        yield "rows are told apart by other columns"
+
+
+def _changed(before: ContractColumn, after: ContractColumn) -> Iterator[str]:
+    changes = {
+        f"is {after.logical_type}, was {before.logical_type}": before.logical_type != after.logical_type,
+        f"is of category {after.category}, was {before.category}": before.category != after.category,
+        "is newly required": after.is_required and not before.is_required,
+        "may be missing, and was required": before.is_required and not after.is_required,
+        "is encoded in another way": before.encoded_as != after.encoded_as,
+        "is of another form": before.pattern != after.pattern,
+        "travels to others than before": before.on_request != after.on_request,
+    }
+    yield from (f"{before.name} {change}" for change, found in changes.items() if found)
+
+
+def unsound_successor(before: Contract, after: Contract) -> list[str]:
+    """Why a version may not follow another one, in words: what breaks needs a new first number, what is added a new
+    second one, and words a new third one (E29).
+    """
+    old, new = numbers(before.version), numbers(after.version)
+    if new <= old:
+        return [f"{after.version} does not come after {before.version}"]
+    added = {column.name for column in after.columns} - {column.name for column in before.columns}
+    if new[0] > old[0]:
+        return []
+    found = [f"{problem}: that needs version {old[0] + 1}.0.0" for problem in broken(before, after)]
+    if added and new[1] == old[1]:
+        found += [f"{', '.join(sorted(added))} is added: that needs version {old[0]}.{old[1] + 1}.0"]
+    return found
