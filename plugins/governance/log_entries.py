@@ -78,6 +78,11 @@ def published(dsn: str, dataset: str | None = None, partition: str | None = None
     ]
 
 
+def validated(dsn: str, dataset: str) -> frozenset[str]:
+    """The partitions of a dataset whose validation had its effect: what Airflow's UI calls a success is no record."""
+    return frozenset(key for (key,) in _rows(dsn, named_query("log/validated"), {"dataset": dataset}))
+
+
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with (
         translated(LABEL),

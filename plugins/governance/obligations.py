@@ -16,12 +16,12 @@ import psycopg2.extensions
 
 from governance.sources import named_query
 
-Reason = Literal["consent withdrawn", "erased"]
+Reason = Literal["consent withdrawn", "erased", "cancelled", "restricted"]
 
 
 @dataclass(frozen=True)
 class Obligation:
-    """To tell the recipient of a delivery that what it held may not be used any more, or has to be erased."""
+    """To tell the recipient of a delivery that a booking in it may not be used any more, or has to be erased."""
 
     delivery_id: str
     recipient_id: str | None
@@ -30,16 +30,18 @@ class Obligation:
     raised_at: datetime
     due_at: datetime
     met_at: datetime | None
+    booking_reference: str = ""
+    """As the recipient knows the booking."""
 
 
-def raise_for(cursor: psycopg2.extensions.cursor, bookings: Collection[int], reason: Reason) -> int:
-    """Oblige us to tell the recipient of each delivery about one of these bookings; returns how many are new."""
-    cursor.execute(
-        "INSERT INTO sharing.obligations (delivery_id, reason) SELECT d.delivery_id, %s FROM sharing.deliveries d "
-        "WHERE split_part(d.root_key, '/', 1) = ANY (%s::text[]) "
-        "AND NOT EXISTS (SELECT FROM sharing.obligations o WHERE o.delivery_id = d.delivery_id AND o.reason = %s)",
-        (reason, [str(booking) for booking in bookings], reason),
-    )
+def raise_for(
+    cursor: psycopg2.extensions.cursor, bookings: Collection[int], reason: Reason, recipient: str | None = None
+) -> int:
+    """Oblige us to tell the recipients (or one of them) of deliveries of these bookings; returns how many are new.
+
+    What was revoked before is owed anew only once it was delivered again; what was never sent, never.
+    """
+    cursor.execute(named_query("raise_obligations"), (reason, list(bookings), recipient))
     return int(cursor.rowcount)
 
 
@@ -47,8 +49,8 @@ def listed(cursor: psycopg2.extensions.cursor, days: float) -> list[Obligation]:
     """Every obligation, the one that is due first at the beginning; `days`: within which one has to be met."""
     cursor.execute(named_query("obligations"))
     return [
-        Obligation(delivery, recipient, reason, raised_at, raised_at + timedelta(days=days), met_at)
-        for delivery, recipient, reason, raised_at, met_at in cursor.fetchall()
+        Obligation(delivery, recipient, reason, raised_at, raised_at + timedelta(days=days), met_at, booking)
+        for delivery, recipient, reason, raised_at, met_at, booking in cursor.fetchall()
     ]
 
 

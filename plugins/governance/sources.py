@@ -156,6 +156,11 @@ class Snapshot:
             while (batch := self._wait(partial(next, reader, None))) is not None:
                 yield batch
 
+    def table(self, table: str, partition: Partition, bookings: Collection[int]) -> pa.Table:
+        """All rows of some bookings in the partition for a landed table, at once; its columns also when there are
+        none."""
+        return self._table(named_query(f"pull_{table}"), partition, bookings=f"{{{','.join(map(str, bookings))}}}")
+
     def _table(self, query: str, partition: Partition | None = None, **settings: str) -> pa.Table:
         with self._guarded(), self._cursor() as cursor:
             self._wait(partial(self._begin, cursor, query, partition, settings))

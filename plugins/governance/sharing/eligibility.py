@@ -55,7 +55,7 @@ class Reading:
     """What one snapshot of the source says of some bookings.
 
     `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`: one
-    row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of A1, L1 and L2.
+    row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and L2.
     `erased`: row keys of booking versions of which the client or a traveller was erased.
     """
 

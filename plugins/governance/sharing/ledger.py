@@ -104,6 +104,17 @@ def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) ->
     return dict(cursor.fetchall())
 
 
+def deliveries_of(cursor: Cursor, recipient: str, bookings: Collection[int]) -> list[str]:
+    """Deliveries that brought the recipient an earlier version of one of these bookings, and that were not revoked."""
+    cursor.execute(
+        "SELECT DISTINCT delivery_id FROM sharing.delivered_rows h JOIN sharing.deliveries d USING (delivery_id) "
+        "WHERE d.recipient_id = %s AND h.booking_id = ANY (%s) AND d.given_up_at IS NULL AND h.revoked_at IS NULL "
+        "ORDER BY 1",
+        (recipient, list(bookings)),
+    )
+    return [delivery for (delivery,) in cursor.fetchall()]
+
+
 def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = None) -> None:
     """Note a delivery that is about to be put into the outbox, and whose rows it has."""
     told = {
@@ -135,6 +146,11 @@ def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
     """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
     cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
     cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
+    cursor.execute(
+        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o "
+        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference",
+        (delivery_id,),
+    )
     cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
 
 

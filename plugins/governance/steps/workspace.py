@@ -18,6 +18,9 @@ from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest, suite_text
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run, Shard
+from governance.sharing.certificate_folder import CertificateFolder
+from governance.sharing.identities import Identity
+from governance.sharing.outbox import Outbox
 from governance.signers import CheckpointFolder, Signers
 from governance.sources import Snapshot
 from governance.warehouse import LandedBatch, Warehouse
@@ -37,6 +40,9 @@ class Workspace:
     signers: Callable[[], Signers]
     checkpoints: Callable[[], CheckpointFolder]
     airflow_dsn: Callable[[], str]  # of the observer, who reads Airflow's tables
+    identity: Callable[[], Identity]  # that signs deliveries
+    certificates: Callable[[], CertificateFolder]  # of recipients
+    outbox: Callable[[str, str], Outbox]  # of a recipient, at an endpoint
     source_clock: Callable[[Snapshot], datetime] = Snapshot.clock
     suites: Path = validation.SUITE_FOLDER
 

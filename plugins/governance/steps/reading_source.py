@@ -1,0 +1,121 @@
+"""What the source says now of some bookings, in one snapshot, judged by the rules that validation uses (F1, N1, L1-L3).
+
+Never our copy: between pull and hand-over a consent may be withdrawn, a restriction asked for, a person erased (E09,
+E10). The instant of the snapshot is evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from governance import judging, sources, subjects, validation
+from governance.keys import Keys
+from governance.partitions import UpTo
+from governance.run_log import Batch
+from governance.sharing.eligibility import Reading
+from governance.sources import Snapshot
+from governance.steps.workspace import Workspace
+
+DATASET = "bookings"
+RULES = ("L1", "L2")
+"""Clauses whose row rules a booking has to pass again when it is handed over."""
+KIND = "subject"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read, and when by the source's clock."""
+
+    reading: Reading
+    at: datetime
+
+
+def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int], keys: Keys) -> Read:
+    """What the source knows of bookings at this moment; `keys` tell who was erased.
+
+    Raises SourceUnavailableError, GapError, ClockError.
+    """
+    with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
+        workspace.require_one_time_with(snapshot, batch)
+        sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
+        at = workspace.source_clock(snapshot)
+        now = workspace.clock()
+        # A little further than now: what was recorded since the clocks were compared counts too.
+        known = UpTo(now.date(), workspace.policy.time_zone, max(at, now) + timedelta(minutes=1))
+        found = {table: snapshot.table(table, known, bookings) for table in _tables(workspace)}
+        clients = found["bookings"]["bookings.client_id"].drop_null().unique().to_pylist()
+        over = workspace.policy.value("restriction_over")
+        grounds = snapshot.as_of("share_grounds", max(at, now), clients, over)
+        erased = _erased(workspace, snapshot, known, found, keys)
+    return Read(
+        Reading(
+            *(_frame(found[table]) for table in ("bookings", "booking_travellers", "booking_services")),
+            _frame(grounds),
+            _passing(workspace, found),
+            erased,
+        ),
+        at,
+    )
+
+
+def _tables(workspace: Workspace) -> list[str]:
+    return [name for name in workspace.policy.dataset(DATASET).landed if name != "payment_cards"]
+
+
+def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[str]]:
+    """By table, the row keys that break no rule about age and consent."""
+    suite = validation.load_suite(DATASET, workspace.suites)
+    landed = workspace.policy.dataset(DATASET).landed
+    return {
+        table: set().union(
+            *(judging.passing(part, table, landed[table], suite, RULES) for part in found[table].to_batches())
+        )
+        for table in ("bookings", "booking_travellers")
+    }
+
+
+def _erased(
+    workspace: Workspace, snapshot: Snapshot, known: UpTo, found: dict[str, pa.Table], keys: Keys
+) -> set[str]:
+    """Row keys of booking versions of which the client, or somebody who travels, was erased since they began."""
+    bookings, travellers = found["bookings"], found["booking_travellers"]
+    gone = set(_of_clients(workspace, snapshot, known, bookings, keys))
+    scopes = travellers["traveller_ref"]
+    ended = keys.ended(KIND, scopes.drop_null().unique().to_pylist())
+    if ended:
+        recorded = pa.array([known.day] * travellers.num_rows, pa.date32())
+        adult_years = int(workspace.policy.value("adult_years"))
+        born = travellers["booking_travellers.birth_date"].combine_chunks()
+        booked = travellers["booked_date"].combine_chunks()
+        are_adults = pc.invert(judging.are_minors(born, recorded, booked, adult_years))
+        made = keys.made(KIND, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
+        named = subjects.as_adults(scopes.combine_chunks(), are_adults, made)
+        all_ended = {**ended, **keys.ended(KIND, made)}
+        gone |= set(travellers["root_key"].filter(pc.is_in(named, pa.array(sorted(all_ended)))).to_pylist())
+    return gone
+
+
+def _of_clients(
+    workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, keys: Keys
+) -> list[str]:
+    scopes = bookings["client_ref"]
+    ended = keys.ended(KIND, scopes.drop_null().unique().to_pylist())
+    if not ended:
+        return []
+    adult_years = int(workspace.policy.value("adult_years"))
+    accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, sorted(ended)), adult_years)
+    living = subjects.begun_anew(sorted(ended), lambda names: keys.ended(KIND, names), accepted)
+    now = subjects.renamed(
+        scopes.combine_chunks(), bookings["begun_at"].combine_chunks(), {scope: living.get(scope) for scope in ended}
+    )
+    return bookings["row_key"].filter(pc.is_in(now, pa.array(sorted(ended)))).to_pylist()  # type: ignore[no-any-return]
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper=pd.ArrowDtype)

@@ -1,0 +1,292 @@
+"""Accepted bookings to the providers that they name: only what the contract says, once, encrypted, provable (F1 H1 N1).
+
+For each recipient of the register, one after the other, each a try of its own, so that one which halts keeps no other
+from its deliveries: what an earlier try has left is settled, acknowledgements are noted, what the recipient holds is
+held against the source, and what it may not use any more it is told (notices), and at last it gets what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import batched
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import rfc8785
+
+from governance import door, log_entries, obligations, schema, warehouse
+from governance.errors import GovernanceError, TransientError
+from governance.keys import Keys
+from governance.obligations import Reason as Obliged
+from governance.partitions import Partition
+from governance.recording import Recorded, code_digest, new_id
+from governance.run_log import Attempt, Batch, Digests, Outcome, Run
+from governance.sharing import contract_files, contracts, ledger, portions, recipients
+from governance.sharing.certificate_folder import Kept
+from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
+from governance.sharing.ledger import Candidate, Owed
+from governance.sharing.manifests import REVOCATION, ROWS
+from governance.sharing.recipients import HaltedError, Terms
+from governance.sharing.references import referenced
+from governance.sharing.register import Recipient
+from governance.steps.delivering import Content, Desk
+from governance.steps.reading_source import DATASET, Read, read_bookings
+from governance.steps.workspace import Workspace
+
+ROLE, PURPOSE = "sharer", "contract"
+LOG_READER = "sequencer"
+EVENT = "share"
+CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
+READS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "vault.bookings": ("booking_id", "row_key", "version"),
+        "vault.booking_services": ("provider_id", "root_key", "starts_on"),
+        "sharing.delivered_rows": ("booking_id", "booking_reference", "person_reference", "service_reference", "version"),
+        "sharing.obligations": ("booking_reference", "delivery_id", "reason"),
+    }
+)
+FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"health_provider": ("fhir",), "travel_provider": ("jsonl", "csv")}
+)
+"""How rows are written for each kind of recipient."""
+AT_ONCE = 5_000
+"""Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
+
+
+def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
+    """Deliver to every recipient what it has not had, up to a partition; returns counts over all of them.
+
+    Raises, at the end, the first lasting error of a recipient, else the first transient one: PartitionError,
+    HaltedError, ContractError, SealingError, SourceUnavailableError, EndpointUnavailableError, ContendedError.
+    """
+    partition = workspace.partition(DATASET, key)
+    counts: Counter[str] = Counter()
+    errors: list[GovernanceError] = []
+    for name in workspace.policy.all_recipients:
+        try:
+            counts.update(_Turn(workspace, name, partition).taken(run))
+        except GovernanceError as error:
+            errors.append(error)
+    if errors:
+        raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
+    return dict(counts)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One recipient's turn."""
+
+    workspace: Workspace
+    name: str
+    partition: Partition
+
+    @property
+    def _recipient(self) -> Recipient:
+        return self.workspace.policy.all_recipients[self.name]
+
+    def taken(self, run: Run) -> Mapping[str, int]:
+        """Settle, note, tell and deliver, as one recorded try; returns counts."""
+        policy, batch = self.workspace.policy, Batch(DATASET, self.partition.key, run.run_id)
+        attempt = Attempt(new_id(), EVENT, batch, run, Digests(policy.digest, None, code_digest()), CLAUSES)
+        dsn = self.workspace.warehouse_dsn(door.RECORDER)
+        recorded = Recorded(attempt, dsn=dsn, clock=self.workspace.clock, has_intent=False, texts=policy.texts)
+        with recorded:
+            details = {"recipient": self.name}
+            recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
+            recorded.facts["details"] = details
+            self.workspace.require_one_time(batch)
+            with self._desk(recorded) as (desk, keys):
+                counts = _Work(desk, keys, self.partition, recorded).done()
+            outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
+            recorded.append(recorded.outcome(outcome, details=details, counts=counts))
+        return counts
+
+    @contextmanager
+    def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, Keys]]:
+        """The recipient's lock, a connection as the role that shares, its outbox and its keys."""
+        workspace, recipient, label = self.workspace, self._recipient, recorded.attempt.batch.label
+        contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+        with ExitStack() as stack:
+            lent = stack.enter_context(door.lent(workspace, recorded.attempt, ROLE, READS))
+            connection = stack.enter_context(warehouse.connect(lent.dsn, label))
+            schema.require(connection, workspace.policy, label)
+            stack.enter_context(connection.exclusive(Batch("provider_sharing", self.name, "")))
+            service = workspace.keys()
+            stack.callback(service.close)
+            outbox = workspace.outbox(self.name, recipient.endpoint)
+            desk = Desk(workspace, recorded, connection, outbox, self.name, recipient, contract, self.partition.day)
+            yield desk, service.acting(ROLE, PURPOSE, recorded.refused)
+
+
+@dataclass
+class _Work:
+    """What is done in one turn, step by step."""
+
+    desk: Desk
+    keys: Keys
+    partition: Partition
+    recorded: Recorded
+
+    def done(self) -> dict[str, int]:
+        """Counts of deliveries, rows, notices, acknowledgements, and bookings that were left out by reason."""
+        desk = self.desk
+        desk.outbox.discard_drafts()
+        counts: Counter[str] = Counter(found_sent=desk.settle(), acknowledged=desk.acknowledge())
+        with desk.connection.ending() as (cursor, _):
+            held = ledger.held(cursor, desk.recipient_id)
+        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in batched(held.items(), AT_ONCE))
+        with desk.connection.ending() as (cursor, _):
+            owed = ledger.owed(cursor, desk.recipient_id)
+            new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
+        new = [one for one in new if one.partition <= self.partition.day]
+        self.recorded.facts["counts"] = dict(counts)
+        if owed:
+            counts.update(self._tell(owed))
+        for part in batched(new, AT_ONCE):
+            counts.update(self._deliver(part))
+            self.recorded.facts["counts"] = dict(counts)
+        return {name: number for name, number in counts.items() if number}
+
+    def _first_day(self) -> date:
+        """Services before it are over; what a provider would get of them it does not need."""
+        workspace = self.desk.workspace
+        today = workspace.clock().astimezone(ZoneInfo(workspace.policy.time_zone)).date()
+        return today - timedelta(days=int(workspace.policy.value("sharing_days_after_service")))
+
+    # -- what is new ---------------------------------------------------------------------------------------------------
+
+    def _deliver(self, candidates: Sequence[Candidate]) -> Mapping[str, int]:
+        """One delivery of these booking versions, of as many as may go."""
+        desk, versions = self.desk, {one.booking_id: one.version for one in candidates}
+        kept = self._standing()
+        asked = self._asked(versions, self._validated(candidates))
+        read = self._read(versions)
+        reasons = judged(read.reading, asked)
+        may_go = frozenset(reasons.index[reasons.isna()])
+        rows, incomplete = self._rows(read.reading, asked, may_go)
+        excluded = Counter(str(reason) for reason in reasons.dropna())
+        excluded.update({Reason.INCOMPLETE: len(incomplete)} if incomplete else {})
+        counts = {f"excluded {reason}": number for reason, number in excluded.items()}
+        if rows.empty:
+            return counts
+        content = self._content(rows, read, excluded)
+        desk.deliver(content, kept)
+        return {**counts, "deliveries": 1, "rows": len(rows), "bookings": rows["booking_id"].nunique()}
+
+    def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
+        """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
+        desk = self.desk
+        rows = referenced(offered(reading, asked, bookings), self.keys.key("reference", desk.recipient_id))
+        with desk.connection.ending() as (cursor, _):
+            held = ledger.held(cursor, desk.recipient_id)
+        before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
+        rows = rows.assign(replaces_version=before.astype("int64[pyarrow]"))
+        lacking = contracts.incomplete(desk.contract, rows, desk.recipient.options)
+        incomplete = set(rows["booking_id"][lacking])
+        return rows[~rows["booking_id"].isin(incomplete)].reset_index(drop=True), incomplete
+
+    def _content(self, rows: pd.DataFrame, read: Read, excluded: Mapping[str, int]) -> Content:
+        desk = self.desk
+        projected = contracts.projected(desk.contract, rows, desk.recipient.options)
+        bookings = rows["booking_id"].unique().tolist()
+        with desk.connection.ending() as (cursor, _):
+            again = ledger.notices_before(cursor, desk.recipient_id, bookings)
+            replaced = ledger.deliveries_of(cursor, desk.recipient_id, bookings)
+        lines = hashlib.sha256()
+        for chunk in portions.chunks(projected, "jsonl", self._context(read)):
+            lines.update(chunk)
+        return Content(
+            kind=ROWS,
+            digest=hashlib.sha256(rfc8785.dumps([lines.hexdigest(), sum(again.values())])).hexdigest(),
+            fields=tuple(projected.columns),
+            count=len(projected),
+            files={
+                portions.MEDIA_TYPES[form]: portions.chunks(projected, form, self._context(read))
+                for form in FORMS[desk.contract.kind]
+            },
+            read_at=read.at,
+            rows=rows,
+            excluded=excluded,
+            replaces=tuple(replaced),
+        )
+
+    def _context(self, read: Read) -> portions.Context:
+        contract = self.desk.contract
+        return portions.Context(self.desk.recipient_id, contract.purpose, contract.lawful_basis, read.at)
+
+    def _standing(self) -> Kept:
+        """The certificate to encrypt to, of a recipient that may have something now. Raises HaltedError."""
+        desk, workspace = self.desk, self.desk.workspace
+        kept = workspace.certificates().current(desk.recipient_id)
+        policy = workspace.policy
+        kinds = {desk.recipient.kind: contract_files.versions(desk.recipient.kind)}
+        terms = Terms(policy.time_zone, policy.sharing.transfers, kinds)
+        try:
+            found = kept.certificate if kept else None
+            recipients.standing(policy.all_recipients, desk.recipient_id, found, terms, workspace.clock())
+        except HaltedError as halted:
+            self.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
+            raise
+        assert kept is not None  # a recipient without one has no standing
+        return kept
+
+    def _asked(self, versions: Mapping[int, int], validated: Collection[int]) -> Asked:
+        kind = self.desk.workspace.policy.sharing.kinds[self.desk.recipient.kind].provider
+        return Asked(versions, self.desk.recipient.provider_id, kind, frozenset(validated))
+
+    def _validated(self, candidates: Sequence[Candidate]) -> set[int]:
+        """Bookings whose partition was validated, by the log: what somebody marks in a UI is no record (E24)."""
+        log = log_entries.validated(self.desk.workspace.warehouse_dsn(LOG_READER), DATASET)
+        return {one.booking_id for one in candidates if one.partition.isoformat() in log}
+
+    def _read(self, bookings: Collection[int]) -> Read:
+        batch = self.recorded.attempt.batch
+        return read_bookings(self.desk.workspace, batch, bookings, self.keys)
+
+    # -- what is held and may not be used any more ---------------------------------------------------------------------
+
+    def _held_against_source(self, held: Mapping[int, int]) -> int:
+        """Owe the recipient word of every booking that it holds and may not use any more; returns how many are new."""
+        read = self._read(held)
+        reasons = judged(read.reading, self._asked(held, held)).dropna()
+        by_obligation: dict[Obliged, list[int]] = {}
+        for booking, reason in reasons.items():
+            if reason in REVOKING:
+                by_obligation.setdefault(REVOKING[reason], []).append(int(booking))
+        raised = 0
+        for obliged, bookings in sorted(by_obligation.items()):
+            with self.desk.connection.ending() as (cursor, append):
+                number = obligations.raise_for(cursor, bookings, obliged, self.desk.recipient_id)
+                details = {"recipient": self.desk.recipient_id, "obligation": obliged, "read_at": read.at.isoformat()}
+                entry = self.recorded.outcome_of(
+                    new_id(), "oblige", Outcome.PASSED, details=details, counts={"obligations": number}
+                )
+                append(entry)
+            raised += number
+        return raised
+
+    def _tell(self, owed: Sequence[Owed]) -> Mapping[str, int]:
+        """A notice of all that is owed. It needs a certificate, and no agreement: whoever holds data has to be told."""
+        desk, now = self.desk, self.desk.workspace.clock()
+        kept = desk.workspace.certificates().current(desk.recipient_id)
+        recipients.require_certificate(desk.recipient_id, kept.certificate if kept else None, now)
+        assert kept is not None  # or there was no certificate to require
+        notice = portions.revocations(owed)
+        facts = [[one.booking_reference, one.reason, one.raised_at.isoformat()] for one in owed]
+        content = Content(
+            kind=REVOCATION,
+            digest=hashlib.sha256(rfc8785.dumps(facts)).hexdigest(),
+            fields=portions.NOTICE_FIELDS,
+            count=sum(len(one.rows) for one in owed),
+            files={portions.MEDIA_TYPES["jsonl"]: notice},
+            read_at=now,
+            replaces=tuple(sorted({delivery for one in owed for delivery in one.deliveries})),
+        )
+        desk.deliver(content, kept, lambda cursor, id: ledger.tell(cursor, desk.recipient_id, id, owed, now))
+        return {"notices": 1, "revoked": len(owed)}
