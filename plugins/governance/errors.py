@@ -132,6 +132,24 @@ class EndpointUnavailableError(TransientError):
     """The place in which a recipient gets what is handed over is not there, or cannot be written."""
 
 
+class SealingError(GovernanceError):
+    """A delivery cannot be sealed as it is: nothing to seal, a row too long, no OpenSSL that can do it."""
+
+
+class SealingUnavailableError(TransientError, SealingError):
+    """Sealing was broken off: OpenSSL was ended, or could not write; nothing half-made is left."""
+
+
+class IdentityError(GovernanceError):
+    """The identity that signs deliveries is missing, unreadable, past its validity, or not in the state asked for."""
+
+
+class ManifestError(GovernanceError):
+    """A delivery's manifest is not in its form, or its signature is not that of the certificate."""
+
+    exit_code = 65  # EX_DATAERR
+
+
 class SiteError(GovernanceError):
     """The embedded site of this checkout (clusters, ports, Airflow) is not in the state that a command needs."""
 

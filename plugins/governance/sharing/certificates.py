@@ -99,3 +99,34 @@ def _can_encrypt(found: x509.Certificate) -> bool:
         return found.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
     except x509.ExtensionNotFound:
         return True
+
+
+# -- as OpenSSL has it -----------------------------------------------------------------------------------------------
+
+
+def read(certificate: str) -> x509.Certificate | None:
+    """The one certificate of a PEM text, whatever else stands around it; None for none or several."""
+    try:
+        found = x509.load_pem_x509_certificates(certificate.encode())
+    except ValueError:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate's DER, 64 hex digits."""
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def as_openssl_shows(digest: str) -> str:
+    """A fingerprint as `openssl x509 -fingerprint` prints it.
+
+    >>> as_openssl_shows("0aff")
+    '0A:FF'
+    """
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2)).upper()
+
+
+def is_valid(certificate: x509.Certificate, now: datetime) -> bool:
+    """Whether an instant lies in the validity of a certificate, both ends included (RFC 5280, 4.1.2.5)."""
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
