@@ -29,7 +29,10 @@ MODULES = {
 # Arrows point down this list: a module imports from its own row and from the rows above it, never from one below.
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "policy": ("datasets", "key_kinds", "policy", "policy_files", "retention_rules", "strict", "third_parties"),
+    "policy": (
+        "datasets", "key_kinds", "policy", "policy_files", "retention_rules", "sharing.endpoints", "strict",
+        "third_parties",
+    ),
     "pure": (
         "accounting", "age", "analytics_contract", "anonymisation", "commands.clause_texts", "coverage", "detectors",
         "encoded", "encryption", "envelopes", "facts", "grids", "history", "judging", "key", "key_wrapping", "live",
@@ -42,8 +45,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "anonymisation.noise", "anonymisation.tables", "database", "erasure", "first_captures", "key_audit",
         "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree", "log_verification",
         "nonces", "obligations", "patience", "private_files", "publications", "release_attacks", "released",
-        "retention", "schema", "settlements", "signers", "source_versions", "sources", "stored_values", "validation",
-        "warehouse", "zone_views",
+        "retention", "schema", "settlements", "sharing", "signers", "source_versions", "sources", "stored_values",
+        "validation", "warehouse", "zone_views",
     ),
     "steps": ("door", "recording", "steps"),
     "telling": ("notification",),
