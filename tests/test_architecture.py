@@ -30,8 +30,8 @@ MODULES = {
 ROWS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "policy": (
-        "datasets", "key_kinds", "policy", "policy_files", "retention_rules", "sharing.allowances", "sharing.register",
-        "strict", "third_parties",
+        "datasets", "key_kinds", "policy", "policy_files", "retention_rules", "sharing.allowances", "sharing.endpoints",
+        "sharing.register", "strict", "third_parties",
     ),
     "pure": (
         "accounting", "age", "analytics_contract", "anonymisation", "commands.clause_texts", "coverage", "detectors",
@@ -46,8 +46,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree", "log_verification",
         "nonces", "obligations", "patience", "private_files", "publications", "release_attacks", "released",
         "retention", "schema", "settlements", "sharing.certificate_folder", "sharing.cms", "sharing.contract_files",
-        "sharing.demo_certificates", "sharing.endpoints", "sharing.folders", "sharing.identities", "sharing.ledger",
-        "sharing.objects", "sharing.outbox", "sharing.sftp", "signers", "source_versions", "sources", "stored_values", "validation",
+        "sharing.demo_certificates", "sharing.folders", "sharing.identities", "sharing.ledger", "sharing.objects",
+        "sharing.outbox", "sharing.sftp", "signers", "source_versions", "sources", "stored_values", "validation",
         "warehouse", "zone_views",
     ),
     "steps": ("door", "recording", "steps"),
