@@ -22,6 +22,9 @@ from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.keys import KeyService
 from governance.run_log import Run
+from governance.sharing import outbox
+from governance.sharing.certificate_folder import CertificateFolder
+from governance.sharing.identities import Identity
 from governance.signers import CheckpointFolder, Signers, new_origin
 
 POLICY = policies.load()
@@ -36,6 +39,8 @@ def keeping_numbers(policy: policies.Policy = POLICY) -> policies.Policy:
 DAY = date(2026, 3, 10)
 NOON = datetime(2026, 3, 10, 11, tzinfo=UTC)
 NOW = datetime(2026, 3, 12, 9, tzinfo=UTC)
+IDENTITY = Identity.new(NOW - timedelta(days=30))
+"""That signs deliveries in tests."""
 TABLES = (
     "bookings",
     "booking_travellers",
@@ -348,6 +353,9 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "signers": lambda: Signers.load(site.signers_path),
         "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
         "airflow_dsn": lambda: site.dsn("observer"),
+        "identity": lambda: IDENTITY,
+        "certificates": lambda: CertificateFolder(site.certificates_path),
+        "outbox": lambda name, url: outbox.opened(name, url, site.outbox_secrets_path),
     } | changes
     return steps.Workspace(**values)
 
@@ -369,6 +377,21 @@ def read(site: Site, query: str, *values: Any, role: str = "governance_owner") -
         found = cursor.fetchall() if cursor.description else []
     connection.close()
     return found
+
+
+def delivered(site: Site, delivery: str, root_key: str, recipient: str = "clinic") -> None:
+    """Note a delivery of one booking version, as if it had been sent."""
+    booking, version = root_key.split("/")
+    read(
+        site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, sent_at) VALUES (%s, %s, now())", delivery,
+        recipient,
+    )  # fmt: skip
+    read(
+        site,
+        "INSERT INTO sharing.delivered_rows (delivery_id, booking_id, version, service_no, traveller_no, "
+        "booking_reference, service_reference, person_reference) VALUES (%s, %s, %s, 1, 1, %s, 'service', 'person')",
+        delivery, int(booking), int(version), f"booking {booking}",
+    )  # fmt: skip
 
 
 @contextmanager

@@ -18,7 +18,7 @@ EFFECTIVE = frozenset({"passed", "no_data", "replayed"})
 KEEPING_ENTRIES = frozenset(
     {
         "plan", "pull", "validate", "publish", "keep_keys", "checkpoint", "keep_cards", "retain", "crawl", "consents",
-        "erase_minors", "hand_over", "attack_releases",
+        "erase_minors", "hand_over", "attack_releases", "share",
     }
 )  # fmt: skip
 """Tasks whose every try writes to the run log; of the others, an end is told by their name and state alone."""
@@ -29,7 +29,7 @@ WATCHES = frozenset(
     }
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""
-BESIDE = frozenset({"read", "use_key", "breach"})
+BESIDE = frozenset({"read", "use_key", "breach", "deliver", "settle_delivery", "acknowledge", "oblige"})
 """Events of a try that say nothing of how the try itself ended."""
 GRACE = timedelta(minutes=2)
 """An attempt that began within this may belong to a try that Airflow's tables do not show yet."""

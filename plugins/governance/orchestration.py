@@ -16,7 +16,15 @@ from typing import Any
 
 import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import Asset, Connection, CronPartitionTimetable, get_current_context, task
+from airflow.sdk import (
+    Asset,
+    Connection,
+    CronPartitionTimetable,
+    IdentityMapper,
+    PartitionedAssetTimetable,
+    get_current_context,
+    task,
+)
 from airflow.sdk.bases.sensor import PokeReturnValue
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
@@ -36,6 +44,11 @@ DAILY = CronPartitionTimetable(
     key_format="%Y-%m-%d",
 )
 """At midnight in Stockholm, for the day that has just ended there; the partition key is that day."""
+
+def on_partitions_of(updated: Asset) -> PartitionedAssetTimetable:
+    """A run for each partition of an asset, when a task has updated it; its partition key is the same."""
+    return PartitionedAssetTimetable(assets=updated, default_partition_mapper=IdentityMapper())
+
 
 START = pendulum.datetime(2026, 1, 1, tz=TIME_ZONE)
 
@@ -142,6 +155,17 @@ def hand_over() -> dict[str, Any]:
         return asdict(steps.hand_over(_workspace(), steps.HandOver(**get_current_context()["params"]), _run()))
 
 
+@task(task_id="share")
+def share(*, to_now: bool = False) -> dict[str, int]:
+    """Deliver bookings to the providers that they name; `to_now`: of every partition that is over, whatever the run."""
+    from governance import steps
+
+    with _translated():
+        workspace = _workspace()
+        key = steps.newest_partition(workspace) if to_now else get_current_context().get("partition_key")
+        return steps.share(workspace, key, _run())
+
+
 def upkeep(step: str, **settings: Any) -> Any:
     """Wire a step that concerns no partition, as a task of its name; `settings` are the task's own."""
     return task(task_id=step, **settings)(_kept)(step)
@@ -243,6 +267,9 @@ def _run() -> Run:
 def _workspace() -> Any:
     from governance import keys, steps, warehouse
     from governance.keyring import Keyring
+    from governance.sharing import outbox
+    from governance.sharing.certificate_folder import CertificateFolder
+    from governance.sharing.identities import Identities
     from governance.signers import CheckpointFolder, Signers
 
     loaded = _policy()
@@ -257,6 +284,9 @@ def _workspace() -> Any:
         signers=lambda: _secret("wellbe_run_log_signers", Signers),
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
         airflow_dsn=lambda: _uri("wellbe_airflow"),
+        identity=lambda: _secret("wellbe_delivery_identity", Identities).current,
+        certificates=lambda: CertificateFolder(Path(_extra("wellbe_certificates", "path"))),
+        outbox=lambda name, url: outbox.opened(name, url, Path(_extra("wellbe_outboxes", "path"))),
     )
 
 

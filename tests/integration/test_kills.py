@@ -374,8 +374,7 @@ def shared_minor(place: Place) -> None:
     gone = world.booking(travellers=[{"birth_date": born}], consents=[{}])
     world.booking()
     through(place.space, "bookings", KEY)
-    builders.read(place.site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, root_key) VALUES "
-                  "('first', 'clinic', %s)", gone)  # fmt: skip
+    builders.delivered(place.site, "first", gone)
     change = "UPDATE wellbe.guardian_consents SET {} WHERE booking_id = %s"
     world.execute(change.format("verified_at = given_at + interval '1 hour'"), int(late.split("/")[0]))
     world.execute(change.format(f"withdrawn_at = '{NOW.isoformat()}'"), int(gone.split("/")[0]))

@@ -980,10 +980,7 @@ def test_a_consent_that_is_withdrawn_stops_all_use_begins_a_review_and_leaves_ob
     adult = world.booking()
     published(space)
     for name, key in (("first", minor), ("second", minor), ("other", adult)):
-        builders.read(
-            site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, root_key) VALUES (%s, 'clinic', %s)",
-            name, key,
-        )  # fmt: skip
+        builders.delivered(site, name, key)
     world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
     told = steps.consents(space, builders.run())
     assert told == {"sufficient": 0, "withdrawn": 1, "partitions": 1, "obligations": 2}

@@ -21,8 +21,7 @@ TERM = timedelta(days=7)
 @pytest.fixture
 def owing(here: Site, world: World) -> Site:
     """One delivery of an erased minor's booking, owed since `NOW`."""
-    builders.read(here, "INSERT INTO sharing.deliveries (delivery_id, recipient_id, root_key) "
-                        "VALUES ('d1', 'clinic', '1/1')")  # fmt: skip
+    builders.delivered(here, "d1", "1/1")
     builders.read(here, "INSERT INTO sharing.obligations VALUES ('d1', 'erased', %s)", NOW)
     return here
 

@@ -101,7 +101,7 @@ CASES = [
 
 @pytest.mark.parametrize(("changes", "clinic", "agency"), CASES)
 def test_a_booking_goes_or_stays_out_for_a_reason(changes: Mapping[str, Any], clinic: str, agency: str) -> None:
-    found = [judged(reading(**changes), asked(provider)).to_dict() for provider in (CLINIC, AGENCY)]
+    found = [judged(reading(**changes), asked(provider)) for provider in (CLINIC, AGENCY)]
     assert found == [{7: clinic}, {7: agency}]
 
 
@@ -111,11 +111,11 @@ def test_every_reason_is_in_the_table_or_below() -> None:
 
 
 def test_a_partition_that_the_log_does_not_call_validated_gives_nothing() -> None:
-    assert judged(reading(), asked(is_validated=False)).to_dict() == {7: "not_validated"}
+    assert judged(reading(), asked(is_validated=False)) == {7: "not_validated"}
 
 
 def test_a_version_that_was_accepted_and_is_gone_at_the_source_gives_nothing() -> None:
-    assert judged(reading(), asked(version=2)).to_dict() == {7: "older_version"}
+    assert judged(reading(), asked(version=2)) == {7: "older_version"}
 
 
 @pytest.mark.parametrize(("recorded_later", "reason"), [("booked", None), ("cancelled", "cancelled")])
@@ -123,7 +123,7 @@ def test_of_a_version_that_was_recorded_twice_the_later_row_counts(recorded_late
     other = "cancelled" if recorded_later == "booked" else "booked"
     later = {**BOOKING, "bookings.status": recorded_later, "bookings.recorded_at": AT.replace(hour=10)}
     said = reading(bookings=[later, {**BOOKING, "bookings.status": other}])
-    assert judged(said, asked()).to_dict() == {7: reason}
+    assert judged(said, asked()) == {7: reason}
 
 
 def test_who_holds_a_booking_is_told_of_what_ends_its_use_and_of_nothing_else() -> None:

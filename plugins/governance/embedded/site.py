@@ -146,10 +146,25 @@ class Site:
         return self.data_dir / "run_log_signers.txt"
 
     @property
+    def identity_path(self) -> Path:
+        """The identity that signs deliveries."""
+        return self.data_dir / "delivery_identity.pem"
+
+    @property
     def checkpoints_path(self) -> Path:
         """Where checkpoints are published: beside the site's folder, which nobody else may enter, for the auditor to
         pull."""
         return self.data_dir.with_name(f"{self.data_dir.name}-checkpoints")
+
+    @property
+    def certificates_path(self) -> Path:
+        """The certificates of recipients: nothing secret, but whoever changes one reads what is delivered."""
+        return self.data_dir / "certificates"
+
+    @property
+    def outbox_secrets_path(self) -> Path:
+        """Keys and known hosts by which this site reaches the outboxes of recipients, in a folder for each."""
+        return self.data_dir / "outboxes"
 
     @property
     def policy_path(self) -> Path:

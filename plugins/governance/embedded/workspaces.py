@@ -14,6 +14,9 @@ from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.recording import code_digest, new_id
 from governance.run_log import BY_HAND, Attempt, Batch, Digests, Entry, Outcome, Run
+from governance.sharing import outbox
+from governance.sharing.certificate_folder import CertificateFolder
+from governance.sharing.identities import Identities
 from governance.signers import CheckpointFolder, Signers
 from governance.steps import Workspace
 
@@ -34,6 +37,9 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
         signers=lambda: Signers.load(site.signers_path),
         checkpoints=lambda: CheckpointFolder(site.checkpoints_path),
         airflow_dsn=lambda: site.dsn("observer"),
+        identity=lambda: Identities.load(site.identity_path).current,
+        certificates=lambda: CertificateFolder(site.certificates_path),
+        outbox=lambda name, url: outbox.opened(name, url, site.outbox_secrets_path),
     )
 
 

@@ -84,25 +84,23 @@ class Asked:
     validated: AbstractSet[int]
 
 
-def judged(reading: Reading, asked: Asked) -> pd.Series:
-    """Of each booking that was asked for, the reason why it may not go, or None: object series by booking_id."""
+def judged(reading: Reading, asked: Asked) -> dict[int, Reason | None]:
+    """Of each booking that was asked for, the reason why it may not go, or None."""
     latest = reading.latest
-    keys = latest["row_key"].astype(object)
-    versions = pd.Series(dict(asked.versions), dtype="int64")
-    found = pd.Series(None, index=versions.index, dtype=object)
-    for reason, applies in _tests(reading, latest, keys, asked, versions).items():
-        holds = applies.reindex(found.index).fillna(reason is Reason.UNKNOWN).astype(bool)
-        found[found.isna() & holds] = reason
+    found: dict[int, Reason | None] = dict.fromkeys(asked.versions, Reason.UNKNOWN)
+    found.update(dict.fromkeys(found.keys() & set(latest.index)))
+    for reason, applies in _tests(reading, latest, asked).items():
+        for booking in latest.index[applies]:
+            found[booking] = found[booking] or reason
     return found
 
 
-def _tests(
-    reading: Reading, latest: pd.DataFrame, keys: pd.Series, asked: Asked, versions: pd.Series
-) -> dict[Reason, pd.Series]:
+def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason, pd.Series]:
     """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
+    keys = latest["row_key"].astype(object)
     grounds = reading.grounds.set_index("client_id").reindex(latest["bookings.client_id"]).set_axis(latest.index)
     version = latest["bookings.version"].astype("int64")
-    accepted = versions.reindex(latest.index)
+    accepted = latest.index.to_series().map(dict(asked.versions))
     failing = {
         root for key, root in zip(reading.travellers["row_key"], reading.travellers["root_key"], strict=True)
         if key not in reading.passing["booking_travellers"]
@@ -111,7 +109,6 @@ def _tests(
     lacking = ~keys.isin(set(reading.travellers["root_key"]))
     status = latest["bookings.status"].astype(object).str.strip().str.lower()
     return {
-        Reason.UNKNOWN: pd.Series(False, index=latest.index),
         Reason.ERASED: keys.isin(reading.erased),
         Reason.CANCELLED: status.eq("cancelled"),
         Reason.NOT_VALIDATED: ~latest.index.to_series().isin(asked.validated),

@@ -27,7 +27,11 @@ HELD = {
     "quarantine.findings": ["clause", "dataset", "partition_key", "row_key", "table_name"],
     "records.booking_travellers": ["landing_no", "partition_key", "row_key"],
 }
-SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
+SHARED = {
+    "sharing.deliveries": ["delivery_id", "recipient_id", "given_up_at"],
+    "sharing.delivered_rows": ["delivery_id", "booking_id", "booking_reference", "revoked_at"],
+    "sharing.obligations": ["delivery_id", "booking_reference", "reason"],
+}
 
 
 @dataclass

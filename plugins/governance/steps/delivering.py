@@ -12,7 +12,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Content:
     files: Mapping[str, Iterator[bytes]]
     read_at: datetime
     rows: pd.DataFrame | None = None
-    excluded: Mapping[str, int] = {}
+    excluded: Mapping[str, int] = field(default_factory=dict)
     replaces: tuple[str, ...] = ()
 
 
@@ -94,9 +94,13 @@ class Desk:
                 ledger.give_up(cursor, one.delivery_id, now)
             else:
                 ledger.close(cursor, one.delivery_id, now)
-            outcome = Outcome.PASSED if there is not None else Outcome.INTERRUPTED
-            details = {"recipient": self.recipient_id, "delivery": one.delivery_id, "found": str(there is not None)}
-            append(self.recorded.outcome_of(one.attempt_id, EVENT, outcome, details=details))
+            details = {
+                "recipient": self.recipient_id,
+                "delivery": one.delivery_id,
+                "attempt": one.attempt_id,
+                "state": "given up" if there is None else "sent",
+            }
+            append(self.recorded.outcome_of(new_id(), "settle_delivery", Outcome.PASSED, details=details))
         return there is not None
 
     def acknowledge(self) -> int:

@@ -50,7 +50,11 @@ EVENT = "erase"
 MINORS = "minors"
 BY_BOOKING = attrgetter("booking_id")
 REASON = "a minor without a guardian's consent, after the review (L3)"
-SHARED = {"sharing.deliveries": ["delivery_id", "root_key"], "sharing.obligations": ["delivery_id", "reason"]}
+SHARED = {
+    "sharing.deliveries": ["delivery_id", "recipient_id", "given_up_at"],
+    "sharing.delivered_rows": ["delivery_id", "booking_id", "booking_reference", "revoked_at"],
+    "sharing.obligations": ["delivery_id", "booking_reference", "reason"],
+}
 
 
 def erase_minors(workspace: Workspace, run: Run, planned: Planned | None = None) -> dict[str, int]:

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import batched
 from types import MappingProxyType
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -43,6 +43,7 @@ ROLE, PURPOSE = "sharer", "contract"
 LOG_READER = "sequencer"
 EVENT = "share"
 CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
+T = TypeVar("T")
 READS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "vault.bookings": ("booking_id", "row_key", "version"),
@@ -76,6 +77,12 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     if errors:
         raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
     return dict(counts)
+
+
+def newest_partition(workspace: Workspace) -> str:
+    """The partition key of the last day that is over, for runs that have none of their own."""
+    today = workspace.clock().astimezone(ZoneInfo(workspace.policy.time_zone)).date()
+    return (today - timedelta(days=1)).isoformat()
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ class _Work:
         counts: Counter[str] = Counter(found_sent=desk.settle(), acknowledged=desk.acknowledge())
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
-        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in batched(held.items(), AT_ONCE))
+        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in _parts(held.items()))
         with desk.connection.ending() as (cursor, _):
             owed = ledger.owed(cursor, desk.recipient_id)
             new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
@@ -148,7 +155,7 @@ class _Work:
         self.recorded.facts["counts"] = dict(counts)
         if owed:
             counts.update(self._tell(owed))
-        for part in batched(new, AT_ONCE):
+        for part in _parts(new):
             counts.update(self._deliver(part))
             self.recorded.facts["counts"] = dict(counts)
         return {name: number for name, number in counts.items() if number}
@@ -168,9 +175,9 @@ class _Work:
         asked = self._asked(versions, self._validated(candidates))
         read = self._read(versions)
         reasons = judged(read.reading, asked)
-        may_go = frozenset(reasons.index[reasons.isna()])
+        may_go = frozenset(booking for booking, reason in reasons.items() if reason is None)
         rows, incomplete = self._rows(read.reading, asked, may_go)
-        excluded = Counter(str(reason) for reason in reasons.dropna())
+        excluded = Counter(str(reason) for reason in reasons.values() if reason)
         excluded.update({Reason.INCOMPLETE: len(incomplete)} if incomplete else {})
         counts = {f"excluded {reason}": number for reason, number in excluded.items()}
         if rows.empty:
@@ -254,11 +261,11 @@ class _Work:
     def _held_against_source(self, held: Mapping[int, int]) -> int:
         """Owe the recipient word of every booking that it holds and may not use any more; returns how many are new."""
         read = self._read(held)
-        reasons = judged(read.reading, self._asked(held, held)).dropna()
+        reasons = judged(read.reading, self._asked(held, held))
         by_obligation: dict[Obliged, list[int]] = {}
         for booking, reason in reasons.items():
             if reason in REVOKING:
-                by_obligation.setdefault(REVOKING[reason], []).append(int(booking))
+                by_obligation.setdefault(REVOKING[reason], []).append(booking)
         raised = 0
         for obliged, bookings in sorted(by_obligation.items()):
             with self.desk.connection.ending() as (cursor, append):
@@ -290,3 +297,9 @@ class _Work:
         )
         desk.deliver(content, kept, lambda cursor, id: ledger.tell(cursor, desk.recipient_id, id, owed, now))
         return {"notices": 1, "revoked": len(owed)}
+
+
+def _parts(items: Collection[T]) -> Iterator[list[T]]:
+    """As many at once as memory allows."""
+    listed = list(items)
+    return (listed[at : at + AT_ONCE] for at in range(0, len(listed), AT_ONCE))

@@ -1,0 +1,115 @@
+"""Recipients of a test's site: a clinic and a travel agency with folders, and what they find there, opened as they
+would: with their own key and openssl alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import builders
+from builders import NOW
+from governance.embedded.site import Site
+from governance.sharing import demo_certificates
+from governance.sharing.certificate_folder import CertificateFolder
+from governance.sharing.outbox import ACKNOWLEDGEMENT, MANIFEST, SIGNATURE
+from governance.sharing.register import Recipient
+from governance.steps import Workspace
+
+CLINIC, AGENCY = "clinic", "agency"
+
+
+@cache
+def certified(name: str) -> tuple[bytes, bytes]:
+    """A recipient's certificate and private key, made once a test process."""
+    return demo_certificates.made(name, NOW)
+
+
+def registered(folder: Path, provider: int = 1, **changes: Any) -> Recipient:
+    """A recipient with an agreement for the year, whose outbox is a folder."""
+    kind = "health_provider" if provider == 1 else "travel_provider"
+    entry = {
+        "name": f"Provider {provider}",
+        "kind": kind,
+        "provider_id": provider,
+        "contract": "1.0.0",
+        "agreed_from": date(2026, 1, 1),
+        "agreed_until": date(2026, 12, 31),
+        "country_code": "SE",
+        "endpoint": folder.as_uri(),
+        "acknowledgement_hours": 48,
+    }
+    return Recipient(**{**entry, **changes})
+
+
+def sharing(site: Site, register: Mapping[str, Recipient], now: datetime = NOW, **changes: Any) -> Workspace:
+    """A workspace whose policy has these recipients."""
+    space = builders.workspace(site, now=now, **changes)
+    return replace(space, policy=space.policy.model_copy(update={"recipients": dict(register)}))
+
+
+def certify(site: Site, *names: str) -> None:
+    """Give recipients their certificates."""
+    kept = CertificateFolder(site.certificates_path)
+    for name in names:
+        if kept.current(name) is None:
+            kept.add(name, certified(name)[0], NOW)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A delivery as its recipient has it: the manifest, and the lines of each part, by media type."""
+
+    manifest: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """What is in the lines, each of them a JSON object."""
+        (lines,) = (content for kind, content in self.files.items() if kind != "text/csv")
+        return [json.loads(line) for line in lines.splitlines()]
+
+
+def opened(folder: Path, name: str, scratch: Path) -> list[Opened]:
+    """Every delivery in a folder, in the order in which they came, verified and opened with openssl."""
+    found = [_opened(delivery, name, scratch) for delivery in folder.iterdir() if delivery.is_dir()]
+    return sorted(found, key=lambda one: (one.manifest["created_at"], one.manifest["kind"]))
+
+
+def _opened(delivery: Path, name: str, scratch: Path) -> Opened:
+    ours, theirs = scratch / "wellbe.pem", scratch / f"{name}.pem"
+    ours.write_text(builders.IDENTITY.certificate)
+    theirs.write_bytes(b"".join(certified(name)))
+    verify = ["-verify", "-binary", "-inform", "DER", "-nointern", "-certfile", str(ours), "-CAfile", str(ours)]
+    openssl(*verify, "-in", str(delivery / SIGNATURE), "-content", str(delivery / MANIFEST), "-out", os.devnull)
+    manifest = json.loads((delivery / MANIFEST).read_bytes())
+    files: dict[str, bytes] = {}
+    for part in manifest["parts"]:
+        inner = scratch / "inner.der"
+        openssl("-decrypt", "-binary", "-inform", "DER", "-in", str(delivery / part["name"]), "-inkey", str(theirs),
+                "-recip", str(theirs), "-out", str(inner))  # fmt: skip
+        files[part["format"]] = files.get(part["format"], b"") + openssl(*verify, "-in", str(inner))
+    return Opened(manifest, files)
+
+
+def openssl(*arguments: str) -> bytes:
+    """`openssl cms`; raises when it refuses."""
+    return subprocess.run(["openssl", "cms", *arguments], check=True, capture_output=True).stdout
+
+
+def acknowledge(folder: Path) -> int:
+    """Acknowledge every delivery in a folder that is not; returns how many."""
+    done = 0
+    for delivery in folder.iterdir():
+        answer = folder / f"{delivery.name}{ACKNOWLEDGEMENT}"
+        if delivery.is_dir() and not answer.exists():
+            digest = subprocess.run(["sha256sum", delivery / MANIFEST], check=True, capture_output=True, text=True)
+            answer.write_text(digest.stdout.split()[0] + "\n")
+            done += 1
+    return done
