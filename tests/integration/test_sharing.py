@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+import shutil
+import subprocess
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 import builders
 import recipients
 from aftermath import entries, through
-from builders import DAY, NOW, World
+from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import GovernanceError
@@ -58,6 +60,29 @@ class Place:
             decision=decision, effective_at=at, received_at=at, source="checkout", version=1, recorded_at=at,
         )  # fmt: skip
 
+    def amend(self, row: str, *, version: int, status: str) -> str:
+        """Another version of a booking, with everybody and everything that it had."""
+        booking = int(row.split("/")[0])
+        ((client,),) = builders.read(
+            self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
+        )
+        at = self.world.at()
+        return self.world.booking(
+            booking_id=booking, client_id=client, version=version, status=status, with_client=False, with_terms=False,
+            booked_at=NOON - timedelta(minutes=5), changed_at=at, services=[{}, {"service_no": 2, **TRAVEL}],
+        )  # fmt: skip
+
+    def asks(self, row: str, kind: str) -> None:
+        """The client asks for something that stands."""
+        booking = int(row.split("/")[0])
+        ((client,),) = builders.read(
+            self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
+        )
+        self.world.insert(
+            "subject_requests", request_id=self.world.number(), client_id=client, kind=kind, received_at=NOW,
+            identity_checked_at=None, status="received", recorded_at=NOW,
+        )  # fmt: skip
+
     def share(self, now: datetime = NOW, key: str = KEY) -> dict[str, int]:
         return steps.share(self.space(now), key, builders.run("sharing"))
 
@@ -89,3 +114,163 @@ def test_each_provider_gets_its_part_of_a_booking_and_the_agreed_fields_alone(pl
     assert set(agency.objects[0]) == set(agency.manifest["fields"])
     assert "dental" not in str(agency.files)
     assert "Malmö" not in str(clinic.files)
+
+
+def test_what_was_delivered_is_not_delivered_again_by_a_cleared_task_a_backfill_or_a_later_day(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    first = place.share()
+    assert first == {"deliveries": 2, "rows": 2, "bookings": 2}
+    for now in (NOW, NOW, NOW + timedelta(days=1)):
+        assert place.share(now) == {}
+    assert [len(place.got(name)) for name in (CLINIC, AGENCY)] == [1, 1]
+
+
+def test_each_provider_knows_the_same_booking_by_another_reference(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    place.share()
+    (clinic,), (agency,) = place.got(CLINIC)[0].objects, place.got(AGENCY)[0].objects
+    for name in ("booking_reference", "service_reference", "person_reference"):
+        assert clinic[name] != agency[name]
+
+
+def test_nobody_else_can_open_what_a_recipient_gets(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    place.share()
+    with pytest.raises(subprocess.CalledProcessError):
+        recipients.opened(place.folder / CLINIC, AGENCY, place.folder)
+
+
+def test_without_consent_to_health_data_the_clinic_gets_nothing_and_the_agency_its_part(place: Place) -> None:
+    place.booking(consents=False)
+    place.accepted()
+    assert place.share() == {"excluded no_consent": 1, "deliveries": 1, "rows": 1, "bookings": 1}
+    assert (place.got(CLINIC), len(place.got(AGENCY))) == ([], 1)
+
+
+@pytest.mark.clause("C2")
+def test_a_consent_that_is_withdrawn_after_validation_counts_at_the_hand_over(place: Place) -> None:
+    row = place.booking()
+    place.accepted()
+    place.says(row, "withdrawn", NOW - timedelta(minutes=1))
+    assert place.share()["excluded no_consent"] == 1
+    assert place.got(CLINIC) == []
+    place.says(row, "given", NOW + timedelta(hours=1))
+    assert place.share(NOW + timedelta(hours=2))["deliveries"] == 1
+    assert len(place.got(CLINIC)) == 1
+
+
+def test_an_amended_booking_is_delivered_as_a_version_that_names_the_one_before(place: Place) -> None:
+    row = place.booking()
+    place.accepted()
+    place.share()
+    booking = int(row.split("/")[0])
+    place.world.day = DAY + timedelta(days=1)
+    place.amend(row, version=2, status="amended")
+    through(place.space(NOW + timedelta(days=1)), "bookings", place.world.day.isoformat())
+    place.share(NOW + timedelta(days=1), place.world.day.isoformat())
+    old, new = place.got(CLINIC)
+    assert [(one.objects[0]["booking_version"], one.objects[0]["replaces_version"]) for one in (old, new)] == [
+        (1, None), (2, 1),
+    ]  # fmt: skip
+    assert new.manifest["replaces"] == [old.manifest["delivery_id"]]
+    assert new.objects[0]["booking_reference"] == old.objects[0]["booking_reference"]
+    assert booking not in [row["booking_reference"] for row in new.objects]
+
+
+def test_an_amendment_that_waits_for_its_validation_is_not_delivered_and_neither_is_what_it_replaces(
+    place: Place,
+) -> None:
+    row = place.booking()
+    place.accepted()
+    place.world.day = DAY + timedelta(days=1)
+    place.amend(row, version=2, status="amended")
+    assert place.share() == {"excluded newer_version": 2}
+
+
+@pytest.mark.clause("M1")
+@pytest.mark.parametrize(
+    ("what", "reason", "told"),
+    [("withdrawn", "consent withdrawn", 1), ("cancelled", "cancelled", 2), ("restriction", "restricted", 2)],
+)
+def test_who_holds_what_may_not_be_used_any_more_is_told_once_and_the_acknowledgement_meets_it(
+    place: Place, what: str, reason: str, told: int
+) -> None:
+    row = place.booking()
+    other = place.booking(client={"given_name": "Eva"})
+    place.accepted()
+    place.share()
+    at = NOW + timedelta(hours=1)
+    if what == "withdrawn":
+        place.says(row, "withdrawn", at)
+    elif what == "cancelled":
+        place.amend(row, version=2, status="cancelled")
+    else:
+        place.asks(row, what)
+    done = place.share(at + timedelta(hours=1))
+    assert (done["notices"], done["revoked"], done["obligations"]) == (told, told, told)
+    first, notice = place.got(CLINIC)
+    assert notice.manifest["kind"] == "revocation"
+    assert notice.manifest["replaces"] == [first.manifest["delivery_id"]]
+    assert [line["reason_code"] for line in notice.objects] == [reason]
+    known = {line["booking_reference"] for line in first.objects}
+    assert {line["booking_reference"] for line in notice.objects} < known, other
+    assert not {"notices", "deliveries"} & place.share(at + timedelta(hours=2)).keys()
+    owed = "SELECT count(*) FROM sharing.obligations WHERE met_at IS NULL"
+    assert builders.read(place.site, owed) == [(told,)]
+    for name in (CLINIC, AGENCY):
+        recipients.acknowledge(place.folder / name)
+    assert place.share(at + timedelta(hours=3))["acknowledged"] == 2 + told
+    assert builders.read(place.site, owed) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "halted_by"),
+    [
+        ({"agreed_until": date(2026, 3, 11)}, "agreement_ended"),
+        ({"agreed_from": date(2026, 3, 13)}, "agreement_not_begun"),
+        ({"country_code": "US"}, "no_transfer_basis"),
+        ({"contract": "9.0.0"}, "contract_unknown"),
+    ],
+)
+def test_a_recipient_that_halts_keeps_no_other_from_its_deliveries(
+    place: Place, changes: dict[str, object], halted_by: str
+) -> None:
+    place.booking()
+    place.accepted()
+    place.register = {CLINIC: place.register[CLINIC].model_copy(update=changes), AGENCY: place.register[AGENCY]}
+    with pytest.raises(GovernanceError):
+        place.share()
+    assert (place.got(CLINIC), len(place.got(AGENCY))) == ([], 1)
+    failed = [e for e in entries(place.site, "share", "outcome") if e["outcome"] == "failed"]
+    assert [e["details"] for e in failed] == [{"recipient": CLINIC, "halted_by": halted_by}]
+
+
+def test_without_a_certificate_nothing_is_delivered_and_with_one_it_is(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    shutil.rmtree(place.site.certificates_path)
+    recipients.certify(place.site, AGENCY)
+    with pytest.raises(HaltedError, match="recipient clinic: there is no certificate"):
+        place.share()
+    recipients.certify(place.site, CLINIC)
+    assert place.share()["deliveries"] == 1
+
+
+def test_a_validation_that_was_marked_a_success_by_hand_gives_nothing(place: Place) -> None:
+    place.booking()
+    steps.pull(place.space(), "bookings", KEY, builders.run())
+    assert place.share() == {}
+    builders.tamper(place.site, "UPDATE control.batches SET state = 'settled', settled_no = landing_no")
+    assert place.share() == {"excluded not_validated": 2}
+    assert place.got(CLINIC) == []
+
+
+def test_a_service_that_is_over_is_delivered_to_nobody(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    assert place.share(NOW + timedelta(days=60)) == {}
+    last = datetime(2026, 4, 19, 21, 59, tzinfo=UTC)  # Stockholm: still its day
+    assert place.share(last)["deliveries"] == 2

@@ -21,7 +21,7 @@ import pandas as pd
 import rfc8785
 
 from governance import door, log_entries, obligations, schema, warehouse
-from governance.errors import GovernanceError, TransientError
+from governance.errors import ContractError, GovernanceError, TransientError
 from governance.keys import Keys
 from governance.obligations import Reason as Obliged
 from governance.partitions import Partition
@@ -32,7 +32,7 @@ from governance.sharing.certificate_folder import Kept
 from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
 from governance.sharing.ledger import Candidate, Owed
 from governance.sharing.manifests import REVOCATION, ROWS
-from governance.sharing.recipients import HaltedError, Terms
+from governance.sharing.recipients import HaltedBy, HaltedError, Terms
 from governance.sharing.references import referenced
 from governance.sharing.register import Recipient
 from governance.steps.delivering import Content, Desk
@@ -56,6 +56,7 @@ FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"health_provider": ("fhir",), "travel_provider": ("jsonl", "csv")}
 )
 """How rows are written for each kind of recipient."""
+EXCLUDED = "excluded"
 AT_ONCE = 5_000
 """Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
 
@@ -110,7 +111,9 @@ class _Turn:
             self.workspace.require_one_time(batch)
             with self._desk(recorded) as (desk, keys):
                 counts = _Work(desk, keys, self.partition, recorded).done()
-            outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
+            # Bookings that were all left out are no success (E16).
+            is_done = any(number for name, number in counts.items() if not name.startswith(EXCLUDED))
+            outcome = Outcome.PASSED if is_done else Outcome.NO_DATA
             recorded.append(recorded.outcome(outcome, details=details, counts=counts))
         return counts
 
@@ -118,7 +121,11 @@ class _Turn:
     def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, Keys]]:
         """The recipient's lock, a connection as the role that shares, its outbox and its keys."""
         workspace, recipient, label = self.workspace, self._recipient, recorded.attempt.batch.label
-        contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+        try:
+            contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+        except ContractError:
+            recorded.facts["details"] = {"recipient": self.name, "halted_by": HaltedBy.CONTRACT_UNKNOWN}
+            raise
         with ExitStack() as stack:
             lent = stack.enter_context(door.lent(workspace, recorded.attempt, ROLE, READS))
             connection = stack.enter_context(warehouse.connect(lent.dsn, label))
@@ -179,7 +186,7 @@ class _Work:
         rows, incomplete = self._rows(read.reading, asked, may_go)
         excluded = Counter(str(reason) for reason in reasons.values() if reason)
         excluded.update({Reason.INCOMPLETE: len(incomplete)} if incomplete else {})
-        counts = {f"excluded {reason}": number for reason, number in excluded.items()}
+        counts = {f"{EXCLUDED} {reason}": number for reason, number in excluded.items()}
         if rows.empty:
             return counts
         content = self._content(rows, read, excluded)
