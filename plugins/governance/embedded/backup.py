@@ -31,7 +31,9 @@ from governance.recording import new_id
 SUMS = "SHA256SUMS"
 DATABASES: Mapping[str, str] = MappingProxyType({"governance": "governance.dump", "airflow": "airflow.dump"})
 KEYS, CHECKPOINTS, POLICY = "keys.sqlite", "checkpoints", "policy.yaml"
-SECRETS = ("site.json", "keyring.json", "run_log_signers.txt")
+SECRETS = ("site.json", "keyring.json", "run_log_signers.txt", "delivery_identity.pem")
+SINCE = ("delivery_identity.pem",)
+"""Secrets that backups of earlier versions of this project do not have; `up` makes them then."""
 
 
 def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
@@ -81,6 +83,8 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     # First of all, and gone last of all: `up` would make of a half site a new one that is empty.
     private_files.write(half, "", replace=False)
     for name in SECRETS:
+        if name in SINCE and not (secrets / name).exists():
+            continue
         private_files.write(data_dir / name, (secrets / name).read_text("utf-8"), replace=False)
     if (folder / POLICY).exists():
         shutil.copy(folder / POLICY, data_dir / POLICY)

@@ -146,6 +146,11 @@ class Site:
         return self.data_dir / "run_log_signers.txt"
 
     @property
+    def identity_path(self) -> Path:
+        """The identity that signs deliveries."""
+        return self.data_dir / "delivery_identity.pem"
+
+    @property
     def checkpoints_path(self) -> Path:
         """Where checkpoints are published: beside the site's folder, which nobody else may enter, for the auditor to
         pull."""
