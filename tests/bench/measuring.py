@@ -101,7 +101,7 @@ def measured(
         if before:
             before()
         for name, work, arguments in chain:
-            found[name].append(_in_fresh_process(_once, work, arguments, clusters))
+            found[name].append(in_fresh_process(_once, work, arguments, clusters))
     lines = []
     for name, each in found.items():
         rows, wall, client, server, peak = zip(*each, strict=True)
@@ -167,7 +167,7 @@ def repeated(
     Printed: values of one repetition; values per CPU second, median and spread; the number of repetitions; wall seconds
     of all of them; CPU seconds before the first, for imports and for making the input; the most memory held.
     """
-    found = [_in_fresh_process(_many, make, arguments, repetitions) for _ in range(processes)]
+    found = [in_fresh_process(_many, make, arguments, repetitions) for _ in range(processes)]
     cpu = tuple(seconds for _, _, times, _ in found for seconds, _ in times)
     wall = tuple(seconds for _, _, times, _ in found for _, seconds in times)
     before, peak = median(seconds for _, seconds, _, _ in found), max(peak for *_, peak in found)
@@ -185,7 +185,7 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def _in_fresh_process(target: Callable[..., None], *arguments: Any) -> Any:
+def in_fresh_process(target: Callable[..., None], *arguments: Any) -> Any:
     """What the target sends. Raises EOFError when it dies before; its own words are on standard error then."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

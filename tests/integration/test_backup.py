@@ -174,6 +174,22 @@ def test_a_backup_replaces_nothing(lost: Lost, tmp_path: Path, folders: tuple[st
     assert (tmp_path / "full" / "file").exists()
 
 
+def test_a_backup_from_before_there_was_an_identity_is_put_back_without_one(lost: Lost, tmp_path: Path) -> None:
+    older, data_dir = tmp_path / "older", tmp_path / "data"
+    data_dir.mkdir()
+    shutil.copytree(lost.folders[1], older)
+    identity = (older / "delivery_identity.pem").read_text()
+    (older / "delivery_identity.pem").unlink()
+    backup.put_back_secrets(older, data_dir)
+    assert {path.name for path in data_dir.iterdir()} == {*backup.SECRETS} - {"delivery_identity.pem"}
+    assert (lost.site.data_dir / "delivery_identity.pem").read_text() == identity
+    (older / "keyring.json").unlink()
+    shutil.rmtree(data_dir)
+    data_dir.mkdir()
+    with pytest.raises(FileNotFoundError):
+        backup.put_back_secrets(older, data_dir)
+
+
 NESTED = {  # the backup's folder, that of its secrets
     "secrets in the backup": ("backup", "backup/secrets"),
     "the backup in its secrets": ("secrets/backup", "secrets"),

@@ -147,7 +147,7 @@ def without_paths(text: str) -> str:
 
 @pytest.mark.clause("J2")
 def test_keys_and_connections_are_given_to_the_workers_alone() -> None:
-    for secret in ("keyring.json", "connections.json", "run_log_signers.txt"):
+    for secret in ("keyring.json", "connections.json", "run_log_signers.txt", "delivery_identity.pem"):
         assert [name for name, service in SERVICES.items() if secret in service.get("secrets", [])] == [
             "airflow-worker"
         ]
@@ -166,14 +166,14 @@ def test_keys_and_connections_are_given_to_the_workers_alone() -> None:
 def test_every_secret_is_declared_and_used() -> None:
     used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
     assert used == set(COMPOSE["secrets"])
-    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json|\.txt)?)", EVERYTHING))
+    read = set(re.findall(r"/run/secrets/([a-z_]+(?:\.json|\.txt|\.pem)?)", EVERYTHING))
     assert read == used
 
 
 def told_files() -> set[str]:
     """The files that the head tells to make."""
     [names] = re.findall(r"^  for name in (.*); do$", HEAD, re.M)
-    others = re.findall(r"^  ((?:ui/)?\w+\.(?:json|yaml|txt)) ", HEAD, re.M) + re.findall(
+    others = re.findall(r"^  ((?:ui/)?\w+\.(?:json|yaml|txt|pem)) ", HEAD, re.M) + re.findall(
         r"> (\w+\.(?:secret|key))", HEAD
     )
     return {f"{name}.password" for name in names.split()} | set(others)
@@ -190,7 +190,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
     told = re.findall(r"^ {20,}(wellbe_\w+) {2,}", HEAD, re.M)
     needed = set(re.findall(r'"(wellbe_\w+)":', Path(airflow_config.__file__).read_text()))
     assert set(told) == needed
-    assert len(told) == len(needed) == 13
+    assert len(told) == len(needed) == 14
     for login in WORKING_LOGINS:
         name = "wellbe_warehouse" if login == "pipeline" else f"wellbe_warehouse_{login}"
         assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)
@@ -198,7 +198,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
     mounted |= {config["target"] for config in SERVICES["airflow-worker"]["configs"]}
     mounted |= {volume.partition(":")[2] for volume in SERVICES["airflow-worker"]["volumes"]}
     paths = re.findall(r'"path": "([^"]+)"', HEAD)
-    assert len(paths) == 4
+    assert len(paths) == 5
     assert set(paths) <= mounted
 
 

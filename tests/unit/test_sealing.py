@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -254,6 +255,29 @@ def test_a_source_that_breaks_leaves_no_half_file(tmp_path: Path) -> None:
         seal(rows(), tmp_path, "rows", JSONL, envelope(part_bytes=100_000))
     assert not list(tmp_path.iterdir())
     assert not children()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from certified import NOW, identity, recipient
+from governance.sharing.cms import Envelope, seal
+
+def rows():
+    yield from [b"x" * 100_000] * 3
+    os.kill(os.getpid(), signal.SIGKILL)
+
+envelope = Envelope("clinic", recipient("clinic").certificate, identity(), NOW)
+seal(rows(), Path(sys.argv[1]), "rows", "text/csv", envelope)
+"""
+
+
+def test_a_process_of_ours_that_is_killed_leaves_no_part_that_looks_whole(tmp_path: Path) -> None:
+    """OpenSSL, which sees the end of the rows, finishes what looks like a message; it never gets a name."""
+    paths = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("plugins", "tests"))
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}).returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".rows.001.p7m.draft"]
 
 
 def test_a_folder_that_is_not_there_can_be_mended(tmp_path: Path) -> None:

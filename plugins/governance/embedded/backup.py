@@ -31,7 +31,9 @@ from governance.recording import new_id
 SUMS = "SHA256SUMS"
 DATABASES: Mapping[str, str] = MappingProxyType({"governance": "governance.dump", "airflow": "airflow.dump"})
 KEYS, CHECKPOINTS, POLICY = "keys.sqlite", "checkpoints", "policy.yaml"
-SECRETS = ("site.json", "keyring.json", "run_log_signers.txt")
+SECRETS = ("site.json", "keyring.json", "run_log_signers.txt", "delivery_identity.pem")
+SINCE = ("delivery_identity.pem",)
+"""Secrets that backups of earlier versions of this project do not have."""
 
 
 def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
@@ -80,8 +82,7 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     sites.private_folder(data_dir)
     # First of all, and gone last of all: `up` would make of a half site a new one that is empty.
     private_files.write(half, "", replace=False)
-    for name in SECRETS:
-        private_files.write(data_dir / name, (secrets / name).read_text("utf-8"), replace=False)
+    put_back_secrets(secrets, data_dir)
     if (folder / POLICY).exists():
         shutil.copy(folder / POLICY, data_dir / POLICY)
     site = control.start_clusters(data_dir, say)
@@ -94,6 +95,13 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     restore_keys(site, folder / KEYS)
     half.unlink()
     return site
+
+
+def put_back_secrets(secrets: Path, data_dir: Path) -> None:
+    """Every secret that the backup has; of one that its version did not know yet, `up` makes a first one."""
+    for name in SECRETS:
+        if name not in SINCE or (secrets / name).exists():
+            private_files.write(data_dir / name, (secrets / name).read_text("utf-8"), replace=False)
 
 
 def restore_keys(site: Site, backup: Path) -> tuple[int, int]:

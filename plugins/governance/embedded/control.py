@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import psutil
 import psycopg2
 
-from governance import keys, schema, source_versions, sources
+from governance import keys, schema, source_versions, sources, steps
 from governance import policy as policies
 from governance.database import translated
 from governance.embedded import airflow, airflow_config, broker, postgres, processes, provision, workspaces
@@ -193,6 +193,7 @@ def _migrate(site: Site, say: Say) -> None:
     provision.note_logins(site, policy)
     _bring_keys(site, policy, say)
     _bring_signers(site)
+    steps.first_identity(workspaces.workspace(site, policy), site.identity_path, workspaces.by_hand("up"))
 
 
 def _bring_keys(site: Site, policy: Policy, say: Say) -> None:

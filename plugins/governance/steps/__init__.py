@@ -10,6 +10,7 @@ from governance.steps.crawling import crawl
 from governance.steps.erasing import erase_minors
 from governance.steps.handing_over import Delivered, HandOver, hand_over
 from governance.steps.holding import HoldRequest, place_hold, release_hold
+from governance.steps.identifying import first_identity, renew_identity, switch_identity
 from governance.steps.keeping import destroy_key, keep_keys, logged_destructions, rotate_key
 from governance.steps.obliging import meet_obligation, owed
 from governance.steps.planning import Plan, apply_plan, plan_retention
@@ -38,6 +39,7 @@ __all__ = [
     "crawl",
     "destroy_key",
     "erase_minors",
+    "first_identity",
     "hand_over",
     "keep_cards",
     "keep_keys",
@@ -53,11 +55,13 @@ __all__ = [
     "pull",
     "reconcile",
     "release_hold",
+    "renew_identity",
     "retain",
     "rotate_key",
     "rotate_signing_key",
     "sequence",
     "share",
+    "switch_identity",
     "validate",
     "watch",
 ]
