@@ -20,6 +20,7 @@ from governance.embedded.site import Site
 from governance.keyring import Keyring
 from governance.keys import KeyService
 from governance.run_log import Run
+from governance.sharing.certificate_folder import CertificateFolder
 from governance.signers import CheckpointFolder, Signers, new_origin
 
 POLICY = policies.load()
@@ -346,6 +347,7 @@ def workspace(site: Site, *, now: datetime = NOW, first: date = DAY, **changes: 
         "signers": lambda: Signers.load(site.signers_path),
         "checkpoints": lambda: CheckpointFolder(site.checkpoints_path),
         "airflow_dsn": lambda: site.dsn("observer"),
+        "certificates": lambda: CertificateFolder(site.certificates_path),
     } | changes
     return steps.Workspace(**values)
 
@@ -388,6 +390,7 @@ def empty_warehouse(site: Site) -> None:
         cursor.execute("TRUNCATE " + ", ".join(tables))
     connection.close()
     shutil.rmtree(site.checkpoints_path, ignore_errors=True)
+    shutil.rmtree(site.certificates_path, ignore_errors=True)
     site.signers_path.unlink(missing_ok=True)
     Signers.create(site.signers_path, new_origin())
     site.key_store_path.unlink(missing_ok=True)

@@ -243,6 +243,7 @@ def _run() -> Run:
 def _workspace() -> Any:
     from governance import keys, steps, warehouse
     from governance.keyring import Keyring
+    from governance.sharing.certificate_folder import CertificateFolder
     from governance.signers import CheckpointFolder, Signers
 
     loaded = _policy()
@@ -257,6 +258,7 @@ def _workspace() -> Any:
         signers=lambda: _secret("wellbe_run_log_signers", Signers),
         checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
         airflow_dsn=lambda: _uri("wellbe_airflow"),
+        certificates=lambda: CertificateFolder(Path(_extra("wellbe_certificates", "path"))),
     )
 
 

@@ -152,6 +152,11 @@ class Site:
         return self.data_dir.with_name(f"{self.data_dir.name}-checkpoints")
 
     @property
+    def certificates_path(self) -> Path:
+        """The certificates of recipients: nothing secret, but whoever changes one reads what is delivered."""
+        return self.data_dir / "certificates"
+
+    @property
     def policy_path(self) -> Path:
         """The site's own part of the policy: from which partition on its datasets are processed."""
         return self.data_dir / "policy.yaml"

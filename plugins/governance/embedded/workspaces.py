@@ -14,6 +14,7 @@ from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.recording import code_digest, new_id
 from governance.run_log import BY_HAND, Attempt, Batch, Digests, Entry, Outcome, Run
+from governance.sharing.certificate_folder import CertificateFolder
 from governance.signers import CheckpointFolder, Signers
 from governance.steps import Workspace
 
@@ -34,6 +35,7 @@ def workspace(site: Site, policy: Policy | None = None) -> Workspace:
         signers=lambda: Signers.load(site.signers_path),
         checkpoints=lambda: CheckpointFolder(site.checkpoints_path),
         airflow_dsn=lambda: site.dsn("observer"),
+        certificates=lambda: CertificateFolder(site.certificates_path),
     )
 
 

@@ -18,6 +18,7 @@ from governance.policy import Policy
 from governance.recording import Recorded, code_digest, new_id
 from governance.rules import suite_digest, suite_text
 from governance.run_log import Attempt, Batch, Conservation, Digests, Run, Shard
+from governance.sharing.certificate_folder import CertificateFolder
 from governance.signers import CheckpointFolder, Signers
 from governance.sources import Snapshot
 from governance.warehouse import LandedBatch, Warehouse
@@ -37,6 +38,7 @@ class Workspace:
     signers: Callable[[], Signers]
     checkpoints: Callable[[], CheckpointFolder]
     airflow_dsn: Callable[[], str]  # of the observer, who reads Airflow's tables
+    certificates: Callable[[], CertificateFolder]  # of recipients
     source_clock: Callable[[Snapshot], datetime] = Snapshot.clock
     suites: Path = validation.SUITE_FOLDER
 
