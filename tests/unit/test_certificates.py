@@ -287,6 +287,18 @@ def test_files_are_the_owners_alone(folder: CertificateFolder) -> None:
         assert path.stat().st_mode & 0o077 == 0, path.name
 
 
+def test_a_copy_has_every_certificate_and_no_private_key(folder: CertificateFolder, tmp_path: Path) -> None:
+    folder.copy_to(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    folder.add("clinic", made.pem(0), NOW)
+    folder.put_demo_key("clinic", "a" * 64, made.private_pem())
+    folder.copy_to(tmp_path / "copy")
+    assert CertificateFolder(tmp_path / "copy").kept("clinic") == folder.kept("clinic")
+    files = [path for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert b"PRIVATE KEY" not in b"".join(path.read_bytes() for path in files)
+
+
 DAMAGE = {
     "record no JSON": lambda place: (place / RECORD).write_text("{"),
     "record no object": lambda place: (place / RECORD).write_text("[]"),

@@ -27,7 +27,7 @@ from governance.errors import InputError, SiteError
 from governance.key_store import Destruction
 from governance.keyring import Keyring
 from governance.recording import new_id
-from governance.sharing.certificate_folder import KEY_SUFFIX
+from governance.sharing.certificate_folder import CertificateFolder
 
 SUMS = "SHA256SUMS"
 DATABASES: Mapping[str, str] = MappingProxyType({"governance": "governance.dump", "airflow": "airflow.dump"})
@@ -56,10 +56,7 @@ def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
         with closing(workspaces.workspace(site, policy).keys()) as service:
             written = key_backups.back_up(service, folder / KEYS)
         shutil.copytree(site.checkpoints_path, folder / CHECKPOINTS, dirs_exist_ok=True)
-        if site.certificates_path.exists():
-            # A private key among them is a demo's, and made anew with `governance recipients rotate --demo`.
-            without_keys = shutil.ignore_patterns(f"*{KEY_SUFFIX}")
-            shutil.copytree(site.certificates_path, folder / CERTIFICATES, ignore=without_keys)
+        CertificateFolder(site.certificates_path).copy_to(folder / CERTIFICATES)
         if site.policy_path.exists():
             shutil.copy(site.policy_path, folder / POLICY)
         for name in SECRETS:

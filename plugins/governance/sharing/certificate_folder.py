@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -108,6 +109,14 @@ class CertificateFolder:
         private_files.write(path, pem.decode("ascii"), replace=False)
         return path
 
+    def copy_to(self, target: Path) -> None:
+        """Copy everything but private keys: of a demo, they are made anew. Nothing where there is nothing. For a
+        backup; nobody changes a certificate meanwhile.
+        """
+        if self.path.exists():
+            with self._locked():
+                shutil.copytree(self.path, target, ignore=shutil.ignore_patterns(f"*{KEY_SUFFIX}"))
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _put(self, recipient: str, pem: bytes, at: datetime) -> Changed:
@@ -175,7 +184,12 @@ class CertificateFolder:
         """Nobody else changes a certificate meanwhile: of whomever, since keys are compared among all."""
         folder = self._folder(recipient)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
