@@ -429,6 +429,7 @@ def empty_warehouse(site: Site) -> None:
         cursor.execute("TRUNCATE " + ", ".join(tables))
     connection.close()
     shutil.rmtree(site.checkpoints_path, ignore_errors=True)
+    shutil.rmtree(site.certificates_path, ignore_errors=True)
     site.signers_path.unlink(missing_ok=True)
     Signers.create(site.signers_path, new_origin())
     site.key_store_path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import pytest
 
 import boundaries
 import builders
+import certificate_files
 from aftermath import entries, governance, through
 from boundaries import Killed
 from builders import DAY, World
@@ -21,6 +22,7 @@ from governance.embedded import airflow, airflow_config, backup, control
 from governance.embedded import site as sites
 from governance.embedded.site import Site
 from governance.errors import InputError, SiteError
+from governance.sharing.certificate_folder import CertificateFolder, Kept
 from run_logs import Auditor, own_look
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("J1"), pytest.mark.clause("R1"), pytest.mark.slow]
@@ -37,6 +39,7 @@ class Lost:
     auditor: Auditor
     erased: tuple[str, str]  # before the backup, and after it
     folders: tuple[Path, Path]
+    certificates: tuple[Kept, ...]
 
 
 RESTORING = ("governance.dump", ".keys.sqlite.draft")
@@ -70,6 +73,12 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
         steps.checkpoint(space, builders.run())
         auditor = Auditor(site, home / "auditor")
         auditor.meet()
+        certificates = CertificateFolder(site.certificates_path)
+        made = certificates.add("clinic", certificate_files.pem(0), builders.NOW).certificate
+        certificates.put_demo_key("clinic", made.fingerprint, certificate_files.private_pem(0))
+        certificates.revoke("clinic", None, builders.NOW, "request 3")
+        certificates.rotate("clinic", certificate_files.pem(1), builders.NOW)
+        kept = certificates.kept("clinic")
         counts = counted(site)
         backup.back_up(site, home / "stored", home / "secrets")
         steps.destroy_key(space, "subject", clients[1], "request 2", builders.run())
@@ -83,7 +92,8 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lost]:
                 control.clusters_up(home / "site")
         anew = backup.restore(home / "stored", home / "secrets", home / "site")
         control.clusters_up(anew.data_dir)
-        yield Lost(anew, counts, auditor, (clients[0], clients[1]), (home / "stored", home / "secrets"))
+        folders = (home / "stored", home / "secrets")
+        yield Lost(anew, counts, auditor, (clients[0], clients[1]), folders, kept)
     finally:
         control.down(home / "site")
 
@@ -129,11 +139,19 @@ def test_airflows_own_tables_are_there(lost: Lost) -> None:
     assert builders.read(lost.site, "SELECT count(*) FROM alembic_version", role="airflow") == [(1,)]
 
 
+@pytest.mark.clause("F1")
+def test_recipients_have_their_certificates_again_and_what_was_revoked_stays_so(lost: Lost) -> None:
+    found = CertificateFolder(lost.site.certificates_path)
+    assert found.kept("clinic") == lost.certificates
+    assert [kept.certificate.revoked_at for kept in lost.certificates] == [builders.NOW, None]
+
+
 def test_what_is_stored_opens_nothing_by_itself(lost: Lost) -> None:
     stored, secrets = lost.folders
     passwords = [p for p in sites.load(lost.site.data_dir).passwords.values()]
     content = b"".join(path.read_bytes() for path in stored.rglob("*") if path.is_file())
     assert not [password for password in passwords if password.encode() in content]
+    assert b"PRIVATE KEY" not in content
     assert {path.name for path in secrets.iterdir()} == {*backup.SECRETS, backup.SUMS}
     for folder in lost.folders:
         assert folder.stat().st_mode & 0o777 == 0o700

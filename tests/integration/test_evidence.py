@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 import builders
+import certificate_files
 from builders import DAY, NOON, World
 from governance import policy as policies
 from governance import steps
@@ -19,6 +20,7 @@ from governance.commands.proofs import RunLog
 from governance.coverage import Standing
 from governance.embedded.site import Site
 from governance.errors import AlarmError, PartitionError, RecipientError, WarehouseUnavailableError
+from governance.sharing.register import Recipient
 from governance.third_parties import ThirdParty
 
 pytestmark = pytest.mark.pg
@@ -72,6 +74,20 @@ def log(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog
     )  # fmt: skip
     registered = space.policy.model_copy(update={"third_parties": {"institute": institute}})
     steps.hand_over(replace(space, policy=registered), asked, builders.run())
+    clinic = Recipient(
+        name="Clinic", kind="health_provider", provider_id=1, contract="1.0.0", agreed_from=DAY, country_code="SE",
+        agreed_until=DAY, endpoint="file:///srv/clinic", acknowledgement_hours=48,
+    )  # fmt: skip
+    changes = (
+        steps.CertificateChange("add", "somebody", certificate_files.pem()),
+        steps.CertificateChange("add", "clinic", certificate_files.pem()),
+        steps.CertificateChange("revoke", "clinic", reason="request 7"),
+    )
+    clinics = replace(space, policy=space.policy.model_copy(update={"recipients": {"clinic": clinic}}))
+    with pytest.raises(RecipientError):
+        steps.change_certificate(clinics, changes[0], builders.run())
+    for change in changes[1:]:
+        steps.change_certificate(clinics, change, builders.run())
     steps.checkpoint(space, builders.run())
     steps.checkpoint(space, builders.run())
     yield RunLog(site.dsn("auditor"))
@@ -192,6 +208,16 @@ def test_what_third_parties_got_and_what_was_refused_is_told_with_figures(log: R
     assert (given["third_party"], given["outcome"], given["k"], given["l"]) == ("institute", "passed", 12, 2)
     assert len(given["sidecar"]) == 12
     assert (refused["third_party"], refused["refused_with"]) == (None, "RecipientError")
+
+
+@pytest.mark.clause("F1")
+def test_which_certificate_of_a_recipient_counted_when_is_told_and_what_was_refused(log: RunLog) -> None:
+    revoked, added, refused = told(log, "recipient_certificates")
+    assert (added["recipient"], added["event"], added["outcome"]) == ("clinic", "add_certificate", "passed")
+    assert (revoked["event"], revoked["reason"]) == ("revoke_certificate", "request 7")
+    assert len(added["fingerprint"]) == 12
+    assert added["fingerprint"] == revoked["fingerprint"] == revoked["before"]
+    assert (refused["recipient"], refused["refused_with"]) == ("unknown", "HaltedError")
 
 
 @pytest.mark.clause("J1")

@@ -181,7 +181,8 @@ def told_files() -> set[str]:
 
 def test_the_head_tells_to_make_every_file_that_is_used_and_no_other() -> None:
     used = set(re.findall(r"\$\{GOVERNANCE_FOLDER:\?[^}]*\}/([\w.]+)", TEXT))
-    assert {name.partition("/")[0] for name in told_files()} == used
+    assert {name.partition("/")[0] for name in told_files()} | {"certificates"} == used
+    assert "and a folder certificates, mode 0700" in HEAD
     assert "ui/ui_passwords.json" in told_files()
     assert {name for name in used if name.endswith(".password")} == {f"{name}.password" for name in (*OURS, "redis")}
 
@@ -196,7 +197,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
         assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)
     mounted = {f"/run/secrets/{secret}" for secret in SERVICES["airflow-worker"]["secrets"]}
     mounted |= {config["target"] for config in SERVICES["airflow-worker"]["configs"]}
-    mounted |= {volume.partition(":")[2] for volume in SERVICES["airflow-worker"]["volumes"]}
+    mounted |= {volume.partition(":")[2].removesuffix(":ro") for volume in SERVICES["airflow-worker"]["volumes"]}
     paths = re.findall(r'"path": "([^"]+)"', HEAD)
     assert len(paths) == 5
     assert set(paths) <= mounted
@@ -212,12 +213,20 @@ def test_checkpoints_leave_the_workers_for_a_folder_of_the_machine() -> None:
     assert device.startswith("${GOVERNANCE_CHECKPOINTS:?")
 
 
+@pytest.mark.clause("F1")
+def test_certificates_of_recipients_are_read_by_the_workers_and_written_by_nobody() -> None:
+    volumes = {name: [v for v in s.get("volumes", []) if "certificates:" in v] for name, s in SERVICES.items()}
+    assert {name: found for name, found in volumes.items() if found} == {
+        "airflow-worker": ["certificates:/opt/airflow/certificates:ro"]
+    }
+
+
 def test_a_folder_of_the_machine_is_never_made_by_docker() -> None:
     """It would belong to root, and Airflow could not write there. A volume of this kind fails without its folder."""
     named = set(COMPOSE["volumes"])
     for service in SERVICES.values():
         assert {volume.partition(":")[0] for volume in service.get("volumes", [])} <= named
-    for volume in ("ui", "checkpoints"):
+    for volume in ("ui", "checkpoints", "certificates"):
         options = COMPOSE["volumes"][volume]["driver_opts"]
         assert (options["type"], options["o"]) == ("none", "bind")
 

@@ -56,6 +56,12 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "quarantine list": ((), AGAIN),
     "quarantine replay": (("--dataset", "visits", "--partition", "2026-03-10"), AGAIN),
     "read": (("--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"), AGAIN),
+    "recipients add": (("clinic", "--demo"), AGAIN),
+    "recipients list": ((), 0),
+    "recipients revoke": (("clinic", "--reason", "request 7"), AGAIN),
+    "recipients rotate": (("clinic", "--demo"), AGAIN),
+    "recipients show": (("clinic",), 0),
+    "recipients test": (("clinic",), 1),
     "releases contract": (("NEW/contract.yaml",), 0),
     "releases diff": (("bookings", "2026-03-10", "2026-03-11"), AGAIN),
     "releases export": (("bookings", "2026-03-10", "NEW/release.parquet"), AGAIN),
@@ -72,6 +78,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "verify-log": ((), AGAIN),
 }
 """Command -> its arguments, and what it answers; in them, what is in capitals stands for a file."""
+CLINIC = """
+recipients:
+  clinic: {name: Clinic, kind: health_provider, provider_id: 1, contract: 1.0.0, country_code: SE,
+           agreed_from: 2026-01-01, agreed_until: 2099-12-31, endpoint: file:///srv/clinic, acknowledgement_hours: 48}
+"""
 OTHERS = {
     "airflow": "becomes Airflow's own program", "psql": "becomes psql", "up": "starts them", "demo": "starts them",
     "down": "ends them", "restore": "starts its own", "coverage": "says which proofs it could not look at",
@@ -98,6 +109,8 @@ def away(tmp_path_factory: pytest.TempPathFactory) -> sites.Site:
     """A site whose servers do not run: its keys and its signed log lie there."""
     site = sites.load_or_create(tmp_path_factory.mktemp("away") / "site")
     sites.write_policy(site, dict.fromkeys(("bookings", "visits"), date(2026, 3, 1)))
+    with site.policy_path.open("a", encoding="utf-8") as file:
+        file.write(CLINIC)
     now = datetime.now(UTC)
     keys.create(str(site.key_store_path), Keyring.create(site.keyring_path, now=now), now=now).close()
     signers = Signers.create(site.signers_path, new_origin())

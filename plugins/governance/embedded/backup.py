@@ -1,9 +1,9 @@
 """A backup of everything that a site cannot make anew, and putting it back on an empty one.
 
 Two folders, to be kept apart: what was stored, and what opens it. The first holds our database, Airflow's, the key
-store (still wrapped, and worth nothing once the key-encryption key is replaced), the published checkpoints, and the
-site's part of the policy; the second the site's passwords, the keyring and the keys that sign. The source is not ours
-to keep. Both hold `SHA256SUMS`, which `sha256sum --check` reads.
+store (still wrapped, and worth nothing once the key-encryption key is replaced), the published checkpoints, the
+certificates of recipients, and the site's part of the policy; the second the site's passwords, the keyring and the
+keys that sign. The source is not ours to keep. Both hold `SHA256SUMS`, which `sha256sum --check` reads.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from governance.errors import InputError, SiteError
 from governance.key_store import Destruction
 from governance.keyring import Keyring
 from governance.recording import new_id
+from governance.sharing.certificate_folder import CertificateFolder
 
 SUMS = "SHA256SUMS"
 DATABASES: Mapping[str, str] = MappingProxyType({"governance": "governance.dump", "airflow": "airflow.dump"})
-KEYS, CHECKPOINTS, POLICY = "keys.sqlite", "checkpoints", "policy.yaml"
+KEYS, CHECKPOINTS, CERTIFICATES, POLICY = "keys.sqlite", "checkpoints", "certificates", "policy.yaml"
 SECRETS = ("site.json", "keyring.json", "run_log_signers.txt", "delivery_identity.pem")
 SINCE = ("delivery_identity.pem",)
 """Secrets that backups of earlier versions of this project do not have."""
@@ -57,6 +58,7 @@ def back_up(site: Site, folder: Path, secrets: Path) -> datetime:
         with closing(workspaces.workspace(site, policy).keys()) as service:
             written = key_backups.back_up(service, folder / KEYS)
         shutil.copytree(site.checkpoints_path, folder / CHECKPOINTS, dirs_exist_ok=True)
+        CertificateFolder(site.certificates_path).copy_to(folder / CERTIFICATES)
         if site.policy_path.exists():
             shutil.copy(site.policy_path, folder / POLICY)
         for name in SECRETS:
@@ -85,6 +87,8 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     put_back_secrets(secrets, data_dir)
     if (folder / POLICY).exists():
         shutil.copy(folder / POLICY, data_dir / POLICY)
+    if (folder / CERTIFICATES).exists():
+        shutil.copytree(folder / CERTIFICATES, data_dir / CERTIFICATES)
     site = control.start_clusters(data_dir, say)
     say("putting the databases back")
     provision.make_login_noter(site)

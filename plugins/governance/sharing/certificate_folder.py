@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,14 @@ from governance.sharing.register import ID
 RECORD = "certificates.json"
 KEY_SUFFIX = ".demo-key.pem"
 """Of the private key of a certificate of the demo; no real one is ever here."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The certificate that was added or revoked; not `is_new` where it had been, say by a command that was killed."""
+
+    certificate: Certificate
+    is_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,39 +69,39 @@ class CertificateFolder:
         """Ids of those who have one, or had."""
         return tuple(sorted(path.parent.name for path in self.path.glob(f"*/{RECORD}")))
 
-    def add(self, recipient: str, pem: bytes, at: datetime) -> Certificate:
-        """Keep a recipient's first certificate and make it current. Raises CertificateError where there is one."""
+    def add(self, recipient: str, pem: bytes, at: datetime) -> Changed:
+        """Keep a recipient's first certificate and make it current. Raises CertificateError where there is another."""
         with self._alone(recipient):
-            if self.current(recipient) is not None:
+            current, found = self.current(recipient), certificate(pem)
+            if current is not None and not _is_in_use(current, found):
                 raise CertificateError(f"recipient {recipient} has a certificate: `governance recipients rotate`")
             return self._put(recipient, pem, at)
 
-    def rotate(self, recipient: str, pem: bytes, at: datetime) -> Certificate:
+    def rotate(self, recipient: str, pem: bytes, at: datetime) -> Changed:
         """Keep another certificate and make it current; the earlier ones stay. Raises CertificateError."""
         with self._alone(recipient):
-            current = self.current(recipient)
-            if current is None:
+            if self.current(recipient) is None:
                 raise CertificateError(f"recipient {recipient} has no certificate yet: `governance recipients add`")
-            if current.certificate.fingerprint == certificate(pem).fingerprint:
-                raise CertificateError(f"recipient {recipient}: that certificate is the current one")
             return self._put(recipient, pem, at)
 
-    def revoke(self, recipient: str, fingerprint: str | None, at: datetime, reason: str) -> Certificate:
-        """Never encrypt to a certificate again; without a fingerprint, or the first digits of one, to the current one.
+    def revoke(self, recipient: str, fingerprint: str | None, at: datetime, reason: str) -> Changed:
+        """Never encrypt to a certificate again: to that whose fingerprint begins so, without one to the current one.
 
-        Raises CertificateError when there is no such one, or it was revoked before.
+        Raises CertificateError when not exactly one is meant.
         """
         with self._alone(recipient):
-            found = [kept for kept in self.kept(recipient) if _is_meant(kept, fingerprint)]
-            if len(found) != 1:
-                raise CertificateError(f"recipient {recipient} has {len(found)} certificates that are meant by this")
-            if found[0].certificate.revoked_at is not None:
-                raise CertificateError(f"recipient {recipient}: that certificate was revoked before")
+            meant = [kept.certificate for kept in self.kept(recipient) if _is_meant(kept, fingerprint)]
+            if len(meant) != 1:
+                raise CertificateError(
+                    f"recipient {recipient}: {len(meant)} certificates are meant, not one; nothing was revoked: "
+                    f"`governance recipients show {recipient}` has their fingerprints"
+                )
+            if meant[0].revoked_at is not None:
+                return Changed(meant[0], is_new=False)
             record = self._record(recipient)
-            revoked = {"revoked_at": at.astimezone(UTC).isoformat(), "reason": reason}
-            record["kept"][found[0].certificate.fingerprint] |= revoked
+            record["kept"][meant[0].fingerprint] |= {"revoked_at": at.astimezone(UTC).isoformat(), "reason": reason}
             self._write(recipient, record)
-            return replace(found[0].certificate, revoked_at=at)
+            return Changed(replace(meant[0], revoked_at=at))
 
     def put_demo_key(self, recipient: str, fingerprint: str, pem: bytes) -> Path:
         """Keep the private key of a certificate of the demo beside it."""
@@ -100,10 +109,20 @@ class CertificateFolder:
         private_files.write(path, pem.decode("ascii"), replace=False)
         return path
 
+    def copy_to(self, target: Path) -> None:
+        """Copy everything but private keys: of a demo, they are made anew. Nothing where there is nothing. For a
+        backup; nobody changes a certificate meanwhile.
+        """
+        if self.path.exists():
+            with self._locked():
+                shutil.copytree(self.path, target, ignore=shutil.ignore_patterns(f"*{KEY_SUFFIX}"))
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _put(self, recipient: str, pem: bytes, at: datetime) -> Certificate:
-        found = certificate(pem)
+    def _put(self, recipient: str, pem: bytes, at: datetime) -> Changed:
+        current, found = self.current(recipient), certificate(pem)
+        if current is not None and _is_in_use(current, found):
+            return Changed(current.certificate, is_new=False)
         self._require_unused(recipient, found)
         record = self._record(recipient)
         private_files.write(self._folder(recipient) / f"{found.fingerprint}.pem", pem.decode("ascii"), replace=True)
@@ -111,7 +130,7 @@ class CertificateFolder:
         record["kept"].setdefault(found.fingerprint, stated)
         record["current"] = found.fingerprint
         self._write(recipient, record)
-        return found
+        return Changed(found)
 
     def _require_unused(self, recipient: str, found: Certificate) -> None:
         """A key that was revoked stays so under whatever certificate; one of two recipients could be read by both."""
@@ -165,13 +184,22 @@ class CertificateFolder:
         """Nobody else changes a certificate meanwhile: of whomever, since keys are compared among all."""
         folder = self._folder(recipient)
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with self._locked():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
+
+
+def _is_in_use(current: Kept, found: Certificate) -> bool:
+    return current.certificate.fingerprint == found.fingerprint and current.certificate.revoked_at is None
 
 
 def _is_meant(kept: Kept, fingerprint: str | None) -> bool:

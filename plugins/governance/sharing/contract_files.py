@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from governance.errors import ContractError, PolicyError
+from governance.policy import Policy
 from governance.policy_files import mapping
 from governance.sharing.allowances import KindName, Sharing
 from governance.sharing.contract_documents import contract_of, require_allowed
 from governance.sharing.contracts import Contract, numbers
+from governance.sharing.recipients import Terms
 from governance.sharing.register import VERSION
 
 CONTRACT_FOLDER = Path(__file__).parents[3] / "expectations" / "contracts"
@@ -38,6 +40,12 @@ def load(kind: KindName, version: str, sharing: Sharing, folder: Path = CONTRACT
 def newest(kind: KindName, folder: Path = CONTRACT_FOLDER) -> Contract:
     """The newest version, as it stands beside the kept ones. Raises ContractError."""
     return read(folder / f"{kind}.yaml")
+
+
+def terms(policy: Policy, folder: Path = CONTRACT_FOLDER) -> Terms:
+    """What policy, and the contracts that are kept, measure every recipient by."""
+    kept: dict[str, tuple[str, ...]] = {kind: versions(kind, folder) for kind in policy.sharing.kinds}
+    return Terms(policy.time_zone, policy.sharing.transfers, kept)
 
 
 def read(path: Path) -> Contract:

@@ -7,13 +7,14 @@ against what is in a column by its category alone: what somebody wrote into a fr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Self
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from governance.errors import ContractError
 from governance.sharing.allowances import KindName, LogicalType
@@ -58,6 +59,14 @@ class Contract(Strict):
     columns: Annotated[tuple[ContractColumn, ...], Field(min_length=1)]
     digest: str  # SHA-256 of its file
 
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Self:
+        names = [column.name for column in self.columns]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands there twice")
+        return self
+
     @property
     def label(self) -> str:
         """`contract health_provider 1.0.0`, for messages."""
@@ -87,8 +96,9 @@ def projected(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = (
     and for rows that stand there twice (GDPR Art. 5(1)(c), 25).
     """
     columns = contract.travelling(asked)
-    for name, problem in _problems(columns, rows):
-        raise ContractError(f"{contract.label}, column {name}: {problem}; nothing was handed over")
+    for column in columns:
+        with _named(contract, column):
+            _require(column, _array(column, rows))
     keys = [column.name for column in columns if column.is_key]
     twice = int(rows.duplicated(keys).sum()) if keys else 0
     if twice:
@@ -103,10 +113,8 @@ def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = 
     """
     found = pd.Series(False, index=rows.index, dtype=bool)
     for column in contract.travelling(asked):
-        try:
+        with _named(contract, column):
             missing = _missing(column, _array(column, rows))
-        except _UnfitError as problem:
-            raise ContractError(f"{contract.label}, column {column.name}: {problem}; nothing was handed over") from None
         found |= missing.to_numpy(zero_copy_only=False) if column.is_required else False
     return found
 
@@ -115,21 +123,23 @@ class _UnfitError(ContractError):
     """A column is not what the contract says; says so without its name."""
 
 
-def _problems(columns: Collection[ContractColumn], rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """(column, what is wrong with it), without a value."""
-    for column in columns:
-        try:
-            array = _array(column, rows)
-        except _UnfitError as problem:
-            yield column.name, str(problem)
-            continue
-        missing = pc.sum(_missing(column, array)).as_py() or 0
-        if column.is_required and missing:
-            yield column.name, f"required, and NULL or blank in {missing} of {len(rows)} rows"
-        if column.pattern and array.type != pa.null():
-            strange = pc.sum(pc.invert(pc.match_substring_regex(array, column.pattern))).as_py() or 0
-            if strange:
-                yield column.name, f"not of the form that is agreed in {strange} of {len(rows)} rows"
+@contextmanager
+def _named(contract: Contract, column: ContractColumn) -> Iterator[None]:
+    try:
+        yield
+    except _UnfitError as problem:
+        raise ContractError(f"{contract.label}, column {column.name}: {problem}; nothing was handed over") from None
+
+
+def _require(column: ContractColumn, array: pa.Array) -> None:
+    """Raise _UnfitError for values that are missing or not of the form that is agreed; tells how many, and none."""
+    missing = pc.sum(_missing(column, array)).as_py() or 0
+    if column.is_required and missing:
+        raise _UnfitError(f"required, and NULL or blank in {missing} of {len(array)} rows")
+    if column.pattern and array.type != pa.null():
+        strange = pc.sum(pc.invert(pc.match_substring_regex(array, column.pattern))).as_py() or 0
+        if strange:
+            raise _UnfitError(f"not of the form that is agreed in {strange} of {len(array)} rows")
 
 
 def _array(column: ContractColumn, rows: pd.DataFrame) -> pa.Array:

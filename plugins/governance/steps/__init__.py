@@ -5,6 +5,7 @@ Airflow, the command line and the tests each bring a `Workspace`; nothing here k
 
 from governance.steps.attacking_releases import attack_releases
 from governance.steps.cards import keep_cards
+from governance.steps.certifying import CertificateChange, change_certificate
 from governance.steps.consenting import consents
 from governance.steps.crawling import crawl
 from governance.steps.erasing import erase_minors
@@ -25,6 +26,7 @@ from governance.steps.watching import watch
 from governance.steps.workspace import Hop, Workspace
 
 __all__ = [
+    "CertificateChange",
     "Delivered",
     "HandOver",
     "HoldRequest",
@@ -34,6 +36,7 @@ __all__ = [
     "acknowledge_restore",
     "apply_plan",
     "attack_releases",
+    "change_certificate",
     "checkpoint",
     "consents",
     "crawl",
