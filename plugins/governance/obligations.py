@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 import psycopg2.extensions
 
+from governance.sharing.eligibility import Obliged
 from governance.sources import named_query
 
-Reason = Literal["consent withdrawn", "erased", "cancelled", "restricted"]
+Reason = Obliged
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ DAILY = CronPartitionTimetable(
 )
 """At midnight in Stockholm, for the day that has just ended there; the partition key is that day."""
 
+
 def on_partitions_of(updated: Asset) -> PartitionedAssetTimetable:
     """A run for each partition of an asset, when a task has updated it; its partition key is the same."""
     return PartitionedAssetTimetable(assets=updated, default_partition_mapper=IdentityMapper())

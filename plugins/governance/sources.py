@@ -116,13 +116,11 @@ class Snapshot:
         table = self._table(named_query(f"count_{dataset}"), partition)
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
-    def as_of(
-        self, query: str, now: datetime, clients: Collection[int] = (), over: Collection[str] = ()
-    ) -> pa.Table:
+    def as_of(self, query: str, now: datetime, clients: Collection[int] = (), over: Collection[str] = ()) -> pa.Table:
         """What a named query brings about an instant, and perhaps clients, and the statuses in which a request is over:
         settings `governance.now`, `.clients` and `.over`."""
         listed = {name: f"{{{','.join(map(str, values))}}}" for name, values in (("clients", clients), ("over", over))}
-        return self._table(named_query(query), now=now.isoformat(), **listed)
+        return self._table(named_query(query), None, now=now.isoformat(), **listed)
 
     def unreached(self, dataset: str) -> dict[str, int]:
         """Rows per partitioned table that are recorded ahead of the source's clock, or before all days."""

@@ -51,7 +51,7 @@ class Place:
 
     def says(self, row: str, decision: str, at: datetime) -> None:
         """The client's word on health data."""
-        booking = int(row.split("/")[0])
+        booking = int(row.split("/", maxsplit=1)[0])
         ((client,),) = builders.read(
             self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
         )
@@ -62,7 +62,7 @@ class Place:
 
     def amend(self, row: str, *, version: int, status: str) -> str:
         """Another version of a booking, with everybody and everything that it had."""
-        booking = int(row.split("/")[0])
+        booking = int(row.split("/", maxsplit=1)[0])
         ((client,),) = builders.read(
             self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
         )
@@ -74,7 +74,7 @@ class Place:
 
     def asks(self, row: str, kind: str) -> None:
         """The client asks for something that stands."""
-        booking = int(row.split("/")[0])
+        booking = int(row.split("/", maxsplit=1)[0])
         ((client,),) = builders.read(
             self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
         )
@@ -166,7 +166,7 @@ def test_an_amended_booking_is_delivered_as_a_version_that_names_the_one_before(
     row = place.booking()
     place.accepted()
     place.share()
-    booking = int(row.split("/")[0])
+    booking = int(row.split("/", maxsplit=1)[0])
     place.world.day = DAY + timedelta(days=1)
     place.amend(row, version=2, status="amended")
     through(place.space(NOW + timedelta(days=1)), "bookings", place.world.day.isoformat())

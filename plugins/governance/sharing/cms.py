@@ -25,7 +25,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from governance import private_files
-from governance.errors import CertificateError, ManifestError, RecipientError, SealingError, SealingUnavailableError, shown
+from governance.errors import (
+    CertificateError,
+    ManifestError,
+    RecipientError,
+    SealingError,
+    SealingUnavailableError,
+    shown,
+)
 from governance.sharing import certificates, recipients
 from governance.sharing.identities import Identity
 from governance.sharing.manifests import Part

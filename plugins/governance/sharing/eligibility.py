@@ -1,8 +1,8 @@
 """Which bookings may go to a provider now, by what the source says now, and why the others may not. Pure.
 
 Nothing of an earlier decision counts here but which version was accepted: consent, age, restriction and erasure are
-those of the instant of the hand-over (F1, N1, L1-L3, M1; GDPR articles 6(1)(b), 9(2)(a), 18, 21). A booking is judged as
-a whole: of a family whose child has no guardian's consent nobody's data goes.
+those of the instant of the hand-over (F1, N1, L1-L3, M1; GDPR articles 6(1)(b), 9(2)(a), 18, 21). A booking is judged
+as a whole: of a family whose child has no guardian's consent nobody's data goes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import pandas as pd
 
 HEALTH = "health"
+
+Obliged = Literal["consent withdrawn", "erased", "cancelled", "restricted"]
+"""Why who holds a booking has to be told that it may not be used any more."""
 
 
 class Reason(StrEnum):
@@ -36,7 +40,7 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete"  # lacks what the contract requires
 
 
-REVOKING: Mapping[Reason, str] = {
+REVOKING: Mapping[Reason, Obliged] = {
     Reason.UNKNOWN: "erased",
     Reason.ERASED: "erased",
     Reason.CANCELLED: "cancelled",
@@ -54,9 +58,9 @@ REVOKING: Mapping[Reason, str] = {
 class Reading:
     """What one snapshot of the source says of some bookings.
 
-    `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`: one
-    row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and L2.
-    `erased`: row keys of booking versions of which the client or a traveller was erased.
+    `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`:
+    one row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and
+    L2. `erased`: row keys of booking versions of which the client or a traveller was erased.
     """
 
     bookings: pd.DataFrame
@@ -107,10 +111,9 @@ def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason,
     }  # fmt: skip
     named = _of_provider(reading.services, asked)["root_key"]
     lacking = ~keys.isin(set(reading.travellers["root_key"]))
-    status = latest["bookings.status"].astype(object).str.strip().str.lower()
     return {
         Reason.ERASED: keys.isin(reading.erased),
-        Reason.CANCELLED: status.eq("cancelled"),
+        Reason.CANCELLED: _plain(latest["bookings.status"]).eq("cancelled"),
         Reason.NOT_VALIDATED: ~latest.index.to_series().isin(asked.validated),
         Reason.NEWER_VERSION: version > accepted,
         Reason.OLDER_VERSION: version < accepted,
@@ -136,7 +139,7 @@ def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pd.Da
     services = _of_provider(reading.services, asked).add_prefix("service.")
     travellers = reading.travellers
     if asked.kind == HEALTH:
-        travellers = travellers[travellers["booking_travellers.role"].astype(object).str.strip().str.lower() == "patient"]
+        travellers = travellers[_plain(travellers["booking_travellers.role"]) == "patient"]
     rows = latest.merge(services, left_on="row_key", right_on="service.root_key").merge(
         travellers.add_prefix("person."), left_on="row_key", right_on="person.root_key"
     )
@@ -167,8 +170,13 @@ def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pd.Da
 
 
 def _of_provider(services: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    kinds = services["booking_services.kind"].astype(object).str.strip().str.lower()
-    return services[(services["booking_services.provider_id"] == asked.provider_id).fillna(False) & (kinds == asked.kind)]
+    is_theirs = (services["booking_services.provider_id"] == asked.provider_id).fillna(False)
+    return services[is_theirs & (_plain(services["booking_services.kind"]) == asked.kind)]
+
+
+def _plain(words: pd.Series) -> pd.Series:
+    """Words of the source as policy writes them, however they stand there."""
+    return words.astype(object).str.strip().str.lower()
 
 
 def _is_so(values: pd.Series) -> pd.Series:

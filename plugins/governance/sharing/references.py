@@ -32,7 +32,7 @@ def reference(key: DataKey, domain: str, name: str) -> str:
 
 
 def referenced(rows: pd.DataFrame, key: DataKey) -> pd.DataFrame:
-    """Rows with booking_reference, service_reference and person_reference, ascending by these; the input stays as it is.
+    """Rows with booking_reference, service_reference and person_reference, ascending by these; a frame of its own.
 
     `rows` has booking_id, service_no and traveller_no: integers.
     """

@@ -1,9 +1,9 @@
 """One delivery: announced in the log, put into the outbox, closed; or, by the next try, found there or given up (F1).
 
 An outbox is no part of our transaction. So a delivery is announced before, with the digest of its manifest, and closed
-after; whatever stands between the two is settled by the next try, which looks whether the manifest is there. An id comes
-from the recipient, the contract and the content, so that the same content is never delivered twice, not even when our
-tables were put back to before the first time (E14).
+after; whatever stands between the two is settled by the next try, which looks whether the manifest is there. An id
+comes from the recipient, the contract and the content, so that the same content is never delivered twice, not even when
+our tables were put back to before the first time (E14).
 """
 
 from __future__ import annotations

@@ -55,10 +55,12 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
         erased = _erased(workspace, snapshot, known, found, keys)
     return Read(
         Reading(
-            *(_frame(found[table]) for table in ("bookings", "booking_travellers", "booking_services")),
-            _frame(grounds),
-            _passing(workspace, found),
-            erased,
+            bookings=_frame(found["bookings"]),
+            travellers=_frame(found["booking_travellers"]),
+            services=_frame(found["booking_services"]),
+            grounds=_frame(grounds),
+            passing=_passing(workspace, found),
+            erased=erased,
         ),
         at,
     )
@@ -80,9 +82,7 @@ def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[
     }
 
 
-def _erased(
-    workspace: Workspace, snapshot: Snapshot, known: UpTo, found: dict[str, pa.Table], keys: Keys
-) -> set[str]:
+def _erased(workspace: Workspace, snapshot: Snapshot, known: UpTo, found: dict[str, pa.Table], keys: Keys) -> set[str]:
     """Row keys of booking versions of which the client, or somebody who travels, was erased since they began."""
     bookings, travellers = found["bookings"], found["booking_travellers"]
     gone = set(_of_clients(workspace, snapshot, known, bookings, keys))
@@ -101,9 +101,7 @@ def _erased(
     return gone
 
 
-def _of_clients(
-    workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, keys: Keys
-) -> list[str]:
+def _of_clients(workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, keys: Keys) -> list[str]:
     scopes = bookings["client_ref"]
     ended = keys.ended(KIND, scopes.drop_null().unique().to_pylist())
     if not ended:
@@ -118,4 +116,5 @@ def _of_clients(
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame

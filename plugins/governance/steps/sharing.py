@@ -11,10 +11,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -48,7 +48,13 @@ READS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "vault.bookings": ("booking_id", "row_key", "version"),
         "vault.booking_services": ("provider_id", "root_key", "starts_on"),
-        "sharing.delivered_rows": ("booking_id", "booking_reference", "person_reference", "service_reference", "version"),
+        "sharing.delivered_rows": (
+            "booking_id",
+            "booking_reference",
+            "person_reference",
+            "service_reference",
+            "version",
+        ),
         "sharing.obligations": ("booking_reference", "delivery_id", "reason"),
     }
 )
@@ -239,7 +245,7 @@ class _Work:
         desk, workspace = self.desk, self.desk.workspace
         kept = workspace.certificates().current(desk.recipient_id)
         policy = workspace.policy
-        kinds = {desk.recipient.kind: contract_files.versions(desk.recipient.kind)}
+        kinds: dict[str, tuple[str, ...]] = {desk.recipient.kind: contract_files.versions(desk.recipient.kind)}
         terms = Terms(policy.time_zone, policy.sharing.transfers, kinds)
         try:
             found = kept.certificate if kept else None
@@ -247,8 +253,7 @@ class _Work:
         except HaltedError as halted:
             self.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
             raise
-        assert kept is not None  # a recipient without one has no standing
-        return kept
+        return cast(Kept, kept)  # a recipient without one has no standing
 
     def _asked(self, versions: Mapping[int, int], validated: Collection[int]) -> Asked:
         kind = self.desk.workspace.policy.sharing.kinds[self.desk.recipient.kind].provider
@@ -271,7 +276,7 @@ class _Work:
         reasons = judged(read.reading, self._asked(held, held))
         by_obligation: dict[Obliged, list[int]] = {}
         for booking, reason in reasons.items():
-            if reason in REVOKING:
+            if reason and reason in REVOKING:
                 by_obligation.setdefault(REVOKING[reason], []).append(booking)
         raised = 0
         for obliged, bookings in sorted(by_obligation.items()):
@@ -290,8 +295,7 @@ class _Work:
         desk, now = self.desk, self.desk.workspace.clock()
         kept = desk.workspace.certificates().current(desk.recipient_id)
         recipients.require_certificate(desk.recipient_id, kept.certificate if kept else None, now)
-        assert kept is not None  # or there was no certificate to require
-        notice = portions.revocations(owed)
+        notice = portions.revocations(owed, desk.recipient_id)
         facts = [[one.booking_reference, one.reason, one.raised_at.isoformat()] for one in owed]
         content = Content(
             kind=REVOCATION,
@@ -302,7 +306,7 @@ class _Work:
             read_at=now,
             replaces=tuple(sorted({delivery for one in owed for delivery in one.deliveries})),
         )
-        desk.deliver(content, kept, lambda cursor, id: ledger.tell(cursor, desk.recipient_id, id, owed, now))
+        desk.deliver(content, cast(Kept, kept), lambda cursor, id: ledger.tell(cursor, desk.recipient_id, id, owed, now))
         return {"notices": 1, "revoked": len(owed)}
 
 
