@@ -38,8 +38,8 @@ ROWS: dict[str, tuple[str, ...]] = {
         "encoded", "encryption", "envelopes", "facts", "grids", "history", "judging", "key", "key_wrapping", "live",
         "measures", "merkle", "notes", "partitions", "precision", "pseudonymisation", "published_tables", "pulling",
         "release_comparison", "release_report", "renumbering", "rules", "run_log", "saved_cards", "sharing",
-        "sharing.certificates", "sharing.contract_documents", "sharing.contracts", "sharing.recipients", "subjects",
-        "tiles", "watches", "web",
+        "sharing.certificates", "sharing.contract_documents", "sharing.contracts", "sharing.fhir", "sharing.portions",
+        "sharing.recipients", "sharing.rows", "sharing.tabular", "sharing.texts", "subjects", "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "analytics_views", "announcements", "anonymisation.checking", "anonymisation.engine",

@@ -132,6 +132,10 @@ class EndpointUnavailableError(TransientError):
     """The place in which a recipient gets what is handed over is not there, or cannot be written."""
 
 
+class DeliveryError(GovernanceError):
+    """Rows or notices for a recipient cannot be written as its format has them; nothing of them was handed over."""
+
+
 class SiteError(GovernanceError):
     """The embedded site of this checkout (clusters, ports, Airflow) is not in the state that a command needs."""
 
