@@ -150,6 +150,10 @@ class ManifestError(GovernanceError):
     exit_code = 65  # EX_DATAERR
 
 
+class DeliveryError(GovernanceError):
+    """Rows or notices for a recipient cannot be written as its format has them; nothing of them was handed over."""
+
+
 class SiteError(GovernanceError):
     """The embedded site of this checkout (clusters, ports, Airflow) is not in the state that a command needs."""
 
