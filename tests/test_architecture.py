@@ -46,19 +46,19 @@ ROWS: dict[str, tuple[str, ...]] = {
         "key_backups", "key_databases", "key_store", "keyring", "keys", "log_entries", "log_tree", "log_verification",
         "nonces", "obligations", "patience", "private_files", "publications", "release_attacks", "released",
         "retention", "schema", "settlements", "sharing.certificate_folder", "sharing.cms", "sharing.contract_files",
-        "sharing.demo_certificates", "sharing.folders", "sharing.identities", "sharing.ledger", "sharing.objects",
-        "sharing.outbox", "sharing.sftp", "signers", "source_versions", "sources", "stored_values", "validation",
-        "warehouse", "zone_views",
+        "sharing.demo_certificates", "sharing.folders", "sharing.identities", "sharing.ledger", "sharing.outbox",
+        "signers", "source_grants", "source_versions", "sources", "stored_values", "validation", "warehouse",
+        "zone_views",
     ),
     "steps": ("door", "recording", "steps"),
-    "telling": ("notification",),
+    "telling": ("connections", "notification"),
     "outside": (
         "__init__", "__main__", "auditor.verify_run_log", "commands", "compiling", "embedded", "orchestration",
         "preloading", "sample", "summary",
     ),
 }  # fmt: skip
 
-MAY_IMPORT_AIRFLOW = ("orchestration", "notification", "embedded.airflow", "embedded.airflow_config")
+MAY_IMPORT_AIRFLOW = ("connections", "orchestration", "notification", "embedded.airflow", "embedded.airflow_config")
 MAY_PRINT = ("__main__", "auditor.verify_run_log", "embedded.cli", "sample.cli")
 
 # What reaches the world, the clock or chance: nothing that a pure module has a use for.

@@ -1,4 +1,4 @@
-"""Airflow's side of the steps: tasks, schedule, defaults, connections. The only module that imports Airflow.
+"""Airflow's side of the steps: tasks, schedule, defaults. With `connections.py` the only module that imports Airflow.
 
 Tasks are defined here once and wired in `dags/`. Between them travels a `Batch` (names and counts), never a row. A
 permanent error fails the task at once, a transient one is retried: that translation is `_translated` alone.
@@ -10,15 +10,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pendulum
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import (
     Asset,
-    Connection,
     CronPartitionTimetable,
     IdentityMapper,
     PartitionedAssetTimetable,
@@ -28,9 +26,9 @@ from airflow.sdk import (
 from airflow.sdk.bases.sensor import PokeReturnValue
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
-from airflow.sdk.exceptions import AirflowNotFoundException
 
-from governance.errors import GovernanceError, PolicyError, PolicyUnreadableError, TransientError
+from governance.connections import workspace
+from governance.errors import GovernanceError, TransientError
 from governance.notification import FailedError, Notifier, RunBegan
 from governance.run_log import Batch, Run, Shard
 
@@ -99,7 +97,7 @@ def plan(dataset: str) -> list[dict[str, Any]]:
 
     with _translated():
         key = get_current_context().get("partition_key")
-        return [asdict(shard) for shard in steps.plan(_workspace(), dataset, key, _run())]
+        return [asdict(shard) for shard in steps.plan(workspace(), dataset, key, _run())]
 
 
 @task(task_id="pull")
@@ -109,7 +107,7 @@ def pull(shard: dict[str, Any]) -> dict[str, Any]:
 
     with _translated():
         part = Shard(**shard)
-        return asdict(steps.pull(_workspace(), part.dataset, part.partition_key, _run(), part))
+        return asdict(steps.pull(workspace(), part.dataset, part.partition_key, _run(), part))
 
 
 @task(task_id="validate")
@@ -119,7 +117,7 @@ def validate(pulled: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
     with _translated():
         shards: list[dict[str, Any] | None] = [*pulled] or [None]
-        return asdict(steps.validate(_workspace(), Batch.joined(map(_handed, shards)), _run()))
+        return asdict(steps.validate(workspace(), Batch.joined(map(_handed, shards)), _run()))
 
 
 # Looks that follow each other closely cost tries: a busy scheduler hears that one has ended after it has queued the
@@ -131,7 +129,7 @@ def predecessor_published(batch: dict[str, Any]) -> PokeReturnValue:
 
     with _translated():
         waiting = _handed(batch)
-        missing = steps.missing_predecessor(_workspace(), waiting)
+        missing = steps.missing_predecessor(workspace(), waiting)
     if missing:
         told = "%s waits: partition %s has to be published first; run or backfill that one"
         logging.getLogger(__name__).info(told, waiting.label, missing)
@@ -144,7 +142,7 @@ def publish(batch: dict[str, Any]) -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        return asdict(steps.publish(_workspace(), _handed(batch), _run()))
+        return asdict(steps.publish(workspace(), _handed(batch), _run()))
 
 
 @task(task_id="hand_over")
@@ -153,7 +151,7 @@ def hand_over() -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        return asdict(steps.hand_over(_workspace(), steps.HandOver(**get_current_context()["params"]), _run()))
+        return asdict(steps.hand_over(workspace(), steps.HandOver(**get_current_context()["params"]), _run()))
 
 
 @task(task_id="share")
@@ -162,9 +160,9 @@ def share(*, to_now: bool = False) -> dict[str, int]:
     from governance import steps
 
     with _translated():
-        workspace = _workspace()
-        key = steps.newest_partition(workspace) if to_now else get_current_context().get("partition_key")
-        return steps.share(workspace, key, _run())
+        space = workspace()
+        key = steps.newest_partition(space) if to_now else get_current_context().get("partition_key")
+        return steps.share(space, key, _run())
 
 
 def upkeep(step: str, **settings: Any) -> Any:
@@ -181,7 +179,7 @@ def _kept(step: str) -> Any:
     from governance import steps
 
     with _translated():
-        return getattr(steps, step)(_workspace(), _run())
+        return getattr(steps, step)(workspace(), _run())
 
 
 @task(task_id="sequence")
@@ -190,7 +188,7 @@ def sequence() -> dict[str, int]:
     from governance import steps
 
     with _translated():
-        return steps.sequence(_workspace())
+        return steps.sequence(workspace())
 
 
 @task(task_id="checkpoint")
@@ -199,7 +197,7 @@ def checkpoint() -> dict[str, Any]:
     from governance import steps
 
     with _translated():
-        signed = steps.checkpoint(_workspace(), _run())
+        signed = steps.checkpoint(workspace(), _run())
     return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
 
 
@@ -217,7 +215,7 @@ def _watch(name: str) -> None:
     from governance import steps
 
     with _translated():
-        steps.watch(_workspace(), name, _run())
+        steps.watch(workspace(), name, _run())
 
 
 def pipeline(dataset: str) -> None:
@@ -263,84 +261,3 @@ def _run() -> Run:
         triggered_by=dag_run.triggering_user_name,
         map_index=instance.map_index if instance.map_index is not None else -1,
     )
-
-
-def _workspace() -> Any:
-    from governance import keys, steps, warehouse
-    from governance.keyring import Keyring
-    from governance.sharing import outbox
-    from governance.sharing.certificate_folder import CertificateFolder
-    from governance.sharing.identities import Identities
-    from governance.signers import CheckpointFolder, Signers
-
-    loaded = _policy()
-    return steps.Workspace(
-        policy=loaded,
-        source_uri=lambda: _uri("wellbe_source"),
-        source_retention_dsn=lambda: _uri("wellbe_source_retention"),
-        warehouse_dsn=lambda role: _warehouse(loaded, role),
-        keys=lambda: keys.open_service(_key_store(), lambda: _secret("wellbe_keyring", Keyring), loaded, _now),
-        clock=_now,
-        database_clock=lambda: warehouse.clock(_warehouse(loaded, "coordinator")),
-        signers=lambda: _secret("wellbe_run_log_signers", Signers),
-        checkpoints=lambda: CheckpointFolder(Path(_extra("wellbe_checkpoints", "path"))),
-        airflow_dsn=lambda: _uri("wellbe_airflow"),
-        identity=lambda: _secret("wellbe_delivery_identity", Identities).current,
-        certificates=lambda: CertificateFolder(Path(_extra("wellbe_certificates", "path"))),
-        outbox=lambda name, url: outbox.opened(name, url, Path(_extra("wellbe_outboxes", "path"))),
-    )
-
-
-def _policy() -> Any:
-    from governance import policy
-
-    try:
-        return policy.load(site=Path(_extra("wellbe_policy", "path")))
-    except PolicyError as error:  # perhaps somebody is saving it just now
-        context = get_current_context()
-        label = Batch(context["ti"].dag_id, str(context.get("partition_key")), "").label
-        raise PolicyUnreadableError(f"{label}: {error}; nothing was done; mend it, the task retries") from None
-
-
-def _warehouse(policy: Any, role: str) -> str:
-    """The address for a role: of its own login, or of the pipelines' login, which takes it."""
-    from governance.database import taking
-
-    if login := policy.roles[role].taken_by:
-        return taking(_warehouse(policy, login), role)
-    return _uri("wellbe_warehouse" if role == "pipeline" else f"wellbe_warehouse_{role}")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _key_store() -> str:
-    """The address of the key store: a path in embedded sites, in production a PostgreSQL of its own."""
-    connection = _connection("wellbe_keys")
-    return _uri("wellbe_keys") if connection.conn_type == "postgres" else _extra("wellbe_keys", "path")
-
-
-def _secret(name: str, kind: Any) -> Any:
-    """What stands in a file that the connection names, or, from any secrets backend, is its password."""
-    text = _connection(name).password
-    return kind.parse(text, f"of connection {name}") if text else kind.load(Path(_extra(name, "path")))
-
-
-def _connection(name: str) -> Any:
-    try:
-        return Connection.get(name)
-    except AirflowNotFoundException:
-        raise GovernanceError(f"connection {name} is not defined; add it to Airflow's connections") from None
-
-
-def _uri(connection: str) -> str:
-    uri: str = _connection(connection).get_uri()
-    return uri.replace("postgres://", "postgresql://", 1)
-
-
-def _extra(connection: str, key: str) -> str:
-    value = _connection(connection).extra_dejson.get(key)
-    if not value:
-        raise GovernanceError(f"connection {connection} has no extra {key!r}; set it in Airflow's connections")
-    return str(value)

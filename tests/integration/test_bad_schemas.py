@@ -10,7 +10,7 @@ import pytest
 import builders
 from bad_schemas import SCHEMAS, BadSchema
 from builders import DAY, World
-from governance import sources, steps
+from governance import source_grants, steps
 from governance.detectors import findings
 from governance.embedded.site import Site
 from governance.errors import GapError, GovernanceError
@@ -77,7 +77,7 @@ def test_a_view_in_the_place_of_a_table_is_read_once_it_is_granted(site: Site, k
     try:
         with pytest.raises(GovernanceError, match=r"refused to be read \(SQLSTATE 42501\); .*that puller is granted"):
             steps.pull(space, "visits", KEY, builders.run())
-        sources.grant(site.dsn("wellbe_owner"), space.policy)
+        source_grants.grant(site.dsn("wellbe_owner"), space.policy)
         assert steps.pull(space, "visits", KEY, builders.run()).counts == {"page_views_pulled": 1}
     finally:
         known.execute("DROP VIEW wellbe.page_views; ALTER TABLE sample.page_views SET SCHEMA wellbe")

@@ -94,15 +94,15 @@ def test_down_leaves_no_process_after_everything_that_leads_was_killed(live: Sit
 def test_a_policy_file_that_is_being_saved_is_read_again_by_the_next_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from governance import orchestration
+    from governance import connections
 
     site = tmp_path / "policy.yaml"
     site.write_text("first_partition: {visits: 2026-")
-    monkeypatch.setattr(orchestration, "_extra", lambda *_: str(site))
+    monkeypatch.setattr(connections, "_extra", lambda *_: str(site))
     context = {"ti": SimpleNamespace(dag_id="visits"), "partition_key": "2026-03-10"}
-    monkeypatch.setattr(orchestration, "get_current_context", lambda: context)
+    monkeypatch.setattr(connections, "get_current_context", lambda: context)
     says = r"dataset visits, partition 2026-03-10: policy\.yaml is not sound YAML .*the task retries"
     with pytest.raises(PolicyUnreadableError, match=says):
-        orchestration._workspace()
+        connections.workspace()
     site.write_text("first_partition: {visits: 2026-03-10}")
-    assert orchestration._workspace().policy.site.first_partition
+    assert connections.workspace().policy.site.first_partition

@@ -17,7 +17,7 @@ import faults
 from aftermath import entries, outcomes, sessions, state, through
 from builders import DAY, World
 from faults import after, again, before
-from governance import database, history, publications, settlements, steps, validation, warehouse
+from governance import database, history, publications, settlements, source_grants, steps, validation, warehouse
 from governance.embedded.site import LOGINS, Site
 from governance.errors import (
     GovernanceError,
@@ -123,7 +123,6 @@ def test_a_source_that_ends_our_session_between_two_reads_is_unavailable(
 
 
 def test_a_right_that_was_taken_at_the_source_is_no_outage(site: Site, world: World, space: Workspace) -> None:
-    from governance import sources
 
     world.view()
     before = state(site)
@@ -133,7 +132,7 @@ def test_a_right_that_was_taken_at_the_source_is_no_outage(site: Site, world: Wo
             steps.pull(space, "visits", KEY, builders.run())
         assert not isinstance(caught.value, TransientError)
     finally:
-        sources.grant(site.dsn("wellbe_owner"), space.policy)
+        source_grants.grant(site.dsn("wellbe_owner"), space.policy)
     assert state(site) == before
 
 

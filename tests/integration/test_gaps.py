@@ -9,7 +9,7 @@ import pytest
 import builders
 from aftermath import entries, outcomes, state
 from builders import DAY, World
-from governance import steps
+from governance import source_grants, steps
 from governance.embedded.site import Site
 from governance.errors import GapError, GovernanceError, SourceUnavailableError
 from governance.steps import Workspace
@@ -65,9 +65,7 @@ def test_the_batch_stops_at(gap: str, site: Site, world: World, space: Workspace
         assert entries(site)[-1]["error"]["type"] == "GapError"
     finally:
         world.execute(mend)
-        from governance import sources
-
-        sources.grant(site.dsn("wellbe_owner"), space.policy)
+        source_grants.grant(site.dsn("wellbe_owner"), space.policy)
     steps.pull(space, "visits", KEY, builders.run())
 
 

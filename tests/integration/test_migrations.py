@@ -15,7 +15,7 @@ import pytest
 import builders
 from builders import DAY
 from governance import policy as policies
-from governance import published_tables, schema, source_versions, sources
+from governance import published_tables, schema, source_grants, source_versions, sources
 from governance.embedded.site import Site
 from governance.errors import GovernanceError, WarehouseUnavailableError
 from governance.run_log import Attempt, Batch, Digests
@@ -170,7 +170,7 @@ def test_migrating_again_changes_nothing(site: Site) -> None:
     assert schema.migrate(dsn, POLICY) == []
     assert builders.read(site, rights, list(POLICY.zones)) == before
     source_versions.migrate(site.dsn("wellbe_owner"))
-    sources.grant(site.dsn("wellbe_owner"), POLICY)
+    source_grants.grant(site.dsn("wellbe_owner"), POLICY)
 
 
 @pytest.mark.clause("L3")
@@ -271,7 +271,7 @@ def test_an_older_source_gets_what_was_added_since_and_keeps_its_rows(site: Site
     )
     for _ in range(2):
         source_versions.migrate(owner)
-    sources.grant(owner, POLICY)
+    source_grants.grant(owner, POLICY)
     world.close()
     found = run(owner, "SELECT booking_id, guardian_birth_date, withdrawn_at FROM wellbe.guardian_consents")
     assert found == [(int(key.split("/", maxsplit=1)[0]), None, None)]

@@ -16,7 +16,7 @@ from psycopg2 import sql
 import builders
 from builders import DAY, NOON, NOW, World
 from governance import policy as policies
-from governance import steps
+from governance import source_grants, steps
 from governance.datasets import Treatment
 from governance.embedded.site import Site
 
@@ -228,7 +228,7 @@ def test_a_row_as_a_whole_is_refused_where_one_of_its_columns_is(filled: Site) -
 
 
 def test_a_grant_that_policy_no_longer_implies_is_taken_back(filled: Site) -> None:
-    from governance import schema, sources
+    from governance import schema
 
     builders.read(filled, "GRANT SELECT (birth_date_encrypted) ON vault.booking_travellers TO publisher")
     builders.read(filled, "GRANT SELECT ON vault.bookings, vault.payment_cards, quarantine.rows TO analyst, pipeline")
@@ -237,7 +237,7 @@ def test_a_grant_that_policy_no_longer_implies_is_taken_back(filled: Site) -> No
     builders.read(filled, "GRANT SELECT (cvv) ON wellbe.payment_cards TO puller", role="wellbe_owner")
     builders.read(filled, "GRANT SELECT ON wellbe.inquiries TO puller", role="wellbe_owner")
     schema.migrate(filled.dsn("governance_owner"), POLICY)
-    sources.grant(filled.dsn("wellbe_owner"), POLICY)
+    source_grants.grant(filled.dsn("wellbe_owner"), POLICY)
     held = "SELECT has_column_privilege(%s, %s, %s, 'SELECT')"
     for role, table, column, reader in (
         ("publisher", "vault.booking_travellers", "birth_date_encrypted", "governance_owner"),

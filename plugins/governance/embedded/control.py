@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import psutil
 import psycopg2
 
-from governance import keys, schema, source_versions, sources, steps
+from governance import keys, schema, source_grants, source_versions, steps
 from governance import policy as policies
 from governance.database import translated
 from governance.embedded import airflow, airflow_config, broker, postgres, processes, provision, workspaces
@@ -188,7 +188,7 @@ def _migrate(site: Site, say: Say) -> None:
     say("bringing the schemas of source and warehouse up to date")
     policy = policies.load(site=site.policy_path)
     source_versions.migrate(site.dsn("wellbe_owner"))
-    sources.grant(site.dsn("wellbe_owner"), policy)
+    source_grants.grant(site.dsn("wellbe_owner"), policy)
     schema.migrate(site.dsn("governance_owner"), policy, workspaces.entry_by_hand(policy, "migrate"))
     provision.note_logins(site, policy)
     _bring_keys(site, policy, say)

@@ -183,7 +183,7 @@ def owed(cursor: Cursor, recipient: str) -> list[Owed]:
     ]
 
 
-def tell(cursor: Cursor, recipient: str, notice_id: str, told: Sequence[Owed], at: datetime) -> None:
+def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> None:
     """Note that a notice tells this; rows that are not to be used any more are had no more."""
     for one in told:
         cursor.execute(

@@ -274,7 +274,7 @@ def session_at_source(workspace: Workspace, label: str, stands: str) -> Iterator
     except psycopg2.errors.InsufficientPrivilege:
         raise GovernanceError(
             f"{label}: the source does not let role source_retention do what policy asks for; {stands}; let its owner "
-            f"grant that (governance.sources.grant), then clear the task"
+            f"grant that (governance.source_grants.grant), then clear the task"
         ) from None
     except psycopg2.Error as error:
         raise GovernanceError(

@@ -58,7 +58,7 @@ READS: Mapping[str, Sequence[str]] = MappingProxyType(
         "sharing.obligations": ("booking_reference", "delivery_id", "reason"),
     }
 )
-FORMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+FORMS: Mapping[str, tuple[portions.Form, ...]] = MappingProxyType(
     {"health_provider": ("fhir",), "travel_provider": ("jsonl", "csv")}
 )
 """How rows are written for each kind of recipient."""
@@ -306,7 +306,7 @@ class _Work:
             read_at=now,
             replaces=tuple(sorted({delivery for one in owed for delivery in one.deliveries})),
         )
-        desk.deliver(content, cast(Kept, kept), lambda cursor, id: ledger.tell(cursor, desk.recipient_id, id, owed, now))
+        desk.deliver(content, cast(Kept, kept), lambda cursor, notice_id: ledger.tell(cursor, notice_id, owed, now))
         return {"notices": 1, "revoked": len(owed)}
 
 
