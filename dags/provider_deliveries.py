@@ -1,10 +1,10 @@
 """
 ### What recipients of bookings hold, looked after every hour
 
-The same as `provider_sharing`, by the clock and for all partitions that are over: takes note of acknowledgements, closes
-or gives up what a killed try has announced, holds what each recipient has against the source as it is now, tells it by a
-signed notice what it may not use any more (an erasure, a withdrawn consent, a restriction, a cancellation; GDPR article
-19), and delivers what has become possible since, say because a consent was given.
+The same as `provider_sharing`, by the clock and for all partitions that are over: takes note of acknowledgements,
+closes or gives up what a killed try has announced, holds what each recipient has against the source as it is now, tells
+it by a signed notice what it may not use any more (an erasure, a withdrawn consent, a restriction, a cancellation; GDPR
+article 19), and delivers what has become possible since, say because a consent was given.
 
 **A failure means** what it means in `provider_sharing`; a recipient that has been told of nothing is owed it, and
 `governance retention obligations` lists that, with the day by which it is due.

@@ -25,7 +25,7 @@ from governance.warehouse import Warehouse
 
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
-# What each role may do besides the columns that policy grants it in the vault: objects (functions with ()) -> privileges.
+# What a role may do besides the columns that policy grants it in the vault: objects (functions with ()) -> privileges.
 RIGHTS: dict[str, dict[str, str]] = {
     "loader": {
         "control.landings": "SELECT, INSERT",

@@ -148,6 +148,8 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     for table, rows in before.items():  # a later version may add columns
         if table == "control.in_force":  # says what it was migrated for, from then on
             continue
+        for row in rows if table == "sharing.deliveries" else ():
+            row[0].pop("root_key", None)  # 0022: a delivery holds many bookings, in sharing.delivered_rows
         for row in rows if table == "audit.run_log" else ():
             row[0].pop("entry_sha256", None)  # 0005: the hash of its leaf says more
         assert [{name: new[name] for name in old} for (old,), (new,) in zip(rows, after[table], strict=True)] == [

@@ -96,8 +96,9 @@ analytics.release_bias              -       -          I          -       -     
 analytics.column_history            -       -          SI         -       -          -         -         -
 analytics.privacy_budget            -       -          SI         -       S          -         -         -
 analytics.data_dictionary           -       -          -          -       -          -         -         -
-sharing.deliveries                  -       -          -          SI      -          -         -         -
-sharing.obligations                 -       -          -          SU      -          -         -         -
+sharing.deliveries                  -       -          -          SIUD    -          -         -         -
+sharing.delivered_rows              -       -          -          SIUD    -          -         -         -
+sharing.obligations                 -       -          -          SIU     -          -         -         -
 sharing.release_deliveries          -       -          -          -       SI         -         -         -
 audit.run_log                       -       -          -          -       -          -         -         -
 audit.pending                       -       -          -          -       -          -         -         -
@@ -173,6 +174,7 @@ analytics.column_history            -         -         -            -          
 analytics.privacy_budget            -         -         -            -          -          S        -
 analytics.data_dictionary           -         -         -            -          -          S        -
 sharing.deliveries                  -         -         s            -          -          -        -
+sharing.delivered_rows              -         -         -            -          -          -        -
 sharing.obligations                 -         -         S            -          -          -        -
 sharing.release_deliveries          -         -         -            -          -          -        -
 audit.run_log                       -         -         -            S          S          -        S
@@ -215,8 +217,12 @@ ENDS = {
     "quarantine.reviews": ("dataset row_key since", "D"),
     "quarantine.erasures": ("erasure_no booking_id travellers versions clients begun_at booked_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
-    "sharing.deliveries": ("delivery_id root_key created_at", "D"),
-    "sharing.obligations": ("delivery_id reason", "I"),
+    "sharing.deliveries": ("delivery_id recipient_id created_at given_up_at", "D"),
+    "sharing.delivered_rows": (
+        "delivery_id service_reference person_reference delivered_at booking_id booking_reference revoked_at",
+        "D",
+    ),
+    "sharing.obligations": ("delivery_id booking_reference reason", "I"),
     "analytics.releases": ("dataset partition_key", ""),
 }
 BLANKS = {
@@ -234,7 +240,7 @@ what has become of it."""
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
     ("loader", "control.first_captures"): "card_key captured_at",
-    ("coordinator", "sharing.deliveries"): "delivery_id recipient_id",
+    ("coordinator", "sharing.deliveries"): "delivery_id recipient_id kind sent_at acknowledged_at given_up_at",
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("profiler", "vault.payment_cards"): """
         partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",
@@ -343,7 +349,7 @@ def filled(site: Site) -> Iterator[Site]:
     world.view()
     for dataset in ("bookings", "visits"):
         steps.pull(space, dataset, world.day.isoformat(), builders.run())
-    builders.read(site, "INSERT INTO sharing.deliveries (delivery_id, recipient_id) VALUES ('1', 'clinic')")
+    builders.delivered(site, "1", "1/1")
     builders.read(site, "INSERT INTO sharing.release_deliveries VALUES ('institute', 'bookings', '2026-03-10', 'd')")
     builders.read(site, "INSERT INTO analytics.release_notes VALUES ('bookings', '2026-03-10', 'k', '5', '10', 'rose')")
     builders.read(site, "INSERT INTO control.purged SELECT max(landing_no), 'payment_cards', 1 FROM control.landings")
