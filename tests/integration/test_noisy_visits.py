@@ -183,6 +183,28 @@ def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_we
     assert all((low, high) == (max(0, n - width), max(0, n + width)) for _, n, low, high in found)
 
 
+@pytest.mark.clause("M1")
+def test_whose_data_is_restricted_or_who_objected_is_no_client_of_the_funnel_while_that_stands(
+    site: Site, world: World, space: Workspace
+) -> None:
+    asked = world.at() - timedelta(days=14)
+
+    def request(client: int, kind: str, *statuses: str) -> None:
+        for number, status in enumerate(statuses):
+            at = asked + timedelta(days=number)
+            world.insert("subject_requests", request_id=client, client_id=client, kind=kind, status=status,
+                         received_at=asked, recorded_at=at)  # fmt: skip
+
+    for client in range(1, 16):
+        world.insert("inquiries", inquiry_id=client, client_id=client, channel="web", received_at=asked,
+                     recorded_at=asked)  # fmt: skip
+    request(1, "restriction", "received"), request(2, " Objection", "whatever")
+    request(3, "restriction", "received", " Lifted"), request(4, "access", "received")
+    request(5, "objection", "lifted", "received"), request(99, "restriction", "received")
+    through(space, "visits", KEY)
+    assert funnel(site)["inquiry"] == 15 - 3
+
+
 def test_without_the_source_nothing_is_published_and_the_task_retries(
     site: Site, world: World, space: Workspace
 ) -> None:
