@@ -278,6 +278,29 @@ def test_no_budget_is_spent_twice_nor_changed(site: Site, published: World) -> N
             builders.read(site, change)
 
 
+@pytest.mark.parametrize(("later", "is_published"), ((timedelta(0), False), (timedelta(microseconds=-1), True)))
+def test_counts_that_a_restore_may_have_lost_are_not_drawn_again(
+    site: Site, world: World, space: Workspace, later: timedelta, is_published: bool
+) -> None:
+    busy_day(world)
+    end = space.partition("visits", KEY).end
+    with builders.past_triggers(site) as cursor:
+        cursor.execute("UPDATE control.in_force SET restored_at = %s", (end + later,))
+    try:
+        assert through(space, "visits", KEY).counts["published"] == 2 * MANY + 1
+    finally:
+        builders.tamper(site, "UPDATE control.in_force SET restored_at = NULL")
+    found = released(site)
+    assert [bool(found[table]) for table in TABLES] == [is_published] * len(TABLES)
+    assert len(found["privacy_budget"]) == len(TABLES)
+    assert bool(builders.read(site, "SELECT 1 FROM audit.exact_counts")) == is_published
+    world.day += timedelta(days=1)
+    world.view(device_id="next day")
+    through(builders.workspace(site, now=NOW + timedelta(days=1)), "visits", NEXT)
+    days = "SELECT DISTINCT recorded_date FROM analytics.inquiries_funnel ORDER BY 1"
+    assert [day for (day,) in builders.read(site, days)] == [DAY, world.day][not is_published :]
+
+
 # -- closed ------------------------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,14 @@ def note_logins(site: Site, policy: Policy) -> None:
         c.execute("ALTER EVENT TRIGGER note_login ENABLE ALWAYS")
 
 
+def note_restore(site: Site, policy: Policy) -> None:
+    """Say in our database that there may have been releases of which it knows nothing (`Publication.may_be_known`)."""
+    with _as_superuser(site, site.dsn("postgres"), "governance", workspaces.attempt_by_hand(policy, "provision")) as c:
+        # A backup of an earlier version has no such column; `make up` migrates after this.
+        c.execute("ALTER TABLE control.in_force ADD COLUMN IF NOT EXISTS restored_at timestamptz")
+        c.execute("UPDATE control.in_force SET restored_at = clock_timestamp()")
+
+
 @contextmanager
 def _as_superuser(site: Site, dsn: str, database: str, attempt: Attempt) -> Iterator[cursor]:
     """A transaction of the superuser's, which belongs to an entry of the run log where there is one.

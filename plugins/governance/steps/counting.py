@@ -91,10 +91,16 @@ def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
 
 
 def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:
-    """Spend the budget of a table and keep its exact counts; returns what may be published of it."""
+    """Spend the budget of a table and keep its exact counts; returns what may be published of it.
+
+    That is nothing of a period that may have been published already, before a backup from before that was put back:
+    what may have been spent counts as spent, for noise drawn twice is half gone.
+    """
     from governance.anonymisation import releases
 
     k = int(hop.workspace.policy.value("k"))
+    if publication.may_be_known(hop.partition.end):
+        table = replace(table, cells=table.cells.iloc[:0])
     release = releases.noisy_counts(table.cells, spec, hop.partition.day, k=k)
     publication.spend(table.charge, hop.workspace.policy.digest)
     publication.keep_exact(spec.table, table.exact(k))
