@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import psycopg2.extensions
@@ -101,6 +101,11 @@ class Publication:
                 f"{self.batch.label}: the budget of {charge.table_name} was spent before; a period is published once; "
                 "nothing was published"
             )
+
+    def may_be_known(self, end: datetime) -> bool:
+        """Whether counts of a period that ended then may have been published already: in what a restore has lost."""
+        self.cursor.execute("SELECT restored_at >= %s FROM control.in_force", (end,))
+        return self.cursor.fetchone() == (True,)
 
     def add(self, table: str, rows: pd.DataFrame) -> None:
         """Append noisy counts to analytics.<table>_rows, whose budget was spent in this transaction."""

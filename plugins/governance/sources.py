@@ -107,9 +107,9 @@ class Snapshot:
             columns.setdefault(row["table_name"], {})[row["column_name"]] = row["column_type"]
         return columns
 
-    def counts(self, dataset: str, partition: Partition) -> dict[str, int]:
+    def counts(self, dataset: str, partition: Partition, **settings: str) -> dict[str, int]:
         """Rows per landed table that the source holds for the partition; or what else `count_<dataset>.sql` counts."""
-        table = self._table(named_query(f"count_{dataset}"), partition)
+        table = self._table(named_query(f"count_{dataset}"), partition, **settings)
         return {row["table_name"]: int(row["rows"]) for row in table.to_pylist()}
 
     def as_of(self, query: str, now: datetime, clients: Collection[int] = (), over: Collection[str] = ()) -> pa.Table:

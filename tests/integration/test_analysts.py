@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -17,6 +19,7 @@ from aftermath import state, through
 from builders import DAY, NOW, World
 from governance import analytics_contract, analytics_views, published_tables, schema
 from governance.datasets import PublishedColumn
+from governance.embedded import postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.errors import PolicyError
 from governance.policy import Policy
@@ -195,3 +198,13 @@ def test_the_page_asks_about_every_table_that_an_analyst_reads() -> None:
     text = "\n".join(QUERIES)
     for name in (*TABLES, *analytics_views.ABOUT, analytics_views.DICTIONARY):
         assert f"analytics.{name}" in text, name
+
+
+@pytest.mark.parametrize("command", (r"\d+ analytics.*", r"\dv analytics.*", r"\dn+", r"\dp analytics.*"))
+def test_psql_describes_what_analysts_read_though_it_may_not_count_it(site: Site, command: str) -> None:
+    done = subprocess.run(
+        [postgres.program("psql"), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1", f"--command={command}"],
+        env={"PATH": os.environ["PATH"], **site.libpq_environment("analyst")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "analytics" in done.stdout

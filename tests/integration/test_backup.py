@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,20 @@ def test_the_values_can_be_read_and_the_pipelines_go_on(lost: Lost) -> None:
     assert entries(lost.site, "publish", "outcome")[-1]["outcome"] == "replayed"
 
 
+@pytest.mark.clause("E1")
+def test_a_day_that_may_have_been_published_after_the_backup_is_counted_for_nobody(lost: Lost) -> None:
+    after = (DAY + timedelta(days=1)).isoformat()
+    with closing(World(lost.site.dsn("wellbe_owner"))) as world:
+        world.day += timedelta(days=1)
+        world.visitors()
+    through(builders.workspace(lost.site, now=builders.NOW + timedelta(days=1)), "visits", after)
+    spent = "SELECT count(*) FROM analytics.privacy_budget WHERE recorded_date = %s"
+    assert builders.read(lost.site, spent, after) == [(4,)]
+    for table in ("visits_search_to_booking", "inquiries_funnel", "visits_regions"):
+        query = f"SELECT DISTINCT recorded_date FROM analytics.{table}"
+        assert builders.read(lost.site, query, role="analyst") == [(DAY,)]
+
+
 def test_what_was_destroyed_before_the_backup_is_gone_and_what_lived_in_it_is_back(lost: Lost) -> None:
     space = builders.workspace(lost.site)
     with closing(space.keys()) as service:
@@ -133,6 +148,14 @@ def test_the_backup_is_on_the_record_and_so_are_its_connections(lost: Lost) -> N
         "JOIN audit.run_log r ON r.attempt_id = s.application_name WHERE r.event = 'backup'",
     )
     assert login == "postgres"
+
+
+def test_every_connection_of_the_superuser_belongs_to_an_entry_after_a_restore_too(lost: Lost) -> None:
+    assert builders.read(
+        lost.site,
+        "SELECT s.application_name FROM audit.sessions s WHERE s.database_login = 'postgres' "
+        "AND NOT EXISTS (SELECT FROM audit.run_log r WHERE r.attempt_id = s.application_name)",
+    ) == []  # fmt: skip
 
 
 def test_airflows_own_tables_are_there(lost: Lost) -> None:

@@ -252,6 +252,21 @@ def test_a_second_release_of_a_period_is_refused_though_nothing_knows_of_the_fir
     assert state(site) == before
 
 
+def test_counts_that_a_restore_may_have_lost_are_not_drawn_again_and_rows_are_released(
+    site: Site, world: World, space: Workspace
+) -> None:
+    plant(world, PLANTED)
+    with builders.past_triggers(site) as cursor:
+        cursor.execute("UPDATE control.in_force SET restored_at = %s", (space.partition("bookings", KEY).end,))
+    try:
+        assert through(space, "bookings", KEY).counts["published"] > 0
+    finally:
+        builders.tamper(site, "UPDATE control.in_force SET restored_at = NULL")
+    found = released(site)
+    assert [found[table] for table in SPECS] == [[], []]
+    assert len(found["privacy_budget"]) == len(SPECS)
+
+
 @pytest.mark.parametrize("table", SPECS)
 @pytest.mark.parametrize("day", (KEY, NEXT))
 def test_nobody_adds_counts_to_a_period_whose_budget_was_not_spent_with_them(

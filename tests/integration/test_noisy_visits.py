@@ -183,6 +183,28 @@ def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_we
     assert all((low, high) == (max(0, n - width), max(0, n + width)) for _, n, low, high in found)
 
 
+@pytest.mark.clause("M1")
+def test_whose_data_is_restricted_or_who_objected_is_no_client_of_the_funnel_while_that_stands(
+    site: Site, world: World, space: Workspace
+) -> None:
+    asked = world.at() - timedelta(days=14)
+
+    def request(client: int, kind: str, *statuses: str) -> None:
+        for number, status in enumerate(statuses):
+            at = asked + timedelta(days=number)
+            world.insert("subject_requests", request_id=client, client_id=client, kind=kind, status=status,
+                         received_at=asked, recorded_at=at)  # fmt: skip
+
+    for client in range(1, 16):
+        world.insert("inquiries", inquiry_id=client, client_id=client, channel="web", received_at=asked,
+                     recorded_at=asked)  # fmt: skip
+    request(1, "restriction", "received"), request(2, " Objection", "whatever")
+    request(3, "restriction", "received", " Lifted"), request(4, "access", "received")
+    request(5, "objection", "lifted", "received"), request(99, "restriction", "received")
+    through(space, "visits", KEY)
+    assert funnel(site)["inquiry"] == 15 - 3
+
+
 def test_without_the_source_nothing_is_published_and_the_task_retries(
     site: Site, world: World, space: Workspace
 ) -> None:
@@ -254,6 +276,29 @@ def test_no_budget_is_spent_twice_nor_changed(site: Site, published: World) -> N
     for change in ("UPDATE analytics.privacy_budget SET epsilon = 0.1", "DELETE FROM analytics.privacy_budget"):
         with pytest.raises(psycopg2.errors.RaiseException, match="append-only"):
             builders.read(site, change)
+
+
+@pytest.mark.parametrize(("later", "is_published"), ((timedelta(0), False), (timedelta(microseconds=-1), True)))
+def test_counts_that_a_restore_may_have_lost_are_not_drawn_again(
+    site: Site, world: World, space: Workspace, later: timedelta, is_published: bool
+) -> None:
+    busy_day(world)
+    end = space.partition("visits", KEY).end
+    with builders.past_triggers(site) as cursor:
+        cursor.execute("UPDATE control.in_force SET restored_at = %s", (end + later,))
+    try:
+        assert through(space, "visits", KEY).counts["published"] == 2 * MANY + 1
+    finally:
+        builders.tamper(site, "UPDATE control.in_force SET restored_at = NULL")
+    found = released(site)
+    assert [bool(found[table]) for table in TABLES] == [is_published] * len(TABLES)
+    assert len(found["privacy_budget"]) == len(TABLES)
+    assert bool(builders.read(site, "SELECT 1 FROM audit.exact_counts")) == is_published
+    world.day += timedelta(days=1)
+    world.view(device_id="next day")
+    through(builders.workspace(site, now=NOW + timedelta(days=1)), "visits", NEXT)
+    days = "SELECT DISTINCT recorded_date FROM analytics.inquiries_funnel ORDER BY 1"
+    assert [day for (day,) in builders.read(site, days)] == [DAY, world.day][not is_published :]
 
 
 # -- closed ------------------------------------------------------------------------------------------------------------

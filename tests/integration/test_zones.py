@@ -562,6 +562,44 @@ def test_what_the_planner_knows_of_hidden_columns_stays_hidden(filled: Site, rol
     assert hidden == []
 
 
+COUNTERS = {
+    "rows that a table was given": "SELECT n_tup_ins FROM pg_stat_user_tables",
+    "rows that a table was given, by the function": "SELECT pg_stat_get_tuples_inserted(oid) FROM pg_class",
+    "rows that a table has": "SELECT n_live_tup FROM pg_stat_all_tables",
+    "rows of this transaction": "SELECT n_tup_ins FROM pg_stat_xact_all_tables",
+    "rows read through an index": "SELECT idx_tup_read FROM pg_stat_all_indexes",
+    "blocks of a table": "SELECT heap_blks_read FROM pg_statio_all_tables",
+    "rows that the database was given": "SELECT tup_inserted FROM pg_stat_database",
+    "rows as the planner counts them": "SELECT reltuples FROM pg_class",
+    "pages as the planner counts them": "SELECT relpages FROM pg_class",
+    "everything of the catalog's": "SELECT * FROM pg_class",
+    "the size of a table": "SELECT pg_relation_size(oid) FROM pg_class WHERE relname = 'page_views'",
+    "the size of a table with its indexes": "SELECT pg_total_relation_size(oid) FROM pg_class",
+    "the size of the database": "SELECT pg_database_size('governance')",
+    "how much was written": "SELECT pg_current_wal_lsn()",
+    "how much was written, by the statistics": "SELECT wal_records FROM pg_stat_wal",
+    "how much was written by another": "SELECT pg_stat_get_backend_wal(pid) FROM pg_stat_activity",
+}
+"""Exact numbers of rows, or what follows from them, which Postgres tells everybody unless told otherwise."""
+
+
+@pytest.mark.clause("E1")
+@pytest.mark.parametrize("what", COUNTERS)
+def test_no_role_is_told_how_many_rows_there_are_where_it_may_not_count_them(what: str, tries: Tries) -> None:
+    assert tries.outcome(COUNTERS[what]) == "42501"
+
+
+def test_the_catalog_is_still_there_for_clients_of_the_database(filled: Site, role: str) -> None:
+    """What psql's \\d asks, and what an adapter does."""
+    found = builders.read(
+        filled,
+        "SELECT c.relname, c.relkind, c.relhasindex, c.relacl, c.tableoid FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'analytics'",
+        role=role,
+    )
+    assert "bookings_events" in {name for name, *_ in found}
+
+
 FORBIDDEN_TO_ALL = {
     "a table in a zone": "CREATE TABLE {zone}.mine (x int)",
     "a table in public": "CREATE TABLE public.mine (x int)",

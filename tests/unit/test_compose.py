@@ -370,8 +370,8 @@ STATE = {
     "databases": """
         SELECT datname, pg_get_userbyid(datdba), acl.privilege_type, acl.grantee::regrole::text FROM pg_database
         CROSS JOIN LATERAL aclexplode(coalesce(datacl, acldefault('d', datdba))) acl WHERE datname <> 'template0'""",
-    "large objects": "SELECT proname, pg_get_function_identity_arguments(oid), proacl::text FROM pg_proc "
-    "WHERE pronamespace = 'pg_catalog'::regnamespace AND proname LIKE 'lo\\_%'",
+    "large objects and counters": "SELECT proname, pg_get_function_identity_arguments(oid), proacl::text FROM pg_proc "
+    "WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^(lo|pg)_'",
     "schemas": """
         SELECT nspname, pg_get_userbyid(nspowner), acl.privilege_type, acl.grantee::regrole::text FROM pg_namespace
         CROSS JOIN LATERAL aclexplode(coalesce(nspacl, acldefault('n', nspowner))) acl WHERE nspname !~ '^pg_'""",

@@ -15,6 +15,8 @@ from governance.errors import DisclosureError
 
 SLACK = 1e-9
 """Of epsilon: OpenDP rounds up."""
+WHOLE = "i64"
+"""As the database has counts; Python's `int` would be 32 bits to OpenDP, where noisy counts stop at the largest."""
 
 
 @cache
@@ -32,7 +34,7 @@ def on_all(counts: Sequence[int], scale: float, *, adds: int, epsilon: float) ->
     `epsilon`.
     """
     dp = _opendp()
-    space = dp.vector_domain(dp.atom_domain(T=int)), dp.l1_distance(T=int)
+    space = dp.vector_domain(dp.atom_domain(T=WHOLE)), dp.l1_distance(T=WHOLE)
     mechanism = dp.m.make_laplace(*space, scale=scale)
     _require(mechanism.map(adds), epsilon)
     return [int(count) for count in mechanism([int(count) for count in counts])] if len(counts) else []
@@ -44,7 +46,8 @@ def on_large(counts: Mapping[int, int], scale: float, threshold: int, *, adds: i
     Raises as `on_all`. That the threshold is high enough is `budgets.threshold`'s to see to.
     """
     dp = _opendp()
-    space = dp.map_domain(dp.atom_domain(T=int), dp.atom_domain(T=int)), dp.l01inf_distance(dp.absolute_distance(T=int))
+    whole = dp.atom_domain(T=WHOLE)
+    space = dp.map_domain(whole, whole), dp.l01inf_distance(dp.absolute_distance(T=WHOLE))
     mechanism = dp.m.make_laplace_threshold(*space, scale=scale, threshold=threshold)
     _require(mechanism.map((adds, adds, adds))[0], epsilon)
     return {int(place): int(count) for place, count in mechanism(dict(counts)).items()} if counts else {}

@@ -94,6 +94,7 @@ def restore(folder: Path, secrets: Path, data_dir: Path, say: Say = lambda _: No
     provision.make_login_noter(site)
     for database, name in DATABASES.items():
         _run(site, database, "restore", "pg_restore", "--exit-on-error", f"--dbname={database}", str(folder / name))
+    provision.note_restore(site, policies.load(site=site.policy_path))
     shutil.copytree(folder / CHECKPOINTS, site.checkpoints_path, dirs_exist_ok=True, copy_function=_copy_missing)
     say("putting the keys back")
     restore_keys(site, folder / KEYS)

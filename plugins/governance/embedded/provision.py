@@ -50,6 +50,23 @@ GRANT INSERT ON audit.sessions TO login_noter;
 NOTE_LOGIN = f"{_LOGIN_NOTER}{_NOTE}"
 """What lets a database note every connection; run by its superuser, who alone can."""
 
+# The same text as in sql/roles.sql.
+_HIDE_COUNTERS = """
+DO $$ BEGIN
+    EXECUTE (
+        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', string_agg(oid::regprocedure::text, ', '))
+        FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ concat(
+            '^pg_(stat_get_(db_|xact_)?(tuples|(live|dead)_tuples|(mod|ins)_since|blocks|numscans|temp_bytes)|',
+            'stat_get_(backend_)?(io|wal)$|(relation|table|indexes|total_relation|database)_size$|',
+            'current_wal|control_checkpoint$)'));
+    EXECUTE (
+        SELECT format('REVOKE SELECT ON pg_class FROM PUBLIC; GRANT SELECT (tableoid, %s) ON pg_class TO PUBLIC',
+                      string_agg(attname, ', '))
+        FROM pg_attribute WHERE attrelid = 'pg_class'::regclass AND attnum > 0
+            AND attname NOT IN ('reltuples', 'relpages', 'relallvisible', 'relallfrozen'));
+END $$;
+"""
+
 
 def provision(site: Site, cluster: ClusterName, policy: Policy) -> None:
     """Make what is missing of a running cluster's databases and roles, and set all passwords to the site's.
@@ -83,6 +100,10 @@ def provision(site: Site, cluster: ClusterName, policy: Policy) -> None:
             c.execute(
                 "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC"
             )
+            if database == "governance":
+                # To everybody who may connect Postgres says, exactly, how many rows a table was given and has: what
+                # noise hides, and what is in zones that they cannot read.
+                c.execute(_HIDE_COUNTERS)
 
 
 def note_logins(site: Site, policy: Policy) -> None:
@@ -97,6 +118,14 @@ def note_logins(site: Site, policy: Policy) -> None:
         if not c.fetchone():
             c.execute("CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION logins.note()")
         c.execute("ALTER EVENT TRIGGER note_login ENABLE ALWAYS")
+
+
+def note_restore(site: Site, policy: Policy) -> None:
+    """Say in our database that there may have been releases of which it knows nothing (`Publication.may_be_known`)."""
+    with _as_superuser(site, site.dsn("postgres"), "governance", workspaces.attempt_by_hand(policy, "provision")) as c:
+        # A backup of an earlier version has no such column; `make up` migrates after this.
+        c.execute("ALTER TABLE control.in_force ADD COLUMN IF NOT EXISTS restored_at timestamptz")
+        c.execute("UPDATE control.in_force SET restored_at = clock_timestamp()")
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 -- Whom a request to restrict the use of their data, or an objection, is about (M1): the newest status of each such request, and each scope that
 -- the client's key may have. One who was erased and began anew has a key of the acceptance that it began with.
 WITH newest AS (
-    SELECT DISTINCT ON (request_id) client_id, lower(btrim(status)) AS status, lower(btrim(kind)) AS kind
-    FROM wellbe.subject_requests
-    ORDER BY request_id, recorded_at DESC
+\ir newest_requests.sql
 )
 SELECT status, 'client ' || client_id AS scope FROM newest WHERE kind IN ('restriction', 'objection')
 UNION

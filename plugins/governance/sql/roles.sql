@@ -46,3 +46,17 @@ REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid,
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 ALTER SCHEMA public OWNER TO governance_owner;
 REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
+-- To everybody who may connect Postgres says, exactly, how many rows a table was given and has: what noise hides.
+DO $$ BEGIN
+    EXECUTE (
+        SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', string_agg(oid::regprocedure::text, ', '))
+        FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ concat(
+            '^pg_(stat_get_(db_|xact_)?(tuples|(live|dead)_tuples|(mod|ins)_since|blocks|numscans|temp_bytes)|',
+            'stat_get_(backend_)?(io|wal)$|(relation|table|indexes|total_relation|database)_size$|',
+            'current_wal|control_checkpoint$)'));
+    EXECUTE (
+        SELECT format('REVOKE SELECT ON pg_class FROM PUBLIC; GRANT SELECT (tableoid, %s) ON pg_class TO PUBLIC',
+                      string_agg(attname, ', '))
+        FROM pg_attribute WHERE attrelid = 'pg_class'::regclass AND attnum > 0
+            AND attname NOT IN ('reltuples', 'relpages', 'relallvisible', 'relallfrozen'));
+END $$;

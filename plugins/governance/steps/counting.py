@@ -80,19 +80,27 @@ def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> di
 
 
 def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
-    """Clients by furthest step, counted at the source, of which nothing lands. Raises SourceUnavailableError."""
+    """Clients by furthest step, counted at the source, of which nothing lands; without those of whom a restriction or
+    an objection stands (M1). Raises SourceUnavailableError."""
     import pandas as pd
 
+    over = ",".join(hop.workspace.policy.value("restriction_over"))
     with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
-        steps = source.counts("funnel", hop.partition)
+        steps = source.counts("funnel", hop.partition, restriction_over=over)
     return pd.DataFrame({"furthest_step": list(steps), "exact": list(steps.values()), "people": list(steps.values())})
 
 
 def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:
-    """Spend the budget of a table and keep its exact counts; returns what may be published of it."""
+    """Spend the budget of a table and keep its exact counts; returns what may be published of it.
+
+    That is nothing of a period that may have been published already, before a backup from before that was put back:
+    what may have been spent counts as spent, for noise drawn twice is half gone.
+    """
     from governance.anonymisation import releases
 
     k = int(hop.workspace.policy.value("k"))
+    if publication.may_be_known(hop.partition.end):
+        table = replace(table, cells=table.cells.iloc[:0])
     release = releases.noisy_counts(table.cells, spec, hop.partition.day, k=k)
     publication.spend(table.charge, hop.workspace.policy.digest)
     publication.keep_exact(spec.table, table.exact(k))
