@@ -103,7 +103,7 @@ def projected(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = (
     twice = int(rows.duplicated(keys).sum()) if keys else 0
     if twice:
         raise ContractError(f"{contract.label}: {twice} of {len(rows)} rows stand there twice; nothing was handed over")
-    return rows[[column.name for column in columns]].copy()
+    return rows[[column.name for column in columns]]
 
 
 def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.Series[bool]:
