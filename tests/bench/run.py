@@ -7,7 +7,7 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log, retention, the anonymiser and daily releases are measured apart, in modules of their names.
+run log, retention, the anonymiser, daily releases and wire formats are measured apart, in modules of their names.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases"),
+        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases", "sharing"),
         help="only this part",
     )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
@@ -192,18 +193,20 @@ def main() -> None:
             releases,
             retention,
             run_log,
+            sharing,
         )  # late: what they import would be in the processes of the hops too
 
-        if given.part in (None, "keys"):
-            keys.main(Path(name))
-        if given.part in (None, "run_log"):
-            run_log.main(Path(name))
-        if given.part in (None, "retention"):
-            retention.main(Path(name), given.cards, given.standing)
-        if given.part in (None, "anonymiser"):
-            anonymiser.main(Path(name) / "anonymiser")
-        if given.part in (None, "releases"):
-            releases.main(Path(name) / "releases")
+        others: dict[str, Callable[[], object]] = {
+            "keys": lambda: keys.main(Path(name)),
+            "run_log": lambda: run_log.main(Path(name)),
+            "retention": lambda: retention.main(Path(name), given.cards, given.standing),
+            "anonymiser": lambda: anonymiser.main(Path(name) / "anonymiser"),
+            "releases": lambda: releases.main(Path(name) / "releases"),
+            "sharing": lambda: sharing.main(Path(name)),
+        }
+        for part, measure in others.items():
+            if given.part in (None, part):
+                measure()
 
 
 def hops(folder: Path, size: Size) -> None:
