@@ -20,8 +20,8 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.measuring import Job, repeated, say, say_columns_of_repeated
-from deliveries import HEALTH, TRAVEL, context, row, token
 from governance.sharing.portions import Form, chunks
+from provider_rows import HEALTH, TRAVEL, context, row, token
 
 BOOKINGS = int(os.environ.get("GOVERNANCE_BENCH_BOOKINGS", "100_000"))
 AT_ONCE = 8_000

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deliveries import HEALTH, KEY, TYPES, context, frame, ordered, resources, row, token, written
 from governance.sharing import portions
 from governance.sharing.tabular import original, safe
 from governance.sharing.texts import readable, trimmed
+from provider_rows import HEALTH, KEY, TYPES, context, frame, ordered, resources, row, token, written
 
 pytestmark = pytest.mark.clause("F1")
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deliveries import CHANGED_AT, HEALTH, KEY, bundles, context, frame, ordered, resources, row, token
 from governance import policy as policies
 from governance.errors import DeliveryError
 from governance.sharing import contract_files, fhir
 from governance.sharing.portions import chunks
+from provider_rows import CHANGED_AT, HEALTH, KEY, bundles, context, frame, ordered, resources, row, token
 
 pytestmark = pytest.mark.clause("F1")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from deliveries import KEY, TRAVEL, frame, row, token, written
 from governance.sharing.tabular import original, safe
+from provider_rows import KEY, TRAVEL, frame, row, token, written
 
 pytestmark = pytest.mark.clause("F1")
 

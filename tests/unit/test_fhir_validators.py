@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from deliveries import HEALTH, KEY, bundles, frame, ordered, row, written
 from fhir_validators import Verdict, verdicts, verdicts_of
+from provider_rows import HEALTH, KEY, bundles, frame, ordered, row, written
 
 pytestmark = [pytest.mark.clause("F1"), pytest.mark.slow]
 

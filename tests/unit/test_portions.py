@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from deliveries import HEALTH, KEY, READ_AT, TRAVEL, context, frame, ordered, row, token, written
 from governance import obligations
 from governance.errors import DeliveryError
 from governance.sharing import portions, rows
 from governance.sharing.portions import MEDIA_TYPES, NOTICE_FIELDS, REVOCATIONS, Form, chunks, revocations
+from provider_rows import HEALTH, KEY, READ_AT, TRAVEL, context, frame, ordered, row, token, written
 
 pytestmark = pytest.mark.clause("F1")
 
@@ -150,6 +150,12 @@ def test_order_holds_from_one_frame_to_the_next() -> None:
     first, second = (frame([one], TRAVEL) for one in ordered([row(1), row(2)]))
     assert len(written([first, second], "jsonl").splitlines()) == 2
     assert "1 rows, the first being row 2" in refused([second, first])
+
+
+def test_the_row_that_is_out_of_order_is_counted_over_all_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "SLICE_ROWS", 2)
+    rising = frame(ordered(row(number) for number in range(6)), TRAVEL)
+    assert "1 rows, the first being row 6" in refused(rising.iloc[[0, 1, 2, 3, 4, 4]])
 
 
 @pytest.mark.parametrize("place", range(3))
