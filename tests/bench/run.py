@@ -7,7 +7,7 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log, retention, the anonymiser, daily releases and deliveries are measured apart, in modules of their names.
+run log, retention, the anonymiser, daily releases, deliveries and wire formats are measured apart, in modules of their names.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases", "deliveries"),
+        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases", "deliveries", "wire_formats"),
         help="only this part",
     )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")
@@ -194,6 +194,7 @@ def main() -> None:
             releases,
             retention,
             run_log,
+            wire_formats,
         )  # late: what they import would be in the processes of the hops too
 
         apart: dict[str, Callable[[], None]] = {
@@ -203,6 +204,7 @@ def main() -> None:
             "anonymiser": partial(anonymiser.main, Path(name) / "anonymiser"),
             "releases": partial(releases.main, Path(name) / "releases"),
             "deliveries": partial(deliveries.main, Path(name) / "deliveries"),
+            "wire_formats": partial(wire_formats.main, Path(name)),
         }
         for part, measure in apart.items():
             if given.part in (None, part):

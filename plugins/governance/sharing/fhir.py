@@ -28,20 +28,20 @@ Resource = dict[str, Any]
 
 PLACES: Mapping[str, tuple[Kind, str]] = MappingProxyType(
     {
-        "booking_reference": ("reference", "Bundle.identifier, Appointment.identifier"),
+        "booking_reference": ("reference", "Appointment.identifier"),
         "service_reference": ("reference", "Appointment.identifier"),
         "person_reference": ("reference", "Patient.identifier"),
-        "booking_version": ("number", "Bundle.meta.versionId, Appointment.meta.versionId"),
-        "replaces_version": ("number", "Provenance.entity, role revision"),
+        "booking_version": ("number", "Appointment.meta.versionId"),
+        "replaces_version": ("number", "Provenance.entity (revision)"),
         "booking_status": ("text", "Provenance.activity"),
         "booking_changed_at": ("instant", "Provenance.occurredDateTime"),
         "given_name": ("text", "Patient.name.given"),
         "family_name": ("text", "Patient.name.family"),
         "birth_date": ("day", "Patient.birthDate"),
-        "email": ("text", "Patient.telecom, system email"),
-        "phone": ("text", "Patient.telecom, system phone"),
+        "email": ("text", "Patient.telecom (email)"),
+        "phone": ("text", "Patient.telecom (phone)"),
         "language": ("text", "Patient.communication.language"),
-        "procedure_code": ("text", "Appointment.serviceType, Appointment.specialty"),
+        "procedure_code": ("text", "Appointment.serviceType"),
         "service_date": ("day", "Appointment.requestedPeriod"),
         "clinical_note": ("text", "Appointment.comment"),
     }
