@@ -7,7 +7,8 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log, retention, the anonymiser, daily releases, deliveries and wire formats are measured apart, in modules of their names.
+run log, retention, the anonymiser, daily releases, deliveries and wire formats are measured apart, in modules of their
+names.
 """
 
 from __future__ import annotations
@@ -171,7 +172,17 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("hops", "live", "keys", "run_log", "retention", "anonymiser", "releases", "deliveries", "wire_formats"),
+        choices=(
+            "hops",
+            "live",
+            "keys",
+            "run_log",
+            "retention",
+            "anonymiser",
+            "releases",
+            "deliveries",
+            "wire_formats",
+        ),
         help="only this part",
     )
     parser.add_argument("--views", type=int, default=1_000_000, help="page views of the usual day")

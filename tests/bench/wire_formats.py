@@ -2,8 +2,8 @@
 
 Each line is a process of its own. Ours reads frames of some thousand rows from a file, writes them chunk by chunk and
 forgets each, as what seals them does; pandas has all rows in one frame, and writes into memory, for it knows no other
-way to get bytes. `python tests/bench/run.py wire_formats` runs this part alone; GOVERNANCE_BENCH_BOOKINGS=10000 before it
-gives a quick look.
+way to get bytes. `python tests/bench/run.py wire_formats` runs this part alone; GOVERNANCE_BENCH_BOOKINGS=10000 before
+it gives a quick look.
 """
 
 from __future__ import annotations
