@@ -68,11 +68,17 @@ def opened(recipient: str, url: str, private: Path) -> Outbox:
     or open to others.
     """
     endpoint = endpoints.parsed(recipient, url)
-    if endpoint.scheme != "file":
-        raise PolicyError(f"recipient {recipient}: an endpoint by {endpoint.scheme} cannot be served yet")
-    from governance.sharing.folders import FolderOutbox
+    match endpoint.scheme:
+        case "file":
+            from governance.sharing.folders import FolderOutbox
 
-    return FolderOutbox(endpoint)
+            return FolderOutbox(endpoint)
+        case "sftp":
+            from governance.sharing.sftp import SftpOutbox
+
+            return SftpOutbox(endpoint, private)
+        case _:
+            raise PolicyError(f"recipient {recipient}: an endpoint by {endpoint.scheme} cannot be served yet")
 
 
 def in_order(recipient: str, delivery_id: str, files: Mapping[str, Path]) -> dict[str, Path]:
