@@ -224,6 +224,7 @@ def at_request(number: int, happen: Callable[[], object], put: faults.Put = seta
     put(asyncssh.sftp.SFTPClientHandler, "_send_request", counted)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_anywhere_in_a_put_leaves_all_or_nothing(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_server_that_dies_anywhere_in_a_put_leaves_all_or_nothing(
             assert delivered(server, files), number
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_cut_in_a_large_part_is_tried_again(tmp_path: Path) -> None:
     files = sealed(tmp_path / "sealed", parts=1, size=20_000_000)
     with ssh_server() as server, faults.proxy(server.port, 5_000_000, counted="client") as relay:
@@ -430,6 +432,27 @@ def test_other_bytes_under_the_same_id_are_no_matter_for_another_try(server: Ssh
         box.put(ONE, files)
     assert not isinstance(refusal.value, EndpointUnavailableError | RecipientError)
     assert (server.inbox / ONE / MANIFEST).read_bytes() == b"other"
+
+
+def test_a_link_in_a_delivery_is_no_file_of_it(server: SshServer, files: dict[str, Path]) -> None:
+    server.box().put(ONE, files)
+    (server.inbox / ONE / MANIFEST).rename(server.inbox / "elsewhere")
+    (server.inbox / ONE / MANIFEST).symlink_to(server.inbox / "elsewhere")
+    with pytest.raises(GovernanceError, match="other bytes"):
+        server.box().put(ONE, files)
+
+
+def test_drafts_of_ours_are_discarded_and_nothing_else_is(server: SshServer, files: dict[str, Path]) -> None:
+    kept = {f".{ONE[:-1]}.draft", ".theirs.draft", f".{ONE}.draft.bak", f"{ONE}.draft"}
+    for name in kept:
+        (server.inbox / name).touch()
+    (server.inbox / f".{OTHER}.draft").mkdir()
+    (server.inbox / f".{OTHER}.draft" / "part-00000.p7m").symlink_to(files[MANIFEST])
+    (server.inbox / f".{ONE}.draft").symlink_to(server.inbox)
+    subprocess.run(["chown", "-R", "-h", server.user, server.inbox], check=True)
+    assert server.box().discard_drafts() == 2
+    assert names(server) == kept
+    assert files[MANIFEST].exists()
 
 
 # -- kills, and large parts --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
-from governance.errors import EndpointUnavailableError, GovernanceError, PolicyError, RecipientError, shown
+from governance.errors import EndpointUnavailableError, GovernanceError, RecipientError, shown
 from governance.sharing import endpoints
 
 MANIFEST = "manifest.json"
@@ -78,7 +78,9 @@ def opened(recipient: str, url: str, private: Path) -> Outbox:
 
             return SftpOutbox(endpoint, private)
         case _:
-            raise PolicyError(f"recipient {recipient}: an endpoint by {endpoint.scheme} cannot be served yet")
+            from governance.sharing.objects import ObjectOutbox
+
+            return ObjectOutbox(endpoint, private)
 
 
 def in_order(recipient: str, delivery_id: str, files: Mapping[str, Path]) -> dict[str, Path]:
