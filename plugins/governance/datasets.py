@@ -12,6 +12,8 @@ from governance.strict import Strict
 
 UNKNOWN = "unknown"
 """What a published column says of a value that nobody knows."""
+OTHERS = "(all other values)"
+"""What stands for all values that are too rare to be told one by one, where counts are compared."""
 
 
 class Treatment(StrEnum):

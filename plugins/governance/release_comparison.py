@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-OTHERS = "(all other values)"
+from governance.datasets import OTHERS
+
 Counts = Mapping[str, Mapping[str, int]]
 """Column -> value -> rows."""
 

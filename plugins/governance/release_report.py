@@ -44,7 +44,10 @@ PANELS = (
 def figures(
     releases: Iterable[Mapping[str, Any]], entries: Iterable[Mapping[str, Any]]
 ) -> dict[str, dict[str, Figures]]:
-    """dataset -> partition -> what is known of its release: from `analytics.releases`, and the run log's entries."""
+    """dataset -> partition -> what is known of its release: from `analytics.releases`, and the run log's entries.
+
+    Of counts with noise, of which `analytics.releases` says no rows, the log's measures are exact: they stay there.
+    """
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for release in releases:
         of_release = found.setdefault(release["dataset"], {}).setdefault(release["partition_key"], {})
@@ -54,7 +57,7 @@ def figures(
     for entry in entries:
         known = found.get(entry["dataset"], {}).get(entry["partition_key"])
         if known is not None:
-            measures = entry["measures"]
+            measures = entry["measures"] if "rows" in known else {}
             known.update({name: measures[name] for name in RISK if _is_number(measures.get(name))})
             terms = entry["conservation"]
             known.update({called: terms[term] for term, called in HELD.items() if term in terms})

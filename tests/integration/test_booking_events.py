@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from datetime import date, timedelta
 from itertools import product
@@ -21,11 +20,11 @@ from governance import published_tables, schema, steps
 from governance.anonymisation.budgets import budget, half_width
 from governance.anonymisation.levels import domain
 from governance.embedded.site import Site
-from governance.errors import DisclosureError, GovernanceError, PolicyError
-from governance.publications import Publication
+from governance.errors import DisclosureError
 from governance.released import marginals
 from governance.run_log import Batch
 from governance.steps import Workspace
+from noisy_tables import UNDECIDED, breaks_off, is_refused_under, validated
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E1")]
 
@@ -72,16 +71,6 @@ def released(site: Site) -> dict[str, list[Any]]:
     """Everything that analysts may read of booking events."""
     tables = [*SPECS, "privacy_budget", "releases"]
     return {t: builders.read(site, f"SELECT t::text FROM analytics.{t} t ORDER BY 1", role="analyst") for t in tables}
-
-
-def as_superuser(site: Site, *statements: str) -> None:
-    """Past all triggers, for append-only holds for everyone else."""
-    connection = psycopg2.connect(site.dsn("postgres").rsplit("/", 1)[0] + "/governance")
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        for statement in statements:
-            cursor.execute(statement)
-    connection.close()
 
 
 @pytest.fixture
@@ -253,7 +242,7 @@ def test_a_run_again_returns_the_published_numbers(site: Site, published: World,
 def test_a_second_release_of_a_period_is_refused_though_nothing_knows_of_the_first(
     site: Site, published: World, space: Workspace
 ) -> None:
-    as_superuser(
+    builders.tamper(
         site, "DELETE FROM analytics.releases", "DELETE FROM analytics.bookings_rows",
         "DELETE FROM vault.release_ledger", "DELETE FROM vault.release_people",
     )  # fmt: skip
@@ -274,31 +263,12 @@ def test_nobody_adds_counts_to_a_period_whose_budget_was_not_spent_with_them(
 
 @pytest.mark.parametrize("method", ("spend", "keep_exact", "add", "append"))
 def test_a_publication_that_breaks_off_leaves_nothing_and_the_next_one_all(
-    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, method: str
+    site: Site, world: World, space: Workspace, method: str
 ) -> None:
     """Killed at every boundary: tests/integration/test_kills.py, `publish bookings`."""
     plant(world, PLANTED)
-    batch = steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
-    before, original = state(site), getattr(Publication, method)
-
-    def breaks(*arguments: Any, **named: Any) -> None:
-        original(*arguments, **named)
-        raise GovernanceError("broken off")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Publication, method, breaks)
-        with pytest.raises(GovernanceError, match="broken off"):
-            steps.publish(space, batch, builders.run())
-    assert state(site) == before
-    steps.publish(space, batch, builders.run())
+    breaks_off(site, space, validated(space, "bookings", KEY), method)
     assert all(released(site).values())
-
-
-UNDECIDED: dict[str, Callable[[Any], Any]] = {
-    "nobody has decided": lambda value: None,
-    "without an epsilon": lambda value: {name: v for name, v in value.items() if name != "epsilon"},
-    "of no noise": lambda value: value | {"epsilon": 1e6},
-}
 
 
 @pytest.mark.parametrize("why", UNDECIDED)
@@ -307,20 +277,14 @@ def test_no_booking_is_published_under_a_budget_that(
     site: Site, world: World, space: Workspace, table: str, why: str
 ) -> None:
     world.crowd(10)
-    batch = steps.validate(space, steps.pull(space, "bookings", KEY, builders.run()), builders.run())
-    before, decided = state(site), space.policy.open_values[table]
-    values = {**space.policy.open_values, table: decided.model_copy(update={"value": UNDECIDED[why](decided.value)})}
-    policy = space.policy.model_copy(update={"open_values": values})
-    with pytest.raises(PolicyError, match=f"policy value '{table}' is (not set|no budget at epsilon)"):
-        steps.publish(builders.workspace(site, policy=policy), batch, builders.run())
-    assert state(site) == before
+    is_refused_under(site, space, validated(space, "bookings", KEY), table, why)
 
 
 # -- a table that is new -----------------------------------------------------------------------------------------------
 
 
 def test_a_table_that_is_new_to_a_dataset_begins_with_the_next_release(site: Site, published: World) -> None:
-    as_superuser(
+    builders.tamper(
         site, f"DELETE FROM analytics.{EVENTS}_rows", f"DROP VIEW analytics.{EVENTS}",
         f"DELETE FROM analytics.column_history WHERE table_name = '{EVENTS}'",
     )  # fmt: skip

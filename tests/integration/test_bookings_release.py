@@ -150,11 +150,7 @@ def test_a_release_that_is_made_again_is_the_same_release(days: Days) -> None:
 
 def unmake(site: Site, key: str) -> None:
     """As if the release of a partition had never been: as superuser, for nobody else may."""
-    with (
-        psycopg2.connect(site.dsn("postgres").rsplit("/", 1)[0] + "/governance") as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("SET session_replication_role = replica")
+    with builders.past_triggers(site) as cursor:
         noisy = ("analytics.bookings_events_rows", "analytics.bookings_events_origins_rows")
         for table in ("analytics.bookings_rows", *noisy, "analytics.privacy_budget", "audit.exact_counts"):
             cursor.execute(f"DELETE FROM {table} WHERE recorded_date = %s", (key,))
@@ -162,7 +158,6 @@ def unmake(site: Site, key: str) -> None:
             cursor.execute(f"DELETE FROM analytics.{table} WHERE partition_key = %s", (key,))
         cursor.execute("DELETE FROM vault.release_ledger WHERE release_partition = %s", (key,))
         cursor.execute("TRUNCATE vault.release_people")
-    connection.close()
 
 
 OVER: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -192,9 +192,7 @@ def test_the_schedule_names_every_day_once_across_a_change_of_the_clock(day: dat
 @contextmanager
 def clock_put_back(site: Site, by: str) -> Iterator[None]:
     """Everything that the log has now was written so much later than it really was: as after a clock was put back."""
-    dsn = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
+    with builders.past_triggers(site) as cursor:
         for table, column in (("run_log", "written_at"), ("pending", "written_at"), ("sessions", "opened_at")):
             cursor.execute(f"UPDATE audit.{table} SET {column} = {column} + %s::interval", (by,))
     yield

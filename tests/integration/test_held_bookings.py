@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import psycopg2
 import pytest
 
 import boundaries
@@ -349,17 +348,12 @@ def test_a_release_is_the_same_however_often_it_was_killed_in_whatever_order_row
 
 def shuffle(site: Site) -> None:
     """Lay the rows that a release reads in another order, as superuser, whom no trigger stops."""
-    with (
-        psycopg2.connect(site.dsn("postgres"), dbname="governance") as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("SET session_replication_role = replica")
+    with builders.past_triggers(site) as cursor:
         for table in ("records.bookings", "records.booking_services", "vault.release_ledger", "vault.release_people"):
             cursor.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {table}")
             cursor.execute(f"DELETE FROM {table}")
             cursor.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM kept ORDER BY random()")
             cursor.execute("DROP TABLE kept")
-    connection.close()
 
 
 def test_of_two_runs_at_once_one_publishes_and_the_other_finds_it(days: Days, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +16,10 @@ from builders import DAY, NOW, POLICY, World
 from governance import grids, steps
 from governance.anonymisation.budgets import budget, half_width, threshold
 from governance.embedded.site import Site
-from governance.errors import DisclosureError, GovernanceError, PolicyError, SourceUnavailableError
-from governance.publications import Publication
+from governance.errors import DisclosureError, SourceUnavailableError
 from governance.run_log import Batch
 from governance.steps import Workspace
+from noisy_tables import UNDECIDED, breaks_off, is_refused_under, validated
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E1"), pytest.mark.clause("B1")]
 
@@ -210,36 +209,19 @@ def test_a_run_again_returns_the_published_numbers(site: Site, published: World,
 
 @pytest.mark.parametrize("method", ("count", "decide_visits", "spend", "keep_exact", "add", "keep_measures", "append"))
 def test_a_publication_that_breaks_off_leaves_nothing_and_the_next_one_all(
-    site: Site, world: World, space: Workspace, monkeypatch: pytest.MonkeyPatch, method: str
+    site: Site, world: World, space: Workspace, method: str
 ) -> None:
     """Killed at every boundary: tests/integration/test_kills.py, `publish visits`."""
     busy_day(world)
-    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
-    before, original = state(site), getattr(Publication, method)
-
-    def breaks(*arguments: Any, **named: Any) -> None:
-        original(*arguments, **named)
-        raise GovernanceError("broken off")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Publication, method, breaks)
-        with pytest.raises(GovernanceError, match="broken off"):
-            steps.publish(space, batch, builders.run())
-    assert state(site) == before
-    steps.publish(space, batch, builders.run())
+    breaks_off(site, space, validated(space, "visits", KEY), method)
     assert all(released(site).values())
 
 
 def test_a_second_release_of_a_period_is_refused_though_nothing_knows_of_the_first(
     site: Site, published: World, space: Workspace
 ) -> None:
-    admin = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
-    connection = psycopg2.connect(admin)
-    with connection, connection.cursor() as cursor:  # as superuser, for append-only holds for everyone else
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute("DELETE FROM analytics.releases; DELETE FROM audit.release_measures")
-        cursor.execute("DELETE FROM vault.release_ledger")
-    connection.close()
+    gone = ("analytics.releases", "audit.release_measures", "vault.release_ledger")
+    builders.tamper(site, *(f"DELETE FROM {table}" for table in gone))
     before = state(site)
     with pytest.raises(DisclosureError, match="the budget of visits_sessions was spent before; a period is published"):
         steps.publish(space, Batch("visits", KEY, "test"), builders.run())
@@ -292,26 +274,13 @@ def test_a_view_that_comes_after_its_day_was_published_counts_nowhere(site: Site
     assert released(site)["visits_sessions"] == before["visits_sessions"]
 
 
-UNDECIDED: dict[str, Callable[[Any], Any]] = {
-    "nobody has decided": lambda value: None,
-    "without an epsilon": lambda value: {name: v for name, v in value.items() if name != "epsilon"},
-    "of no noise": lambda value: value | {"epsilon": 1e6},
-}
-
-
 @pytest.mark.parametrize("why", UNDECIDED)
 @pytest.mark.parametrize("table", TABLES)
 def test_nothing_is_published_under_a_budget_that(
     site: Site, world: World, space: Workspace, table: str, why: str
 ) -> None:
     busy_day(world)
-    batch = steps.validate(space, steps.pull(space, "visits", KEY, builders.run()), builders.run())
-    before, decided = state(site), space.policy.open_values[table]
-    values = {**space.policy.open_values, table: decided.model_copy(update={"value": UNDECIDED[why](decided.value)})}
-    policy = space.policy.model_copy(update={"open_values": values})
-    with pytest.raises(PolicyError, match=f"policy value '{table}' is (not set|no budget at epsilon)"):
-        steps.publish(builders.workspace(site, policy=policy), batch, builders.run())
-    assert state(site) == before
+    is_refused_under(site, space, validated(space, "visits", KEY), table, why)
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -104,6 +104,10 @@ def test_a_release_is_shown_with_what_was_measured_said_noted_and_logged(
     assert "origin_continent europe: 30 published, at least 10 missing" in out
     assert entry["entry_id"] in out
     assert governance("releases", "show", "bookings", "2026-03-15") == 65
+    visits = told(capsys, "show", "visits", DAY.isoformat())
+    (entry,) = [e for e in entries(released, "publish", "outcome") if e["dataset"] == "visits"]
+    assert entry["measures"].keys() >= {"k", "l", "epsilon", "delta"}
+    assert visits["published_by"]["measures"].keys() == entry["measures"].keys() - {"k", "l"}
 
 
 def test_two_releases_are_compared_one_column_at_a_time(released: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pyarrow.parquet
 import pytest
 
@@ -142,11 +141,7 @@ def test_counts_with_noise_go_with_what_they_cost_and_nothing_exact_beside_them(
 
 
 def test_a_day_from_before_there_were_counts_of_events_has_none_to_hand_over(published: Site, endpoint: Path) -> None:
-    connection = psycopg2.connect(published.dsn("postgres").rsplit("/", 1)[0] + "/governance")
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute("DELETE FROM analytics.privacy_budget; DELETE FROM analytics.bookings_events_rows")
-    connection.close()
+    builders.tamper(published, "DELETE FROM analytics.privacy_budget", "DELETE FROM analytics.bookings_events_rows")
     with pytest.raises(PartitionError, match="it is not released"):
         hand_over(
             agreed(published, party(endpoint, tables=("bookings_events",))), replace(ASKED, table="bookings_events")

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import psycopg2
 import pytest
 
 import builders
@@ -73,15 +71,6 @@ def released(world: World, space: Workspace) -> int:
 
 def attack(space: Workspace) -> dict[str, float]:
     return steps.attack_releases(space, builders.run(task_id="attack_releases"))
-
-
-def tamper(site: Site, *statements: str) -> None:
-    """As superuser, for nobody else can."""
-    dsn = site.dsn("postgres").rsplit("/", 1)[0] + "/governance"
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        for statement in statements:
-            cursor.execute(statement)
 
 
 def kept(site: Site) -> list[tuple[Any, ...]]:
@@ -151,7 +140,7 @@ def test_what_was_changed_after_it_was_released_is_found_and_nothing_more_is_rel
 ) -> None:
     statement, told, found = TAMPERED[what]
     before = builders.read(site, "SELECT to_jsonb(t)::text FROM analytics.bookings_rows t ORDER BY 1")
-    tamper(
+    builders.tamper(
         site, "DROP TABLE IF EXISTS public.kept", "CREATE TABLE public.kept AS TABLE analytics.bookings_rows", statement
     )
     with pytest.raises(AlarmError, match=told):
@@ -173,7 +162,7 @@ def test_what_was_changed_after_it_was_released_is_found_and_nothing_more_is_rel
     first = replace(batch, partition_key=DAY.isoformat())
     assert steps.publish(space, first, builders.run()).counts["published"] == 10  # it is out already
 
-    tamper(site, "TRUNCATE analytics.bookings_rows", "INSERT INTO analytics.bookings_rows TABLE public.kept",
+    builders.tamper(site, "TRUNCATE analytics.bookings_rows", "INSERT INTO analytics.bookings_rows TABLE public.kept",
            "DROP TABLE public.kept")  # fmt: skip
     assert builders.read(site, "SELECT to_jsonb(t)::text FROM analytics.bookings_rows t ORDER BY 1") == before
     with pytest.raises(DisclosureError):  # nobody has looked yet
@@ -187,7 +176,7 @@ def test_what_was_changed_after_it_was_released_is_found_and_nothing_more_is_rel
 def test_a_kept_attack_is_held_against_the_limits_of_todays_policy(
     site: Site, world: World, weeks: list[str], space: Workspace, allowed: int, is_released: bool
 ) -> None:
-    tamper(site, TAMPERED["a label"][0])
+    builders.tamper(site, TAMPERED["a label"][0])
     with pytest.raises(AlarmError):
         attack(space)
     alike(world, 10)
@@ -218,13 +207,13 @@ def test_who_was_erased_is_nobody_in_the_releases_that_they_are_in(
 
 
 def test_releases_whose_rows_have_all_ended_are_still_counted(site: Site, weeks: list[str], space: Workspace) -> None:
-    tamper(site, "DELETE FROM records.bookings")
+    builders.tamper(site, "DELETE FROM records.bookings")
     figures = attack(space)
     assert (figures["rows"], figures["rows_known"], figures["people"], figures["short_classes"]) == (20, 0, 0, 0)
 
 
 def test_releases_of_an_earlier_model_are_left_out_and_counted(site: Site, weeks: list[str], space: Workspace) -> None:
-    tamper(site, f"DELETE FROM analytics.release_settings WHERE partition_key = '{DAY}'")
+    builders.tamper(site, f"DELETE FROM analytics.release_settings WHERE partition_key = '{DAY}'")
     figures = attack(space)
     assert (figures["releases"], figures["releases_before"], figures["rows"]) == (1, 1, 10)
 
@@ -243,7 +232,7 @@ def test_nobody_is_named_in_what_an_attack_leaves(site: Site, weeks: list[str], 
 
 def test_the_auditor_reads_what_every_attack_found(site: Site, weeks: list[str], space: Workspace) -> None:
     attack(space)
-    tamper(site, TAMPERED["the values of a class"][0])
+    builders.tamper(site, TAMPERED["the values of a class"][0])
     with pytest.raises(AlarmError):
         attack(space)
     answer = RunLog(site.dsn("auditor")).ask(named_query("evidence/release_attacks"))

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governance import policy as policies
-from governance.anonymisation.bias import OTHERS, Bias, Offered, biases, dimensions
+from governance.anonymisation.bias import Bias, Offered, biases, dimensions
+from governance.datasets import OTHERS
 
 pytestmark = pytest.mark.clause("E1")
 

@@ -250,7 +250,7 @@ def cells(*rows: tuple[Any, ...]) -> pd.DataFrame:
 
 def test_cells_are_published_with_their_noisy_counts_alone() -> None:
     rows = ("SE", "mobile", "search", "sv", 7, 3, 9, 3), ("DE", "bot", "blog", "de", 4, 3, 6, 4)
-    found = releases.visits(cells(*rows), VISITS, DAY, k=K)
+    found = releases.noisy_counts(cells(*rows), VISITS, DAY, k=K)
     assert found.rows.columns.tolist() == list(VISITS.columns)
     assert found.rows.to_dict("list") == {
         "recorded_date": ["2026-03-10"] * 2, "country_code": ["SE", "DE"], "device_class": ["mobile", "bot"],
@@ -262,15 +262,15 @@ def test_cells_are_published_with_their_noisy_counts_alone() -> None:
 
 def test_a_cell_of_too_few_visitors_or_with_a_strange_label_is_refused() -> None:
     with pytest.raises(DisclosureError, match="a cell of 2 visitors was about to be published, policy asks for 3"):
-        releases.visits(cells(("SE", "mobile", "search", "sv", 9, 2, 14, 2)), VISITS, DAY, k=K)
+        releases.noisy_counts(cells(("SE", "mobile", "search", "sv", 9, 2, 14, 2)), VISITS, DAY, k=K)
     with pytest.raises(DisclosureError, match="column page_category: 1 rows with a value that policy does not list"):
-        releases.visits(cells(("SE", "mobile", "/clinics/ann", "sv", 9, 3, 14, 3)), VISITS, DAY, k=K)
+        releases.noisy_counts(cells(("SE", "mobile", "/clinics/ann", "sv", 9, 3, 14, 3)), VISITS, DAY, k=K)
     known = cells(("SE", "mobile", "search", "sv", 1, 0, 6, 0)).assign(is_known=True)
-    assert releases.visits(known, VISITS, DAY, k=K).risk == Risk(None, None)
+    assert releases.noisy_counts(known, VISITS, DAY, k=K).risk == Risk(None, None)
 
 
 def test_a_day_without_views_publishes_no_cell() -> None:
-    found = releases.visits(cells(), VISITS, DAY, k=K)
+    found = releases.noisy_counts(cells(), VISITS, DAY, k=K)
     assert (found.rows.empty, found.risk) == (True, Risk(None, None))
 
 

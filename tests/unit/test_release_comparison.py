@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.release_comparison import OTHERS, compared
+from governance.datasets import OTHERS
+from governance.release_comparison import compared
 
 pytestmark = pytest.mark.clause("E1")
 

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from governance.anonymisation.levels import domain
-from governance.datasets import PublishedColumn
+from governance.datasets import OTHERS, PublishedColumn
 
-OTHERS = "(all other values)"
 MOST_VALUES = 40
 """A column of more values is no dimension that anybody reads a trend of."""
 

@@ -15,7 +15,6 @@ suppressed; epsilon is what the counts add to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import date
 
 import pandas as pd
@@ -67,7 +66,7 @@ def _within(rows: pd.DataFrame, cell: list[str], budget: Budget) -> pd.DataFrame
 
 def _cells(specification: Release) -> pd.DataFrame:
     """Every combination of policy's values, in policy's order, where it has one."""
-    known = {name: _values(column) for name, column in specification.columns.items() if column.level in LABELLED}
+    known = {name: _values(column) for name, column in specification.columns.items() if column.level in levels.LABELLED}
     return pd.MultiIndex.from_product(list(known.values()), names=list(known)).to_frame(index=False)
 
 
@@ -77,12 +76,4 @@ def _values(column: PublishedColumn) -> list[str]:
 
 def _labels(rows: pd.DataFrame, column: PublishedColumn) -> pd.Series:
     fact = column.origin.partition(".")[2].removesuffix("_encrypted")  # opened by now, and here alone
-    return LABELLED[column.level](rows[fact], column)
-
-
-LABELLED: Mapping[str, Callable[[pd.Series, PublishedColumn], pd.Series]] = {
-    "value": lambda fact, _: levels.value(fact),
-    "continent": lambda fact, _: levels.continent(fact),
-    "specialty": lambda fact, column: levels.specialty(fact, column.values),
-}
-"""By level: what a fact of a booking is called in a cell."""
+    return levels.labels(rows[fact], column)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -96,6 +96,20 @@ def banded(values: pd.Series, bands: Mapping[str, float]) -> pd.Series:
     place = np.searchsorted(list(bands.values()), values.to_numpy(dtype=float, na_value=np.nan), side="right") - 1
     named = pd.Series(labels[np.clip(place, 0, None)], index=values.index)
     return named.where(values.notna(), UNKNOWN).astype("str")
+
+
+def labels(facts: pd.Series, column: PublishedColumn) -> pd.Series:
+    """What facts are called on the level of a published column. A KeyError: no level that is made of one fact."""
+    return banded(facts, column.bands) if column.bands else LABELLED[column.level](facts, column)
+
+
+LABELLED: Mapping[str, Callable[[pd.Series, PublishedColumn], pd.Series]] = {
+    "value": lambda facts, _: value(facts),
+    "country": lambda facts, _: country(facts),
+    "continent": lambda facts, _: continent(facts),
+    "specialty": lambda facts, column: specialty(facts, column.values),
+}
+"""By level, of those without bands."""
 
 
 def domain(column: PublishedColumn) -> frozenset[str] | None:

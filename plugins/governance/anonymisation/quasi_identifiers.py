@@ -7,7 +7,7 @@ else came. `unknown` is a value like any other. A column is NULL where a class c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ class QuasiIdentifier:
     def codes(self, fact: pd.Series) -> np.ndarray:
         """The codes of rows: int32. Raises DisclosureError when a value is none of policy's."""
         place = {label: code for code, label in enumerate(self.domain.values)}
-        found = _labels(fact, self.finest).map(place)
+        found = levels.labels(fact, self.finest).map(place)
         if found.isna().any():
             raise DisclosureError(
                 f"column {self.columns[0]}: {int(found.isna().sum())} rows with a value that policy does not list were "
@@ -95,12 +95,3 @@ def _above(origin: str, leaf: str, finest: PublishedColumn, column: PublishedCol
     if not finest.bands or not column.bands or not set(column.bands.values()) <= set(finest.bands.values()):
         raise PolicyError(f"{origin}: level {column.level} is not made of whole values of level {finest.level}")
     return str(levels.banded(pd.Series([finest.bands[leaf]]), column.bands).iloc[0])
-
-
-def _labels(fact: pd.Series, finest: PublishedColumn) -> pd.Series:
-    if finest.bands:
-        return levels.banded(fact, finest.bands)
-    return LABELLED[finest.level](fact)
-
-
-LABELLED: Mapping[str, Callable[[pd.Series], pd.Series]] = {"country": levels.country, "value": levels.value}

@@ -183,7 +183,7 @@ def _figures(pool: Pool, found: daily.Release, day: int) -> dict[str, float]:
     return told
 
 
-def visits(cells: pd.DataFrame, specification: Specification, day: date, *, k: int) -> Release:
+def noisy_counts(cells: pd.DataFrame, specification: Specification, day: date, *, k: int) -> Release:
     """A release of counts with noise: cells that are published because k people are in them, looked at once more.
 
     `cells`: the quasi-identifiers, `count`, `low`, `high`, the exact `people`, and `is_known`: the cell is published

@@ -145,7 +145,7 @@ def _show(arguments: argparse.Namespace) -> int:
             "notes": released.told(cursor, "release_notes", arguments.dataset, arguments.partition),
             "bias": released.told(cursor, "release_bias", arguments.dataset, arguments.partition),
         }
-    told["published_by"] = _entry(site, arguments.dataset, arguments.partition)
+    told["published_by"] = _entry(site, release)
     if arguments.json:
         say(json.dumps(told, sort_keys=True))
         return 0
@@ -171,14 +171,15 @@ def _lines(rows: list[dict[str, Any]], line: str) -> list[str]:
     return [line.format(**row) for row in rows]
 
 
-def _entry(site: Site, dataset: str, of: date) -> dict[str, Any]:
-    """What the run log says of a publication."""
-    for entry in log_entries.published(site.dsn(AUDITOR), dataset, of.isoformat()):
+def _entry(site: Site, release: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run log says of a publication; of one of counts with noise nothing that was measured exactly."""
+    hidden = released.EXACT if release["rows"] is None else ()
+    for entry in log_entries.published(site.dsn(AUDITOR), release["dataset"], release["partition_key"]):
         return {
             "log_entry_id": entry["entry_id"],
             "run_id": entry["run"]["run_id"],
             "policy": entry["digests"]["policy"],
-            "measures": entry["measures"],
+            "measures": {name: value for name, value in entry["measures"].items() if name not in hidden},
         }
     return {}
 
@@ -217,7 +218,7 @@ def _export(arguments: argparse.Namespace) -> int:
     table = _chosen(_tables(policy, arguments.dataset), arguments.table)
     with _reading(site) as cursor:
         release = _release(cursor, policy, arguments.dataset, arguments.partition)
-        entry = _entry(site, arguments.dataset, arguments.partition)
+        entry = _entry(site, release)
         beside = released.beside(cursor, table, release, entry.get("measures", {}))
         if beside is None:
             raise InputError(f"{table.name} has no partition {arguments.partition}: there was no such table then")

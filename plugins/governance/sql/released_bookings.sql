@@ -1,15 +1,7 @@
--- Accepted booking versions that the release of partition $1 published and that are still there, with the procedure of the first health service.
-SELECT
-    l.release_partition, b.row_key, b.partition_key, b.booking_id, b.version, b.client_token, b.status, b.client_country_code,
-    b.travellers_count, b.lead_days, b.nights_count, b.price_amount_minor, b.currency_code,
-    s.row_key AS service_row_key, s.procedure_code_encrypted
-FROM vault.bookings b
+-- Accepted booking versions that the release of partition $1 published and that are still there.
+SELECT l.release_partition, b.* FROM (
+\ir accepted_bookings.sql
+) b
 JOIN vault.release_ledger l ON l.dataset = 'bookings' AND l.row_key = b.row_key AND l.accepted_partition = b.partition_key
-LEFT JOIN LATERAL (
-    SELECT s.row_key, s.procedure_code_encrypted
-    FROM vault.booking_services s
-    WHERE s.root_key = b.row_key AND s.partition_key = b.partition_key AND s.kind = 'health'
-    ORDER BY s.service_no LIMIT 1
-) s ON true
 WHERE l.decision = 'published' AND l.release_partition = $1
 ORDER BY b.row_key

@@ -93,7 +93,7 @@ def _released(hop: Hop, publication: Publication, spec: Specification, table: Co
     from governance.anonymisation import releases
 
     k = int(hop.workspace.policy.value("k"))
-    release = releases.visits(table.cells, spec, hop.partition.day, k=k)
+    release = releases.noisy_counts(table.cells, spec, hop.partition.day, k=k)
     publication.spend(table.charge, hop.workspace.policy.digest)
     publication.keep_exact(spec.table, table.exact(k))
     return release
