@@ -63,7 +63,7 @@ class ObjectServer:
 
     @property
     def private(self) -> Path:
-        return self.folder / "private"
+        return self.folder / "private" / RECIPIENT
 
     @property
     def url(self) -> str:
@@ -71,14 +71,14 @@ class ObjectServer:
 
     def box(self, url: str | None = None) -> Outbox:
         """Our side of it."""
-        return outbox.opened(RECIPIENT, url or self.url, self.private)
+        return outbox.opened(RECIPIENT, url or self.url, self.private.parent)
 
     def say(self, **changed: Any) -> None:
         """Write how the store is reached."""
         access = {
             "endpoint": f"http://127.0.0.1:{self.port}", "access_key_id": "hidden-id", "secret_access_key": SECRET,
         }  # fmt: skip
-        self.private.mkdir(exist_ok=True)
+        self.private.mkdir(parents=True, exist_ok=True)
         (self.private / "storage.json").write_text(json.dumps(access | changed))
         (self.private / "storage.json").chmod(0o600)
 

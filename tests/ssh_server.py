@@ -42,7 +42,7 @@ class SshServer:
 
     @property
     def private(self) -> Path:
-        return self.folder / "private"
+        return self.folder / "private" / RECIPIENT
 
     @property
     def url(self) -> str:
@@ -51,11 +51,11 @@ class SshServer:
     def box(self, port: int = 0) -> Outbox:
         """Our side of it; `port`: of what stands between."""
         if not port:
-            return outbox.opened(RECIPIENT, self.url, self.private)
+            return outbox.opened(RECIPIENT, self.url, self.private.parent)
         pins = self.private / "known_hosts"
         if f":{port} " not in pins.read_text():
             pins.write_text(pins.read_text() + pins.read_text().replace(f":{self.port} ", f":{port} "))
-        return outbox.opened(RECIPIENT, self.url.replace(f":{self.port}/", f":{port}/"), self.private)
+        return outbox.opened(RECIPIENT, self.url.replace(f":{self.port}/", f":{port}/"), self.private.parent)
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
@@ -122,7 +122,7 @@ def ssh_server(*options: str, as_us: bool = False, largest_file: int | None = No
         server = SshServer(folder, user, port, list(options), largest_file)
         server.inbox.mkdir()
         shutil.chown(server.inbox, user)
-        server.private.mkdir(mode=0o700)
+        server.private.mkdir(mode=0o700, parents=True)
         host = new_key(folder / "host_key")
         (server.private / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}\n")
         (folder / "authorized_keys").write_text(f"{new_key(server.private / 'sftp_key')}\n")

@@ -385,8 +385,8 @@ PUT = """
 import json, sys
 from pathlib import Path
 from governance.sharing import outbox
-recipient, url, private, delivery_id, files = json.loads(sys.stdin.read())
-outbox.opened(recipient, url, Path(private)).put(delivery_id, {name: Path(path) for name, path in files.items()})
+recipient, url, secrets, delivery_id, files = json.loads(sys.stdin.read())
+outbox.opened(recipient, url, Path(secrets)).put(delivery_id, {name: Path(path) for name, path in files.items()})
 # What getrusage tells would count our parent's too.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
@@ -400,7 +400,7 @@ def putting(server: ObjectServer, files: dict[str, Path]) -> subprocess.Popen[st
     )  # fmt: skip
     assert process.stdin is not None
     told = {name: str(path) for name, path in files.items()}
-    process.stdin.write(json.dumps([RECIPIENT, server.url, str(server.private), ONE, told]))
+    process.stdin.write(json.dumps([RECIPIENT, server.url, str(server.private.parent), ONE, told]))
     process.stdin.close()
     return process
 

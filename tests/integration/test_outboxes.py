@@ -63,7 +63,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty outbox of each kind."""
     if request.param == "file":
         folders.prepare(tmp_path, RECIPIENT)
-        return in_folder(tmp_path, outbox.opened(RECIPIENT, tmp_path.as_uri(), tmp_path / "private"))
+        return in_folder(tmp_path, outbox.opened(RECIPIENT, tmp_path.as_uri(), tmp_path / "secrets"))
     if request.param == "s3":
         store: ObjectServer = request.getfixturevalue("store")
         store.empty()
@@ -72,7 +72,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     inbox = ssh.inbox / tmp_path.name
     inbox.mkdir()
     shutil.chown(inbox, ssh.user)
-    return in_folder(inbox, outbox.opened(RECIPIENT, f"{ssh.url}/{inbox.name}", ssh.private))
+    return in_folder(inbox, outbox.opened(RECIPIENT, f"{ssh.url}/{inbox.name}", ssh.private.parent))
 
 
 @pytest.fixture

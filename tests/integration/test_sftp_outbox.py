@@ -335,7 +335,7 @@ def test_a_disk_that_fills_up_leaves_no_draft_and_the_next_try_delivers_the_same
         within = " ".join([*disks.prefix[:-1], "/usr/lib/openssh/sftp-server"])
         with ssh_server(f"Subsystem sftp {within}", as_us=True) as server:
             server_url = server.url.replace(str(server.inbox), str(disk))
-            box = outbox.opened(RECIPIENT, server_url, server.private)
+            box = outbox.opened(RECIPIENT, server_url, server.private.parent)
             disks.fill(disk, leave=600_000)
             with pytest.raises(EndpointUnavailableError, match="full disk"):
                 box.put(ONE, files)
@@ -384,7 +384,7 @@ def test_a_server_without_extensions_of_openssh_gets_deliveries(files: dict[str,
 
 
 def test_a_folder_that_is_missing_is_said_to_be(server: SshServer, files: dict[str, Path]) -> None:
-    box = outbox.opened(RECIPIENT, f"{server.url}/missing", server.private)
+    box = outbox.opened(RECIPIENT, f"{server.url}/missing", server.private.parent)
     with pytest.raises(EndpointUnavailableError, match="is not there"):
         box.put(ONE, files)
     assert names(server) == set()

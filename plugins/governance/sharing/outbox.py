@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
-from governance.errors import EndpointUnavailableError, GovernanceError, RecipientError, shown
+from governance.errors import EndpointUnavailableError, GovernanceError, PolicyError, RecipientError, shown
 from governance.sharing import endpoints
 
 MANIFEST = "manifest.json"
@@ -61,13 +61,17 @@ class Outbox(Protocol):
         """Return when a delivery could be put now, shown by writing and taking away a draft."""
 
 
-def opened(recipient: str, url: str, private: Path) -> Outbox:
-    """The outbox that a recipient's URL names. `private`: the folder of this site with the recipient's secrets.
+def opened(recipient: str, url: str, secrets: Path) -> Outbox:
+    """The outbox that a recipient's URL names. `secrets`: a folder of this site, with one folder in it for each
+    recipient, by name, with what reaches its outbox.
 
     Nothing is connected yet. Raises PolicyError for a URL that names none; RecipientError for secrets that are missing
     or open to others.
     """
     endpoint = endpoints.parsed(recipient, url)
+    if not _NAME.fullmatch(recipient):
+        raise PolicyError(f"recipient {shown(recipient)}: a name with other signs than letters, digits, '.', '_', '-'")
+    private = secrets / recipient
     match endpoint.scheme:
         case "file":
             from governance.sharing.folders import FolderOutbox
