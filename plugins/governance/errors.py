@@ -117,7 +117,7 @@ class RecipientError(GovernanceError):
 
 
 class EndpointUnavailableError(TransientError):
-    """The place where a recipient gets what is handed over is not there, cannot be written or gives no answer."""
+    """The folder in which a recipient gets what is handed over is not there, or cannot be written."""
 
 
 class SiteError(GovernanceError):
