@@ -1,4 +1,4 @@
-"""The attacks against anonymeter itself, which runs in an environment of its own (`.ci/anonymeter` makes it)."""
+"""The attacks against anonymeter itself, which runs in an environment of its own (`.ci/beside` makes it)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = ["age", "postcode", "sex", "income", "illness"]
 def ask(what: str, **asked: Any) -> Any:
     """anonymeter's answer."""
     if not PYTHON.exists():
-        pytest.skip(f"{PYTHON.parent.parent.name} is missing: .ci/anonymeter makes it")
+        pytest.skip(f"{PYTHON.parent.parent.name} is missing: `.ci/beside anonymeter` makes it")
     done = subprocess.run(
         [str(PYTHON), str(ASK)], input=json.dumps({"ask": what, **asked}), capture_output=True, text=True, check=False
     )

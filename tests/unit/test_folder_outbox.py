@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def box(place: Path, tmp_path: Path) -> Outbox:
     """Its outbox."""
-    return outbox.opened(RECIPIENT, place.as_uri(), tmp_path / "private")
+    return outbox.opened(RECIPIENT, place.as_uri(), tmp_path / "secrets")
 
 
 @pytest.fixture
@@ -334,6 +334,12 @@ def test_trouble_tells_no_path(box: Outbox, place: Path) -> None:
 def test_a_url_of_another_kind_opens_nothing(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="none of file, sftp, s3"):
         outbox.opened(RECIPIENT, "ftp://example.com/in", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../clinic_1", "a/b", ".hidden", "clinic 1", "clinic\n"])
+def test_a_recipient_whose_name_might_be_a_path_has_no_outbox(place: Path, name: str) -> None:
+    with pytest.raises(PolicyError, match="other signs"):
+        outbox.opened(name, place.as_uri(), place)
 
 
 # -- what is there -----------------------------------------------------------------------------------------------------

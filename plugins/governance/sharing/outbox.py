@@ -61,18 +61,30 @@ class Outbox(Protocol):
         """Return when a delivery could be put now, shown by writing and taking away a draft."""
 
 
-def opened(recipient: str, url: str, private: Path) -> Outbox:
-    """The outbox that a recipient's URL names. `private`: the folder of this site with the recipient's secrets.
+def opened(recipient: str, url: str, secrets: Path) -> Outbox:
+    """The outbox that a recipient's URL names. `secrets`: a folder of this site, with one folder in it for each
+    recipient, by name, with what reaches its outbox.
 
     Nothing is connected yet. Raises PolicyError for a URL that names none; RecipientError for secrets that are missing
     or open to others.
     """
     endpoint = endpoints.parsed(recipient, url)
-    if endpoint.scheme != "file":
-        raise PolicyError(f"recipient {recipient}: an endpoint by {endpoint.scheme} cannot be served yet")
-    from governance.sharing.folders import FolderOutbox
+    if not _NAME.fullmatch(recipient):
+        raise PolicyError(f"recipient {shown(recipient)}: a name with other signs than letters, digits, '.', '_', '-'")
+    private = secrets / recipient
+    match endpoint.scheme:
+        case "file":
+            from governance.sharing.folders import FolderOutbox
 
-    return FolderOutbox(endpoint)
+            return FolderOutbox(endpoint)
+        case "sftp":
+            from governance.sharing.sftp import SftpOutbox
+
+            return SftpOutbox(endpoint, private)
+        case _:
+            from governance.sharing.objects import ObjectOutbox
+
+            return ObjectOutbox(endpoint, private)
 
 
 def in_order(recipient: str, delivery_id: str, files: Mapping[str, Path]) -> dict[str, Path]:
