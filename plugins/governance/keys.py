@@ -234,7 +234,7 @@ class Keys:
 
     def ended(self, kind: str, scopes: Collection[str]) -> dict[str, datetime]:
         """When the keys of scopes were destroyed or had their deadline, of those whose key has ended. Makes no key."""
-        self._require(kind, "use")
+        self._require(kind, "seal")
         by_id = {self._service.id_of(kind, scope): scope for scope in scopes}
         now = self._service.clock().timestamp()
         gone = [k for k in self._service.store.fetch(list(by_id)).values() if k.is_destroyed or k.is_due(now)]
@@ -297,7 +297,7 @@ class Keys:
         spec, purpose = self._service.policy.keys.get(kind), self._service.policy.purposes.get(self._purpose)
         if purpose is None or purpose.role != self._role:
             self._refuse(f"role {self._role} does not work for purpose {self._purpose}")
-        if spec is None or self._purpose not in {"seal": spec.seal, "open": spec.open, "use": spec.purposes}[act]:
+        if spec is None or self._purpose not in (spec.seal if act == "seal" else spec.open):
             self._refuse(f"purpose {self._purpose} may not {act} with keys of kind {kind}")
 
     def _refuse(self, reason: str) -> NoReturn:

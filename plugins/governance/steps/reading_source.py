@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance import judging, sources, subjects, validation
-from governance.keys import Keys
+from governance.keys import KeyService
 from governance.partitions import UpTo
 from governance.run_log import Batch
 from governance.sharing.eligibility import Reading
@@ -36,8 +36,8 @@ class Read:
     at: datetime
 
 
-def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int], keys: Keys) -> Read:
-    """What the source knows of bookings at this moment; `keys` tell who was erased.
+def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int], service: KeyService) -> Read:
+    """What the source knows of bookings at this moment; the key service tells who was erased.
 
     Raises SourceUnavailableError, GapError, ClockError.
     """
@@ -52,7 +52,7 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
         clients = found["bookings"]["bookings.client_id"].drop_null().unique().to_pylist()
         over = workspace.policy.value("restriction_over")
         grounds = snapshot.as_of("share_grounds", max(at, now), clients, over)
-        erased = _erased(workspace, snapshot, known, found, keys)
+        erased = _erased(workspace, snapshot, known, found, service)
     return Read(
         Reading(
             bookings=_frame(found["bookings"]),
@@ -82,37 +82,54 @@ def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[
     }
 
 
-def _erased(workspace: Workspace, snapshot: Snapshot, known: UpTo, found: dict[str, pa.Table], keys: Keys) -> set[str]:
+def _erased(
+    workspace: Workspace, snapshot: Snapshot, known: UpTo, found: dict[str, pa.Table], service: KeyService
+) -> set[str]:
     """Row keys of booking versions of which the client, or somebody who travels, was erased since they began."""
     bookings, travellers = found["bookings"], found["booking_travellers"]
-    gone = set(_of_clients(workspace, snapshot, known, bookings, keys))
+    gone = set(_of_clients(workspace, snapshot, known, bookings, service))
     scopes = travellers["traveller_ref"]
-    ended = keys.ended(KIND, scopes.drop_null().unique().to_pylist())
+    ended = _ended(service, scopes.drop_null().unique().to_pylist())
     if ended:
         recorded = pa.array([known.day] * travellers.num_rows, pa.date32())
         adult_years = int(workspace.policy.value("adult_years"))
         born = travellers["booking_travellers.birth_date"].combine_chunks()
         booked = travellers["booked_date"].combine_chunks()
         are_adults = pc.invert(judging.are_minors(born, recorded, booked, adult_years))
-        made = keys.made(KIND, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
+        made = _made(service, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
         named = subjects.as_adults(scopes.combine_chunks(), are_adults, made)
-        all_ended = {**ended, **keys.ended(KIND, made)}
+        all_ended = {**ended, **_ended(service, made)}
         gone |= set(travellers["root_key"].filter(pc.is_in(named, pa.array(sorted(all_ended)))).to_pylist())
     return gone
 
 
-def _of_clients(workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, keys: Keys) -> list[str]:
+def _of_clients(
+    workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, service: KeyService
+) -> list[str]:
     scopes = bookings["client_ref"]
-    ended = keys.ended(KIND, scopes.drop_null().unique().to_pylist())
+    ended = _ended(service, scopes.drop_null().unique().to_pylist())
     if not ended:
         return []
     adult_years = int(workspace.policy.value("adult_years"))
     accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, sorted(ended)), adult_years)
-    living = subjects.begun_anew(sorted(ended), lambda names: keys.ended(KIND, names), accepted)
+    living = subjects.begun_anew(sorted(ended), lambda names: _ended(service, names), accepted)
     now = subjects.renamed(
         scopes.combine_chunks(), bookings["begun_at"].combine_chunks(), {scope: living.get(scope) for scope in ended}
     )
     return bookings["row_key"].filter(pc.is_in(now, pa.array(sorted(ended)))).to_pylist()  # type: ignore[no-any-return]
+
+
+def _ended(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
+    """When the keys of scopes were destroyed, of those whose key is: the tombstone. Opens none."""
+    by_id = {service.id_of(KIND, scope): scope for scope in scopes}
+    found = service.store.fetch(list(by_id)).values()
+    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}
+
+
+def _made(service: KeyService, scopes: Collection[str]) -> set[str]:
+    """Those of scopes for which a key was ever made."""
+    by_id = {service.id_of(KIND, scope): scope for scope in scopes}
+    return {by_id[id] for id in service.store.fetch(list(by_id))}
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import rfc8785
 
 from governance import door, log_entries, obligations, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
-from governance.keys import Keys
+from governance.keys import Keys, KeyService
 from governance.obligations import Reason as Obliged
 from governance.partitions import Partition
 from governance.recording import Recorded, code_digest, new_id
@@ -115,8 +115,8 @@ class _Turn:
             recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
             recorded.facts["details"] = details
             self.workspace.require_one_time(batch)
-            with self._desk(recorded) as (desk, keys):
-                counts = _Work(desk, keys, self.partition, recorded).done()
+            with self._desk(recorded) as (desk, service):
+                counts = _Work(desk, service, self.partition, recorded).done()
             # Bookings that were all left out are no success (E16).
             is_done = any(number for name, number in counts.items() if not name.startswith(EXCLUDED))
             outcome = Outcome.PASSED if is_done else Outcome.NO_DATA
@@ -124,7 +124,7 @@ class _Turn:
         return counts
 
     @contextmanager
-    def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, Keys]]:
+    def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, KeyService]]:
         """The recipient's lock, a connection as the role that shares, its outbox and its keys."""
         workspace, recipient, label = self.workspace, self._recipient, recorded.attempt.batch.label
         try:
@@ -141,7 +141,7 @@ class _Turn:
             stack.callback(service.close)
             outbox = workspace.outbox(self.name, recipient.endpoint)
             desk = Desk(workspace, recorded, connection, outbox, self.name, recipient, contract, self.partition.day)
-            yield desk, service.acting(ROLE, PURPOSE, recorded.refused)
+            yield desk, service
 
 
 @dataclass
@@ -149,7 +149,7 @@ class _Work:
     """What is done in one turn, step by step."""
 
     desk: Desk
-    keys: Keys
+    service: KeyService
     partition: Partition
     recorded: Recorded
 
@@ -172,6 +172,10 @@ class _Work:
             counts.update(self._deliver(part))
             self.recorded.facts["counts"] = dict(counts)
         return {name: number for name, number in counts.items() if number}
+
+    @property
+    def _keys(self) -> Keys:
+        return self.service.acting(ROLE, PURPOSE, self.recorded.refused)
 
     def _first_day(self) -> date:
         """Services before it are over; what a provider would get of them it does not need."""
@@ -202,7 +206,7 @@ class _Work:
     def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
         """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
         desk = self.desk
-        rows = referenced(offered(reading, asked, bookings), self.keys.key("reference", desk.recipient_id))
+        rows = referenced(offered(reading, asked, bookings), self._keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
         before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
@@ -266,7 +270,7 @@ class _Work:
 
     def _read(self, bookings: Collection[int]) -> Read:
         batch = self.recorded.attempt.batch
-        return read_bookings(self.desk.workspace, batch, bookings, self.keys)
+        return read_bookings(self.desk.workspace, batch, bookings, self.service)
 
     # -- what is held and may not be used any more ---------------------------------------------------------------------
 
