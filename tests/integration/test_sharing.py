@@ -15,10 +15,12 @@ import builders
 import recipients
 from aftermath import entries, through
 from builders import DAY, NOON, NOW, World
+from fhir_validators import verdicts
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import GovernanceError
 from governance.sharing import folders
+from governance.sharing.portions import MEDIA_TYPES
 from governance.sharing.recipients import HaltedError
 from governance.steps import Workspace
 from recipients import AGENCY, CLINIC, Opened, registered
@@ -129,6 +131,16 @@ def test_each_provider_gets_its_part_of_a_booking_and_the_agreed_fields_alone(pl
     assert set(agency.objects[0]) == set(agency.manifest["fields"])
     assert "dental" not in str(agency.files)
     assert "Malmö" not in str(clinic.files)
+
+
+def test_what_the_clinic_opens_are_sound_resources_of_fhir_r4(place: Place) -> None:
+    place.booking(travellers=[{}, {"given_name": "Bo"}])
+    place.booking(client={"given_name": "Eva"})
+    place.accepted()
+    place.share()
+    (clinic,) = place.got(CLINIC)
+    said = verdicts(clinic.files[MEDIA_TYPES["fhir"]])
+    assert [(one.medplum, one.lantana) for one in said] == [([], [])] * 2
 
 
 def test_what_was_delivered_is_not_delivered_again_by_a_cleared_task_a_backfill_or_a_later_day(place: Place) -> None:
