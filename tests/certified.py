@@ -28,7 +28,7 @@ class Certified:
 
 
 @cache
-def rsa_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
+def rsa_key(name: str, bits: int = 3072) -> rsa.RSAPrivateKey:
     """The key of somebody."""
     return rsa.generate_private_key(public_exponent=65_537, key_size=bits)
 

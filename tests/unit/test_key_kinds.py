@@ -24,6 +24,7 @@ def test_every_kind_has_its_life_in_days_of_24_hours_less_its_margin() -> None:
         "visitor_day": timedelta(days=4),
         "visit_day": timedelta(days=30),
         "release": None,
+        "reference": None,
     }
     assert life(10, 0) == timedelta(days=10)
     assert life(0.5, 0.25) == timedelta(hours=11, minutes=45)
@@ -96,6 +97,7 @@ def test_the_roles_of_a_kind_are_those_that_work_for_one_of_its_purposes() -> No
         "visitor_day": {"loader"},
         "visit_day": {"loader", "screener"},
         "release": {"publisher"},
+        "reference": {"sharer"},
     }
 
 
@@ -108,7 +110,7 @@ def test_no_role_that_people_work_as_uses_a_key() -> None:
 @pytest.mark.clause("J2")
 def test_a_key_that_makes_tokens_opens_nothing() -> None:
     assert {name for name, kind in POLICY.keys.items() if kind.use == "token"} == {
-        "visitor_day", "fraud_token", "release",
+        "visitor_day", "fraud_token", "release", "reference",
     }  # fmt: skip
     assert not any(kind.open for kind in POLICY.keys.values() if kind.use == "token")
 

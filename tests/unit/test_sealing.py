@@ -126,7 +126,7 @@ def _fields(path: Path) -> dict[str, range]:
         for at, head, length in re.findall(r"^ *(\d+):d=\d+ +hl=(\d) l= *(\d+) prim: +OCTET STRING", parsed, re.M)
     ]
     key, nonce, *content, tag = (range(at, at + length) for at, length in found)
-    assert (len(key), len(nonce), len(tag)) == (256, 12, 16)
+    assert (len(key), len(nonce), len(tag)) == (384, 12, 16)
     return {"wrapped key": key, "nonce": nonce, "first block": content[0], "last block": content[-1], "tag": tag}
 
 

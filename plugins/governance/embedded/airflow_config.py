@@ -156,6 +156,7 @@ def _connections(site: Site) -> dict[str, dict[str, object]]:
         "wellbe_delivery_identity": {"conn_type": "generic", "extra": {"path": str(site.identity_path)}},
         "wellbe_checkpoints": {"conn_type": "generic", "extra": {"path": str(site.checkpoints_path)}},
         "wellbe_certificates": {"conn_type": "generic", "extra": {"path": str(site.certificates_path)}},
+        "wellbe_outboxes": {"conn_type": "generic", "extra": {"path": str(site.outbox_secrets_path)}},
         "wellbe_policy": {"conn_type": "generic", "extra": {"path": str(site.policy_path)}},
     }
     for name, role in _CONNECTIONS.items():
