@@ -283,7 +283,7 @@ def test_every_dag_is_parsed_without_an_error() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     dags, errors = json.loads(done.stdout.splitlines()[-1])
     assert dags == [
-        "bookings", "key_upkeep", "release_attack", "retention", "run_log_checkpoint", "run_log_sequencer",
-        "third_party_release", "visits", "watch",
+        "bookings", "key_upkeep", "provider_deliveries", "provider_sharing", "release_attack", "retention",
+        "run_log_checkpoint", "run_log_sequencer", "third_party_release", "visits", "watch",
     ]  # fmt: skip
     assert errors == {}

@@ -200,7 +200,7 @@ def test_the_head_names_the_connections_that_the_embedded_airflow_has() -> None:
     mounted |= {config["target"] for config in SERVICES["airflow-worker"]["configs"]}
     mounted |= {volume.partition(":")[2].removesuffix(":ro") for volume in SERVICES["airflow-worker"]["volumes"]}
     paths = re.findall(r'"path": "([^"]+)"', HEAD)
-    assert len(paths) == 5
+    assert len(paths) == 7
     assert set(paths) <= mounted
 
 
