@@ -52,7 +52,24 @@ OURS = {
     "control.purged": ("purged_at",),
     "control.first_captures": ("met_at",),
     "quarantine.reviews": ("since",),
-    "sharing.obligations": ("raised_at",),
+    "sharing.obligations": ("raised_at", "notice_id"),
+    "sharing.deliveries": (
+        "delivery_id",
+        "attempt_id",
+        "created_at",
+        "ciphertext_sha256",
+        "plaintext_sha256",
+        "references_sha256",
+        "manifest_sha256",
+        "excluded",
+    ),
+    "sharing.delivered_rows": (
+        "delivery_id",
+        "booking_reference",
+        "service_reference",
+        "person_reference",
+        "delivered_at",
+    ),
     "vault.saved_cards": ("partial_number_encrypted", "saved_at"),
     "vault.card_holds": ("hold_id", "card_token", "number_encrypted"),
     "vault.release_people": ("person",),
@@ -60,7 +77,7 @@ OURS = {
 """Columns that say which try it was, and when, or that carry noise: no two runs agree about them."""
 HOUSE_KEEPING = (
     "keep_keys", "keep_cards", "reconcile", "provision", "migrate", "note_logins", "erase_minors", "erase",
-    "retain", "consents",
+    "retain", "consents", "share", "deliver", "settle_delivery",
 )  # fmt: skip
 """Events that say what this try has found to do: less, where one before was killed after it had done it."""
 ONCE = ("publish", "destroy_keys", "hold_card", "alarm", "airflow_action")

@@ -8,21 +8,22 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import builders
-from builders import NOW
+from builders import NOW, World
 from governance.embedded.site import Site
-from governance.sharing import demo_certificates
+from governance.sharing import demo_certificates, folders
 from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.outbox import ACKNOWLEDGEMENT, MANIFEST, SIGNATURE
 from governance.sharing.register import Recipient
 from governance.steps import Workspace
 
 CLINIC, AGENCY = "clinic", "agency"
+TRAVEL = {"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "Malmö to Nice and back"}
 
 
 @cache
@@ -52,6 +53,42 @@ def sharing(site: Site, register: Mapping[str, Recipient], now: datetime = NOW, 
     """A workspace whose policy has these recipients."""
     space = builders.workspace(site, now=now, **changes)
     return replace(space, policy=space.policy.model_copy(update={"recipients": dict(register)}))
+
+
+def outboxes(site: Site, folder: Path) -> dict[str, Recipient]:
+    """A clinic and a travel agency with certificates, whose outboxes are below a folder."""
+    register = {}
+    for name, provider in ((CLINIC, 1), (AGENCY, 2)):
+        place = folder / name
+        place.mkdir(parents=True)
+        folders.prepare(place, name)
+        register[name] = registered(place, provider)
+    certify(site, *register)
+    return register
+
+
+def client_of(site: Site, row: str) -> int:
+    """Whose a booking is."""
+    booking = int(row.split("/", maxsplit=1)[0])
+    query = "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s"
+    ((client,), *_) = builders.read(site, query, booking, role="wellbe_owner")
+    return int(client)
+
+
+def says(site: Site, world: World, row: str, decision: str, at: datetime) -> None:
+    """A client's word on health data: `given` or `withdrawn`."""
+    world.insert(
+        "consent_events", event_id=world.number(), client_id=client_of(site, row), purpose="health_data", channel="web",
+        decision=decision, effective_at=at, received_at=at, source="checkout", version=1, recorded_at=at,
+    )  # fmt: skip
+
+
+def booking(site: Site, world: World, *, has_consented: bool = True, **changes: object) -> str:
+    """A booking of a treatment and a journey, whose client has consented to health data."""
+    row = world.booking(**{"services": [{}, {"service_no": 2, **TRAVEL}]} | changes)
+    if has_consented:
+        says(site, world, row, "given", NOW - timedelta(days=30))
+    return row
 
 
 def certify(site: Site, *names: str) -> None:

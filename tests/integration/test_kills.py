@@ -8,6 +8,7 @@ than an intent, the next try is left alone, must come to the undisturbed end, an
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import pytest
 
 import boundaries
 import builders
+import recipients
 from aftermath import entries, governance, through
 from boundaries import Killed
 from builders import DAY, NOW, World
@@ -380,6 +382,57 @@ def shared_minor(place: Place) -> None:
     world.execute(change.format(f"withdrawn_at = '{NOW.isoformat()}'"), int(gone.split("/")[0]))
 
 
+def at_providers(place: Place) -> Workspace:
+    """The workspace of a site with a clinic and a travel agency, their outboxes beside the case's folder."""
+    folder = outboxes_of(place)
+    register = {name: recipients.registered(folder / name, number) for number, name in enumerate(RECIPIENTS, 1)}
+    return recipients.sharing(place.site, register, place.space.clock())
+
+
+RECIPIENTS = (recipients.CLINIC, recipients.AGENCY)
+
+
+def outboxes_of(place: Place) -> Path:
+    return place.folder.with_name(f"{place.folder.name}-outboxes")
+
+
+def for_providers(place: Place) -> None:
+    """A day that was delivered, with a booking whose consent is withdrawn since, and the next one, accepted."""
+    recipients.outboxes(place.site, outboxes_of(place))
+    first = recipients.booking(place.site, place.world)
+    through(place.space, "bookings", KEY)
+    steps.share(at_providers(place), KEY, AIRFLOW)
+    kept = outboxes_of(place).with_suffix(".kept")
+    shutil.copytree(outboxes_of(place), kept)
+    recipients.says(place.site, place.world, first, "withdrawn", NOW)
+    place.world.day = DAY + timedelta(days=1)
+    recipients.booking(place.site, place.world)
+    later = builders.workspace(place.site, now=NOW + timedelta(days=1))
+    through(later, "bookings", NEXT)
+
+
+def outboxes_put_back(place: Place) -> None:
+    shutil.rmtree(outboxes_of(place))
+    shutil.copytree(outboxes_of(place).with_suffix(".kept"), outboxes_of(place))
+
+
+def delivered(place: Place) -> object:
+    """What each recipient opens, how often our tables and the log call it sent, and what is still owed."""
+    folder = outboxes_of(place)
+    opened = {name: recipients.opened(folder / name, name, folder) for name in RECIPIENTS}
+    got = {name: [(one.manifest["kind"], len(one.objects)) for one in found] for name, found in opened.items()}
+    drafts = [path.name for path in folder.rglob(".*.draft")]
+    ids = sorted(one.manifest["delivery_id"] for found in opened.values() for one in found)
+    query = "SELECT delivery_id FROM sharing.deliveries WHERE sent_at IS NOT NULL AND given_up_at IS NULL ORDER BY 1"
+    assert [id for (id,) in builders.read(place.site, query)] == ids, "sent, and in an outbox"
+    said = {e["details"]["delivery"] for e in entries(place.site, "deliver", "outcome") if e["outcome"] == "passed"}
+    settled = entries(place.site, "settle_delivery", "outcome")
+    said |= {e["details"]["delivery"] for e in settled if e["details"]["state"] == "sent"}
+    assert said == set(ids), "the log says what happened"
+    owed = builders.read(place.site, "SELECT reason, notice_id IS NULL FROM sharing.obligations")
+    return got, drafts, owed
+
+
 def of_consents(place: Place) -> object:
     """What is owed, how often the log says so, and that nothing waits for validation."""
     owed = builders.read(place.site, "SELECT delivery_id, reason, met_at FROM sharing.obligations")
@@ -453,6 +506,10 @@ CASES: Mapping[str, Case] = {
     ),
     "publish that carries rows in": Case(
         next_day, lambda p, run: steps.publish(p.space, Batch("bookings", NEXT, "test"), run), stride=3
+    ),
+    "share": Case(
+        for_providers, lambda p, run: steps.share(at_providers(p), NEXT, run), after=timedelta(days=1), left=delivered,
+        restore=outboxes_put_back, stride=3,
     ),
     "consents": Case(
         shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=9

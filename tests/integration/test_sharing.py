@@ -19,16 +19,14 @@ from fhir_validators import verdicts
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import GovernanceError
-from governance.sharing import folders
 from governance.sharing.portions import MEDIA_TYPES
 from governance.sharing.recipients import HaltedError
 from governance.steps import Workspace
-from recipients import AGENCY, CLINIC, Opened, registered
+from recipients import AGENCY, CLINIC, TRAVEL, Opened
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
 
 KEY = DAY.isoformat()
-TRAVEL = {"kind": "travel", "provider_id": 2, "procedure_code": None, "itinerary": "Malmö to Nice and back"}
 
 
 class Place:
@@ -36,52 +34,32 @@ class Place:
 
     def __init__(self, site: Site, world: World, folder: Path) -> None:
         self.site, self.world, self.folder = site, world, folder
-        self.register = {}
-        for name, provider in ((CLINIC, 1), (AGENCY, 2)):
-            (folder / name).mkdir()
-            folders.prepare(folder / name, name)
-            self.register[name] = registered(folder / name, provider)
-        recipients.certify(site, CLINIC, AGENCY)
+        self.register = recipients.outboxes(site, folder)
 
     def space(self, now: datetime = NOW) -> Workspace:
         return recipients.sharing(self.site, self.register, now)
 
-    def booking(self, *, consents: bool = True, **changes: object) -> str:
+    def booking(self, **changes: Any) -> str:
         """A booking of a treatment and a journey, whose client has consented to health data."""
-        row = self.world.booking(**{"services": [{}, {"service_no": 2, **TRAVEL}]} | changes)
-        if consents:
-            self.says(row, "given", NOW - timedelta(days=30))
-        return row
+        return recipients.booking(self.site, self.world, **changes)
 
     def says(self, row: str, decision: str, at: datetime) -> None:
         """The client's word on health data."""
-        booking = int(row.split("/", maxsplit=1)[0])
-        ((client,),) = builders.read(
-            self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
-        )
-        self.world.insert(
-            "consent_events", event_id=self.world.number(), client_id=client, purpose="health_data", channel="web",
-            decision=decision, effective_at=at, received_at=at, source="checkout", version=1, recorded_at=at,
-        )  # fmt: skip
+        recipients.says(self.site, self.world, row, decision, at)
 
     def amend(self, row: str, *, version: int, status: str) -> str:
         """Another version of a booking, with everybody and everything that it had."""
-        booking = int(row.split("/", maxsplit=1)[0])
-        ((client,),) = builders.read(
-            self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
-        )
+        client = recipients.client_of(self.site, row)
         at = self.world.at()
         return self.world.booking(
-            booking_id=booking, client_id=client, version=version, status=status, with_client=False, with_terms=False,
-            booked_at=NOON - timedelta(minutes=5), changed_at=at, services=[{}, {"service_no": 2, **TRAVEL}],
+            booking_id=int(row.split("/", maxsplit=1)[0]), client_id=client, version=version, status=status,
+            with_client=False, with_terms=False, booked_at=NOON - timedelta(minutes=5), changed_at=at,
+            services=[{}, {"service_no": 2, **TRAVEL}],
         )  # fmt: skip
 
     def asks(self, row: str, kind: str) -> None:
         """The client asks for something that stands."""
-        booking = int(row.split("/", maxsplit=1)[0])
-        ((client,),) = builders.read(
-            self.site, "SELECT client_id FROM wellbe.bookings WHERE booking_id = %s", booking, role="wellbe_owner"
-        )
+        client = recipients.client_of(self.site, row)
         self.world.insert(
             "subject_requests", request_id=self.world.number(), client_id=client, kind=kind, received_at=NOW,
             identity_checked_at=None, status="received", recorded_at=NOW,
@@ -171,7 +149,7 @@ def test_nobody_else_can_open_what_a_recipient_gets(place: Place) -> None:
 
 
 def test_without_consent_to_health_data_the_clinic_gets_nothing_and_the_agency_its_part(place: Place) -> None:
-    place.booking(consents=False)
+    place.booking(has_consented=False)
     place.accepted()
     assert place.share() == {"excluded no_consent": 1, "deliveries": 1, "rows": 1, "bookings": 1}
     assert (place.got(CLINIC), len(place.got(AGENCY))) == ([], 1)
