@@ -23,6 +23,7 @@ from governance.commands import (
     releases,
     retention,
     runs,
+    who_has,
 )
 from governance.embedded import cli as embedded_cli
 from governance.embedded import demo
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         retention,
         deliveries,
         recipients,
+        who_has,
         cards,
         keys,
         backups,

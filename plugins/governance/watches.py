@@ -191,6 +191,23 @@ def past_due_obligations(due_at: Sequence[datetime], now: datetime) -> Iterator[
         )
 
 
+def unacknowledged(sent: Sequence[tuple[str, datetime]], hours: Mapping[str, int], now: datetime) -> Iterator[str]:
+    """Recipients that have not acknowledged what was sent to them for longer than was agreed.
+
+    `sent`: recipient and instant of every delivery without an acknowledgement; `hours`: what each recipient has; who is
+    no longer registered has no more time.
+    """
+    waiting: dict[str, list[datetime]] = {}
+    for recipient, at in sent:
+        if at + timedelta(hours=hours.get(recipient, 0)) <= now:
+            waiting.setdefault(recipient, []).append(at)
+    for recipient, late in sorted(waiting.items()):
+        yield (
+            f"F1 recipient {recipient}: {len(late)} deliveries are not acknowledged, the oldest for "
+            f"{(now - min(late)).total_seconds() / 3600:.0f} hours; ask whether they arrived and were opened"
+        )
+
+
 def _rate(state: PartitionState) -> float:
     rows = (state.accepted or 0) + (state.quarantined or 0)
     return (state.quarantined or 0) / rows if rows else 0.0

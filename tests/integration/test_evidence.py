@@ -13,6 +13,7 @@ import pytest
 
 import builders
 import certificate_files
+import recipients
 from builders import DAY, NOON, World
 from governance import policy as policies
 from governance import steps
@@ -20,6 +21,7 @@ from governance.commands.proofs import RunLog
 from governance.coverage import Standing
 from governance.embedded.site import Site
 from governance.errors import AlarmError, PartitionError, RecipientError, WarehouseUnavailableError
+from governance.sharing import folders
 from governance.sharing.register import Recipient
 from governance.third_parties import ThirdParty
 
@@ -37,7 +39,8 @@ def log(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog
     for number in range(12):
         specialty = ("dental", "ophthalmology")[number % 2]
         card = {"card_id": number, "save_to_profile": number < 9} if 7 <= number < 11 else None
-        world.booking(services=[{"procedure_code": f"{specialty}.a"}], card=card)
+        row = world.booking(services=[{"procedure_code": f"{specialty}.a"}], card=card)
+        recipients.says(site, world, row, "given", NOON - timedelta(days=1))
         world.view(device_id=f"device-{number}")
     world.booking(with_terms=False)
     world.booking(purpose_code="resale")
@@ -74,6 +77,12 @@ def log(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunLog
     )  # fmt: skip
     registered = space.policy.model_copy(update={"third_parties": {"institute": institute}})
     steps.hand_over(replace(space, policy=registered), asked, builders.run())
+    hospital = tmp_path_factory.mktemp("hospital")
+    folders.prepare(hospital, "hospital")
+    recipients.certify(site, "hospital")
+    steps.share(
+        recipients.sharing(site, {"hospital": recipients.registered(hospital)}), asked.partition, builders.run()
+    )
     clinic = Recipient(
         name="Clinic", kind="health_provider", provider_id=1, contract="1.0.0", agreed_from=DAY, country_code="SE",
         agreed_until=DAY, endpoint="file:///srv/clinic", acknowledgement_hours=48,
@@ -208,6 +217,16 @@ def test_what_third_parties_got_and_what_was_refused_is_told_with_figures(log: R
     assert (given["third_party"], given["outcome"], given["k"], given["l"]) == ("institute", "passed", 12, 2)
     assert len(given["sidecar"]) == 12
     assert (refused["third_party"], refused["refused_with"]) == (None, "RecipientError")
+
+
+@pytest.mark.clause("F1")
+@pytest.mark.clause("N1")
+def test_what_went_to_which_provider_is_told_by_field_and_basis(log: RunLog) -> None:
+    (row,) = told(log, "deliveries")
+    assert (row["recipient"], row["kind"], row["contract"]) == ("hospital", "rows", "health_provider 1.0.0")
+    assert (row["outcome"], row["read_at"][:10]) == ("passed", "2026-03-12")
+    assert "GDPR Art. 9(2)(a)" in row["lawful_basis"]
+    assert row["rows_count"] >= 12
 
 
 @pytest.mark.clause("F1")

@@ -509,7 +509,7 @@ CASES: Mapping[str, Case] = {
     ),
     "share": Case(
         for_providers, lambda p, run: steps.share(at_providers(p), NEXT, run), after=timedelta(days=1), left=delivered,
-        restore=outboxes_put_back, stride=3,
+        restore=outboxes_put_back, stride=9,
     ),
     "consents": Case(
         shared_minor, lambda p, run: steps.consents(p.space, run), after=timedelta(hours=1), left=of_consents, stride=9

@@ -13,14 +13,17 @@ import pytest
 
 import builders
 import recipients
-from aftermath import entries, through
+from aftermath import entries, governance, through
 from builders import DAY, NOON, NOW, World
 from fhir_validators import verdicts
 from governance import steps
+from governance.commands.proofs import RunLog
 from governance.embedded.site import Site
-from governance.errors import GovernanceError
+from governance.errors import AlarmError, GovernanceError
 from governance.sharing.portions import MEDIA_TYPES
 from governance.sharing.recipients import HaltedError
+from governance.sharing.references import digest
+from governance.sources import named_query
 from governance.steps import Workspace
 from recipients import AGENCY, CLINIC, TRAVEL, Opened
 
@@ -282,3 +285,80 @@ def test_a_service_that_is_over_is_delivered_to_nobody(place: Place) -> None:
     assert place.share(NOW + timedelta(days=60)) == {}
     last = datetime(2026, 4, 19, 21, 59, tzinfo=UTC)  # Stockholm: still its day
     assert place.share(last)["deliveries"] == 2
+
+
+def test_the_log_tells_an_auditor_what_went_to_whom_by_field_on_which_basis_and_names_nobody(place: Place) -> None:
+    place.booking()
+    place.booking(has_consented=False)
+    place.accepted()
+    place.share()
+    answer = RunLog(place.site.dsn("auditor")).ask(named_query("evidence/deliveries"))
+    told = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    assert {(row["event"], row["recipient"], row["rows_count"], row["outcome"]) for row in told} == {
+        ("deliver", CLINIC, 1, "passed"), ("deliver", AGENCY, 2, "passed"),
+    }  # fmt: skip
+    assert all("GDPR Art. 6(1)(b)" in row["lawful_basis"] for row in told)
+    manifests = {one.manifest["delivery_id"][:12]: one.manifest for name in (CLINIC, AGENCY) for one in place.got(name)}
+    assert {row["delivery"]: row["fields"].split() for row in told} == {
+        delivery: manifest["fields"] for delivery, manifest in manifests.items()
+    }
+    intents = entries(place.site, "deliver", "intent")
+    assert [entry["details"]["recipient"] for entry in intents] == [CLINIC, AGENCY]
+    assert intents[0]["counts"] == {"rows": 1, "excluded no_consent": 1}
+    for one in (*intents, *entries(place.site, "share")):
+        assert "Lindqvist" not in str(one)
+    references = [(b, s, p) for b, s, p in builders.read(
+        place.site, "SELECT booking_reference, service_reference, person_reference FROM sharing.delivered_rows "
+        "JOIN sharing.deliveries USING (delivery_id) WHERE recipient_id = 'clinic'")]  # fmt: skip
+    assert digest(references) == intents[0]["details"]["references_sha256"]
+
+
+@pytest.mark.clause("M1")
+def test_who_holds_what_of_a_client_is_told_and_that_somebody_asked_is_on_the_record(
+    place: Place, here: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = place.booking()
+    place.booking()
+    place.accepted()
+    place.share()
+    place.says(row, "withdrawn", NOW + timedelta(hours=1))
+    place.share(NOW + timedelta(hours=2))
+    client = recipients.client_of(here, row)
+    assert governance("who-has", str(client), "--why", "request 7") == 0
+    said = capsys.readouterr().out
+    assert "2 recipients, 2 bookings in deliveries" in said
+    assert "told on 2026-03-12 11:00 UTC to use it no more" in said
+    assert "GDPR Art. 9(2)(a)" in said
+    assert "fields booking_reference, " in said
+    asked = entries(here, "who_has", "outcome")[-1]
+    assert (asked["reason"], asked["counts"], asked["run"]["dag_id"]) == ("request 7", {"rows": 2}, "command line")
+    reads = entries(here, "read", "outcome")[-1]
+    assert reads["reading"]["columns"]["sharing.delivered_rows"][0] == "booking_reference"
+    assert governance("who-has", "999", "--why", "request 7") == 0
+    assert "0 recipients" in capsys.readouterr().out
+    assert governance("who-has", "Åsa", "--why", "request 7") == 65
+
+
+def test_a_delivery_that_nobody_acknowledges_is_an_alarm_until_somebody_does(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    place.share()
+    steps.watch(place.space(NOW + timedelta(hours=47)), "acknowledgements", builders.run())
+    late = place.space(NOW + timedelta(hours=48))
+    with pytest.raises(AlarmError, match="F1 recipient agency: 1 deliveries are not acknowledged"):
+        steps.watch(late, "acknowledgements", builders.run())
+    for name in (CLINIC, AGENCY):
+        recipients.acknowledge(place.folder / name)
+    place.share(NOW + timedelta(hours=48))
+    steps.watch(late, "acknowledgements", builders.run())
+
+
+def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    place.share()
+    (delivery,) = (path for path in (place.folder / CLINIC).iterdir() if path.is_dir())
+    (place.folder / CLINIC / f"{delivery.name}.ack").write_text("0" * 64 + "\n")
+    assert place.share() == {"strange_acknowledgements": 1}
+    query = "SELECT count(*) FROM sharing.deliveries WHERE acknowledged_at IS NOT NULL"
+    assert builders.read(place.site, query) == [(0,)]

@@ -187,6 +187,23 @@ def test_rows_from_before_a_site_began_wait_from_its_beginning() -> None:
     assert "7 rows wait for 12 hours" in found[0]
 
 
+@pytest.mark.clause("F1")
+@pytest.mark.parametrize(
+    ("sent_hours_ago", "says"),
+    [({}, []), ({"clinic": [47]}, []), ({"clinic": [48]}, ["clinic: 1 deliveries", "the oldest for 48 hours"]),
+     ({"clinic": [60, 50, 1], "agency": [71]}, ["clinic: 2 deliveries", "the oldest for 60 hours"]),
+     ({"gone": [0]}, ["gone: 1 deliveries"])],
+)  # fmt: skip
+def test_a_delivery_that_is_not_acknowledged_in_time_is_an_alarm(
+    sent_hours_ago: dict[str, list[int]], says: list[str]
+) -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    sent = [(who, now - timedelta(hours=hours)) for who, ago in sent_hours_ago.items() for hours in ago]
+    told = list(watches.unacknowledged(sent, {"clinic": 48, "agency": 72}, now))
+    assert len(told) == bool(says)
+    assert all(words in told[0] for words in says)
+
+
 @pytest.mark.clause("L3")
 @pytest.mark.parametrize(
     ("due_in_hours", "says"),

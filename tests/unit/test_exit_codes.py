@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "sample": ((), AGAIN),
     "status": ((), 3),
     "verify-log": ((), AGAIN),
+    "who-has": (("50002", "--why", "request 7"), AGAIN),
 }
 """Command -> its arguments, and what it answers; in them, what is in capitals stands for a file."""
 CLINIC = """

@@ -23,6 +23,7 @@ from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import plan, pull
 from governance.steps.to_vault import validate
 from governance.steps.watching import watch
+from governance.steps.who_has import who_has
 from governance.steps.workspace import Hop, Workspace
 
 __all__ = [
@@ -67,4 +68,5 @@ __all__ = [
     "switch_identity",
     "validate",
     "watch",
+    "who_has",
 ]

@@ -103,8 +103,9 @@ class Desk:
             append(self.recorded.outcome_of(new_id(), "settle_delivery", Outcome.PASSED, details=details))
         return there is not None
 
-    def acknowledge(self) -> int:
-        """Note what the recipient has acknowledged; returns how many deliveries. One of another manifest counts not."""
+    def acknowledge(self) -> tuple[int, int]:
+        """Note what the recipient has acknowledged; returns how many deliveries, and how many acknowledgements are of
+        another manifest, and close nothing."""
         with self._transaction() as cursor:
             waiting = ledger.announced(cursor, self.recipient_id, is_sent=True)
         said = self.outbox.acknowledgements() if waiting else {}
@@ -117,10 +118,7 @@ class Desk:
                     new_id(), "acknowledge", Outcome.PASSED, details=details, counts={"obligations_met": met}
                 )
                 append(entry)
-        strange = sum(one.delivery_id in said for one in waiting) - len(done)
-        if strange:
-            self.recorded.facts["counts"] = {"acknowledgements_of_another_manifest": strange}
-        return len(done)
+        return len(done), sum(one.delivery_id in said for one in waiting) - len(done)
 
     # -- a delivery ----------------------------------------------------------------------------------------------------
 

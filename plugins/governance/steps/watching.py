@@ -127,6 +127,19 @@ def _obligations(workspace: Workspace) -> Iterator[str]:
     yield from watches.past_due_obligations(open_until, workspace.clock())
 
 
+def _acknowledgements(workspace: Workspace) -> Iterator[str]:
+    hours = {name: one.acknowledgement_hours for name, one in workspace.policy.all_recipients.items()}
+    with (
+        translated("deliveries"),
+        closing(patience.connect(workspace.warehouse_dsn(STATES_ROLE))) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(named_query("unacknowledged"))
+        sent = [(str(recipient), at) for recipient, at in cursor.fetchall()]
+    yield from watches.unacknowledged(sent, hours, workspace.clock())
+
+
 _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
     {
         "partitions": _partitions,
@@ -136,6 +149,7 @@ _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
         "source_schema": _source_schema,
         "oldest_card": _oldest_card,
         "obligations": _obligations,
+        "acknowledgements": _acknowledgements,
     }
 )
 NAMES = tuple(_WATCHES)
