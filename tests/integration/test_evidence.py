@@ -291,7 +291,8 @@ def test_the_auditor_can_read_the_log_and_change_nothing(site: Site) -> None:
 def test_reads_are_told_with_role_purpose_person_and_rows(log: RunLog) -> None:
     rows = {(row["database_role"], row["dataset"]): row for row in told(log, "reads")}
     hops = {(role, dataset) for role in ("validator", "publisher") for dataset in ("bookings", "visits")}
-    assert set(rows) == hops | {("profiler", "cards"), ("screener", "cards"), ("retainer", "retention")}
+    others = {("profiler", "cards"), ("screener", "cards"), ("retainer", "retention"), ("sharer", "bookings")}
+    assert set(rows) == hops | others
     published = rows["publisher", "bookings"]
     assert (published["purpose"], published["read_by"]) == ("improve_services", "tester")
     assert published["opened"] == published["closed"]
