@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], int]] = {
     "quarantine list": ((), AGAIN),
     "quarantine replay": (("--dataset", "visits", "--partition", "2026-03-10"), AGAIN),
     "read": (("--role", "steward", "--why", "request 7", "quarantine.rows", "row_key"), AGAIN),
+    "record": ((), 0),
     "recipients add": (("clinic", "--demo"), AGAIN),
     "recipients list": ((), 0),
     "recipients revoke": (("clinic", "--reason", "request 7"), AGAIN),
