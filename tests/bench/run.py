@@ -7,8 +7,8 @@ than once, on a warehouse emptied each time; fsync and synchronous_commit are on
 draft would do (`naive.py`). Nothing here is asserted; machines differ, so compare lines of one run.
 
 `python tests/bench/run.py hops` runs that part alone; `hops --views 300000 --many 0` is a short one. Keys, the
-run log, retention, the anonymiser, daily releases, deliveries and wire formats are measured apart, in modules of their
-names.
+run log, retention, the anonymiser, daily releases, deliveries, sharing and wire formats are measured apart, in modules
+of their names.
 """
 
 from __future__ import annotations
@@ -181,6 +181,7 @@ def main() -> None:
             "anonymiser",
             "releases",
             "deliveries",
+            "sharing",
             "wire_formats",
         ),
         help="only this part",
@@ -205,6 +206,7 @@ def main() -> None:
             releases,
             retention,
             run_log,
+            sharing,
             wire_formats,
         )  # late: what they import would be in the processes of the hops too
 
@@ -215,6 +217,7 @@ def main() -> None:
             "anonymiser": partial(anonymiser.main, Path(name) / "anonymiser"),
             "releases": partial(releases.main, Path(name) / "releases"),
             "deliveries": partial(deliveries.main, Path(name) / "deliveries"),
+            "sharing": partial(sharing.main, Path(name) / "sharing"),
             "wire_formats": partial(wire_formats.main, Path(name)),
         }
         for part, measure in apart.items():
