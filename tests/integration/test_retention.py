@@ -189,7 +189,7 @@ def test_the_source_that_does_not_let_us_is_told_of_and_keeps_nothing_else_waiti
     through(space, "bookings", KEY)
     builders.read(site, "REVOKE DELETE ON wellbe.payment_cards FROM source_retention", role="wellbe_owner")
     try:
-        with pytest.raises(GovernanceError, match=r"does not let role source_retention .*sources\.grant"):
+        with pytest.raises(GovernanceError, match=r"does not let role source_retention .*source_grants\.grant"):
             steps.retain(at(site, CARD_GOES), builders.run())
     finally:
         builders.read(site, "GRANT DELETE ON wellbe.payment_cards TO source_retention", role="wellbe_owner")
