@@ -74,6 +74,10 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     HaltedError, ContractError, SealingError, SourceUnavailableError, EndpointUnavailableError, ContendedError.
     """
     partition = workspace.partition(DATASET, key)
+    if not workspace.policy.all_recipients:
+        recorded = _recorded(workspace, partition, run)
+        recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
+        return {}
     counts: Counter[str] = Counter()
     errors: list[GovernanceError] = []
     for name in workspace.policy.all_recipients:
@@ -92,6 +96,14 @@ def newest_partition(workspace: Workspace) -> str:
     return (today - timedelta(days=1)).isoformat()
 
 
+def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
+    """A try of sharing up to a partition; its intent is for the caller to write."""
+    batch = Batch(DATASET, partition.key, run.run_id)
+    attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
+    dsn = workspace.warehouse_dsn(door.RECORDER)
+    return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
+
+
 @dataclass(frozen=True)
 class _Turn:
     """One recipient's turn."""
@@ -106,15 +118,12 @@ class _Turn:
 
     def taken(self, run: Run) -> Mapping[str, int]:
         """Settle, note, tell and deliver, as one recorded try; returns counts."""
-        policy, batch = self.workspace.policy, Batch(DATASET, self.partition.key, run.run_id)
-        attempt = Attempt(new_id(), EVENT, batch, run, Digests(policy.digest, None, code_digest()), CLAUSES)
-        dsn = self.workspace.warehouse_dsn(door.RECORDER)
-        recorded = Recorded(attempt, dsn=dsn, clock=self.workspace.clock, has_intent=False, texts=policy.texts)
-        with recorded:
+        with _recorded(self.workspace, self.partition, run) as recorded:
+            attempt = recorded.attempt
             details = {"recipient": self.name}
             recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
             recorded.facts["details"] = details
-            self.workspace.require_one_time(batch)
+            self.workspace.require_one_time(attempt.batch)
             with self._desk(recorded) as (desk, service):
                 counts = _Work(desk, service, self.partition, recorded).done()
             is_done = any(not name.startswith(EXCLUDED) for name in counts)  # all left out is no success (E16)
