@@ -22,7 +22,7 @@ import rfc8785
 
 from governance import door, log_entries, obligations, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
-from governance.keys import Keys, KeyService
+from governance.keys import KeyService
 from governance.obligations import Reason as Obliged
 from governance.partitions import Partition
 from governance.recording import Recorded, code_digest, new_id
@@ -88,12 +88,6 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     if errors:
         raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
     return dict(counts)
-
-
-def newest_partition(workspace: Workspace) -> str:
-    """The partition key of the last day that is over, for runs that have none of their own."""
-    today = workspace.clock().astimezone(ZoneInfo(workspace.policy.time_zone)).date()
-    return (today - timedelta(days=1)).isoformat()
 
 
 def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
@@ -182,10 +176,6 @@ class _Work:
             self.recorded.facts["counts"] = dict(counts)
         return {name: number for name, number in counts.items() if number}
 
-    @property
-    def _keys(self) -> Keys:
-        return self.service.acting(ROLE, PURPOSE, self.recorded.refused)
-
     def _first_day(self) -> date:
         """Services before it are over; what a provider would get of them it does not need."""
         workspace = self.desk.workspace
@@ -215,7 +205,8 @@ class _Work:
     def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
         """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
         desk = self.desk
-        rows = referenced(offered(reading, asked, bookings), self._keys.key("reference", desk.recipient_id))
+        keys = self.service.acting(ROLE, PURPOSE, self.recorded.refused)
+        rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
         before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
