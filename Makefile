@@ -46,4 +46,4 @@ requirements: ## pin requirements.in anew (needs uv; keeps the versions that sti
 		requirements.in -o requirements.txt
 
 clean: down ## stop everything and delete .data: clusters, keys, passwords, logs
-	@rm -rf .data .data.previous .data-checkpoints .test-outcomes.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage junit-*.xml
+	@rm -rf .data .data.previous .data-checkpoints data-outboxes .test-outcomes.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage junit-*.xml

@@ -161,7 +161,7 @@ def share(*, to_now: bool = False) -> dict[str, int]:
 
     with _translated():
         space = workspace()
-        key = steps.newest_partition(space) if to_now else get_current_context().get("partition_key")
+        key = space.newest_partition() if to_now else get_current_context().get("partition_key")
         return steps.share(space, key, _run())
 
 

@@ -53,10 +53,23 @@ class Report:
     is_good: bool
 
 
-def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_bytes: int) -> Report:
+@dataclass(frozen=True)
+class Told:
+    """What somebody else has found: the lines that say so, and what is not as it should be."""
+
+    lines: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+NOTHING = Told()
+
+
+def report(
+    site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_bytes: int, delivered: Told = NOTHING
+) -> Report:
     """The summary of what the site's run log, quarantine and releases hold for the days that were loaded.
 
-    `times` in seconds, by what they were spent on.
+    `times` in seconds, by what they were spent on; `delivered`: what recipients have got.
     """
     first, last = loaded.first_day, loaded.last_day
     tries = history.attempts(log_entries(site.dsn("auditor")))
@@ -66,7 +79,7 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
         tables, problems = _partitions(review, in_range)
         caught = _caught(site, review, ended[CARDS_AT_SOURCE])
         strangers = _strangers(site, review)
-    problems += _unfinished(site, first, last) + retention_problems
+    problems += [*_unfinished(site, first, last), *retention_problems, *delivered.problems]
     problems += [
         f"{c.kind}: {c.planted - c.caught} of {c.planted} planted troubles missed by {c.rule}"
         for c in caught
@@ -85,6 +98,7 @@ def report(site: Site, loaded: Loaded, times: Mapping[str, float], peak_pss_byte
         *_malformed(loaded),
         "",
         *ends,
+        *(("", *delivered.lines) if delivered.lines else ()),
         "",
         *_decisions(site),
     ]

@@ -362,3 +362,12 @@ def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> 
     assert place.share() == {"strange_acknowledgements": 1}
     query = "SELECT count(*) FROM sharing.deliveries WHERE acknowledged_at IS NOT NULL"
     assert builders.read(place.site, query) == [(0,)]
+
+
+def test_where_nobody_is_registered_the_log_says_that_nothing_was_shared(place: Place) -> None:
+    place.booking()
+    place.accepted()
+    place.register = {}
+    assert place.share() == {}
+    (entry,) = entries(place.site, "share")
+    assert (entry["outcome"], entry["reason"]) == ("no_data", "nobody is registered")

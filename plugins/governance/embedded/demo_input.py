@@ -7,9 +7,10 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from governance.embedded import site as sites
 from governance.embedded.cli import say
@@ -144,4 +145,18 @@ def fill(site: Site, arguments: argparse.Namespace, until: date) -> Loaded:
 
 def write_site_policy(site: Site, first: date) -> None:
     """Set from which partition on this site processes its datasets."""
-    sites.write_policy(site, dict.fromkeys(DATASETS, first))
+    amend_site_policy(site, {"first_partition": dict.fromkeys(DATASETS, first)})
+
+
+def amend_site_policy(site: Site, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set values in mappings of the site's own part of the policy; what else stands there stays. Raises PolicyError."""
+    import yaml
+
+    from governance import policy_files
+
+    path = site.policy_path
+    known = policy_files.mapping(path.name, path.read_bytes()) if path.exists() else {}
+    wanted = known | {name: {**(known.get(name) or {}), **values} for name, values in changes.items()}
+    if wanted != known:  # whoever has written comments into it keeps them as long as nothing changes
+        text = yaml.safe_dump(wanted, allow_unicode=True, sort_keys=False)
+        sites.write_private(path, f"# The site's own part of the policy; see policies/policy.yaml.\n{text}")

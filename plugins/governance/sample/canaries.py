@@ -47,6 +47,11 @@ def address(day: date, number: int) -> str:
     return f"198.19.{day.toordinal() % 251}.{number + 1}"
 
 
+def bookings(day: date) -> list[int]:
+    """Return the booking ids of a day's canaries, in the order of their numbers."""
+    return [int(booking_id) for booking_id in booking_ids(keys_of(day, CANARIES_PER_DAY, CANARY_SLOT))]
+
+
 def card_number(seed: int, day: date, number: int) -> str:
     """Return the card number of a canary."""
     drawn: str = cards.numbers(Draws(seed, "cards"), keys_of(day, 1, CANARY_SLOT + number))[0].as_py()

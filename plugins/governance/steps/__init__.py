@@ -18,7 +18,7 @@ from governance.steps.planning import Plan, apply_plan, plan_retention
 from governance.steps.reconciling import reconcile
 from governance.steps.retaining import retain
 from governance.steps.sequencing import acknowledge_restore, checkpoint, rotate_signing_key, sequence
-from governance.steps.sharing import newest_partition, share
+from governance.steps.sharing import share
 from governance.steps.to_analytics import missing_predecessor, publish
 from governance.steps.to_landing import plan, pull
 from governance.steps.to_vault import validate
@@ -50,7 +50,6 @@ __all__ = [
     "logged_destructions",
     "meet_obligation",
     "missing_predecessor",
-    "newest_partition",
     "owed",
     "place_hold",
     "plan",

@@ -22,7 +22,7 @@ import rfc8785
 
 from governance import door, log_entries, obligations, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
-from governance.keys import Keys, KeyService
+from governance.keys import KeyService
 from governance.obligations import Reason as Obliged
 from governance.partitions import Partition
 from governance.recording import Recorded, code_digest, new_id
@@ -74,6 +74,10 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     HaltedError, ContractError, SealingError, SourceUnavailableError, EndpointUnavailableError, ContendedError.
     """
     partition = workspace.partition(DATASET, key)
+    if not workspace.policy.all_recipients:
+        recorded = _recorded(workspace, partition, run)
+        recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
+        return {}
     counts: Counter[str] = Counter()
     errors: list[GovernanceError] = []
     for name in workspace.policy.all_recipients:
@@ -86,10 +90,12 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     return dict(counts)
 
 
-def newest_partition(workspace: Workspace) -> str:
-    """The partition key of the last day that is over, for runs that have none of their own."""
-    today = workspace.clock().astimezone(ZoneInfo(workspace.policy.time_zone)).date()
-    return (today - timedelta(days=1)).isoformat()
+def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
+    """A try of sharing up to a partition; its intent is for the caller to write."""
+    batch = Batch(DATASET, partition.key, run.run_id)
+    attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
+    dsn = workspace.warehouse_dsn(door.RECORDER)
+    return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
 
 
 @dataclass(frozen=True)
@@ -106,15 +112,12 @@ class _Turn:
 
     def taken(self, run: Run) -> Mapping[str, int]:
         """Settle, note, tell and deliver, as one recorded try; returns counts."""
-        policy, batch = self.workspace.policy, Batch(DATASET, self.partition.key, run.run_id)
-        attempt = Attempt(new_id(), EVENT, batch, run, Digests(policy.digest, None, code_digest()), CLAUSES)
-        dsn = self.workspace.warehouse_dsn(door.RECORDER)
-        recorded = Recorded(attempt, dsn=dsn, clock=self.workspace.clock, has_intent=False, texts=policy.texts)
-        with recorded:
+        with _recorded(self.workspace, self.partition, run) as recorded:
+            attempt = recorded.attempt
             details = {"recipient": self.name}
             recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
             recorded.facts["details"] = details
-            self.workspace.require_one_time(batch)
+            self.workspace.require_one_time(attempt.batch)
             with self._desk(recorded) as (desk, service):
                 counts = _Work(desk, service, self.partition, recorded).done()
             is_done = any(not name.startswith(EXCLUDED) for name in counts)  # all left out is no success (E16)
@@ -173,10 +176,6 @@ class _Work:
             self.recorded.facts["counts"] = dict(counts)
         return {name: number for name, number in counts.items() if number}
 
-    @property
-    def _keys(self) -> Keys:
-        return self.service.acting(ROLE, PURPOSE, self.recorded.refused)
-
     def _first_day(self) -> date:
         """Services before it are over; what a provider would get of them it does not need."""
         workspace = self.desk.workspace
@@ -206,7 +205,8 @@ class _Work:
     def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
         """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
         desk = self.desk
-        rows = referenced(offered(reading, asked, bookings), self._keys.key("reference", desk.recipient_id))
+        keys = self.service.acting(ROLE, PURPOSE, self.recorded.refused)
+        rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
         before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))

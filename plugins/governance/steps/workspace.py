@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from governance import door, partitions, schema, validation, warehouse
 from governance.datasets import Dataset
@@ -55,6 +56,11 @@ class Workspace:
             first=self.policy.first_partition(dataset),
             now=self.clock(),
         )
+
+    def newest_partition(self) -> str:
+        """The partition key of the last day that is over, for runs that have none of their own."""
+        today = self.clock().astimezone(ZoneInfo(self.policy.time_zone)).date()
+        return (today - timedelta(days=1)).isoformat()
 
     def instant(self) -> datetime:
         """The instant that has come by this machine's clock and by the database's: what is ended does not come back.
