@@ -36,9 +36,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "pure": (
         "accounting", "age", "analytics_contract", "anonymisation", "commands.clause_texts", "coverage", "detectors",
         "encoded", "encryption", "envelopes", "facts", "grids", "history", "judging", "key", "key_wrapping", "live",
-        "measures", "merkle", "notes", "partitions", "precision", "processing_record", "pseudonymisation",
-        "published_tables", "pulling", "release_comparison", "release_report", "renumbering", "rules", "run_log",
-        "saved_cards", "sharing", "subjects", "tiles", "watches", "web",
+        "measures", "merkle", "notes", "partitions", "precision", "processing_record", "processing_record_pages",
+        "pseudonymisation", "published_tables", "pulling", "release_comparison", "release_report", "renumbering",
+        "rules", "run_log", "saved_cards", "sharing", "subjects", "tiles", "watches", "web",
     ),
     "edges": (
         "airflow_records", "analytics_views", "announcements", "anonymisation.checking", "anonymisation.engine",
