@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import builders
 from builders import NOW, World
+from governance.embedded.demo_deliveries import Opened
 from governance.embedded.site import Site
 from governance.sharing import demo_certificates, folders
 from governance.sharing.certificate_folder import CertificateFolder
@@ -97,20 +98,6 @@ def certify(site: Site, *names: str) -> None:
     for name in names:
         if kept.current(name) is None:
             kept.add(name, certified(name)[0], NOW)
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A delivery as its recipient has it: the manifest, and the lines of each part, by media type."""
-
-    manifest: Mapping[str, Any]
-    files: Mapping[str, bytes]
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        """What is in the lines, each of them a JSON object."""
-        (lines,) = (content for kind, content in self.files.items() if kind != "text/csv")
-        return [json.loads(line) for line in lines.splitlines()]
 
 
 def opened(folder: Path, name: str, scratch: Path) -> list[Opened]:

@@ -91,6 +91,12 @@ def with_faulty(space: Workspace, site: Site, *, after: bool) -> Workspace:
     return replace(space, outbox=opened)
 
 
+def withdraw(site: Site, world: World) -> None:
+    """Every client withdraws the consent to health data."""
+    for (booking,) in builders.read(site, "SELECT booking_id FROM wellbe.bookings", role="wellbe_owner"):
+        recipients.says(site, world, f"{booking}/1", "withdrawn", NOW)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before it is there", "after it is there"])
 def test_an_outbox_that_fails_gets_the_delivery_once(space: Workspace, site: Site, folder: Path, after: bool) -> None:
     with pytest.raises(EndpointUnavailableError):
@@ -109,8 +115,7 @@ def test_what_was_announced_and_broken_off_goes_nowhere_when_a_consent_is_withdr
 ) -> None:
     with pytest.raises(EndpointUnavailableError):
         share(with_faulty(space, site, after=False))
-    for (booking,) in builders.read(site, "SELECT booking_id FROM wellbe.bookings", role="wellbe_owner"):
-        recipients.says(site, world, f"{booking}/1", "withdrawn", NOW)
+    withdraw(site, world)
     assert share(space, NOW + timedelta(hours=1)) == {"excluded no_consent": 2}
     assert got(folder, CLINIC) == []
     assert builders.read(site, "SELECT count(*) FROM sharing.obligations") == [(0,)]
@@ -121,8 +126,7 @@ def test_what_is_there_and_was_not_closed_is_revoked_when_a_consent_is_withdrawn
 ) -> None:
     with pytest.raises(EndpointUnavailableError):
         share(with_faulty(space, site, after=True))
-    for (booking,) in builders.read(site, "SELECT booking_id FROM wellbe.bookings", role="wellbe_owner"):
-        recipients.says(site, world, f"{booking}/1", "withdrawn", NOW)
+    withdraw(site, world)
     done = share(space, NOW + timedelta(hours=1))
     assert (done["found_sent"], done["obligations"], done["notices"], done["revoked"]) == (1, 2, 1, 2)
     assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["rows", "revocation"]
