@@ -19,12 +19,13 @@ from builders import World
 from governance import policy as policies
 from governance import steps
 from governance.__main__ import main
-from governance.commands import recipients
 from governance.embedded.site import Site
 from governance.errors import CertificateError, ClockError, EndpointUnavailableError, InputError
 from governance.run_log import Run
+from governance.sharing import folders
 from governance.sharing.certificate_folder import KEY_SUFFIX, CertificateFolder
 from governance.sharing.certificates import certificate
+from governance.sharing.sftp import SftpOutbox
 from governance.steps import CertificateChange, Workspace
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("F1"), pytest.mark.clause("H1")]
@@ -42,6 +43,7 @@ def pem(number: int = 0, **changes: datetime) -> bytes:
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Path:
     (tmp_path / "clinic").mkdir()
+    folders.prepare(tmp_path / "clinic", "clinic")
     return tmp_path / "clinic"
 
 
@@ -141,23 +143,24 @@ def test_test_looks_at_contract_standing_and_endpoint_one_by_one(tell: Tell, fil
     assert "there is no certificate" in before[1]
     tell("add", "clinic", str(file))
     assert tell("test", "clinic").count("ok ") == 3
-    assert list(endpoint.iterdir()) == []  # the look left nothing behind
+    assert [path.name for path in endpoint.iterdir()] == [folders.MARKER]  # the look left nothing behind
+    (endpoint / folders.MARKER).unlink()
+    assert f"has no file {folders.MARKER}" in tell("test", "clinic", code=1)
     endpoint.rmdir()
-    assert "the folder cannot be written: No such file or directory" in tell("test", "clinic", code=1)
+    assert "PROBLEM  endpoint: recipient clinic: its outbox " in tell("test", "clinic", code=1)
 
 
-def test_test_asks_whoever_can_look_at_a_scheme(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "nothing here can look at sftp:// endpoints" in tell("test", "hotel", code=1)
-    asked = []
-    monkeypatch.setitem(recipients.PROBES, "sftp", lambda endpoint: asked.append(endpoint) or "there")
-    assert [line.split()[0] for line in tell("test", "hotel", code=1).splitlines()] == ["ok", "PROBLEM", "ok"]
-    assert asked == ["sftp://wellbe@sftp.example.com/inbox"]
+def test_test_asks_the_outbox_itself_whatever_its_scheme(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "its outbox needs a key sftp_key in this site's private folder" in tell("test", "hotel", code=1)
 
-    def away(_: str) -> str:
+    def away(_: object) -> None:
         raise EndpointUnavailableError("the server is away")
 
-    monkeypatch.setitem(recipients.PROBES, "sftp", away)
+    monkeypatch.setattr(SftpOutbox, "__init__", lambda *_: None)
+    monkeypatch.setattr(SftpOutbox, "probe", away)
     assert "PROBLEM  endpoint: the server is away" in tell("test", "hotel", code=1)
+    monkeypatch.setattr(SftpOutbox, "probe", lambda _: None)
+    assert [line.split()[0] for line in tell("test", "hotel", code=1).splitlines()] == ["ok", "PROBLEM", "ok"]
 
 
 def test_test_says_when_an_option_is_none_of_the_contracts(registered: Site, tell: Tell) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from governance.commands.reading import reason
 from governance.embedded import site as sites
 from governance.embedded.cli import say
-from governance.errors import EndpointUnavailableError, GovernanceError, InputError
+from governance.errors import GovernanceError, InputError
 from governance.sharing.register import Recipient
 
 # What a step needs takes a second to import; `governance --help` does not wait for it.
@@ -21,22 +19,6 @@ if TYPE_CHECKING:
     from governance.steps import CertificateChange, Workspace
 
 LARGEST_FILE = 1_000_000
-
-
-def _folder(endpoint: str) -> str:
-    """Raises EndpointUnavailableError for a folder that is not there, or cannot be written. Leaves nothing behind."""
-    path = Path(unquote(urlsplit(endpoint).path))
-    try:
-        with tempfile.TemporaryFile(dir=path):
-            return "the folder is there, and can be written"
-    except OSError as error:
-        raise EndpointUnavailableError(
-            f"the folder cannot be written: {error.strerror}; mount it, or mend its rights"
-        ) from None
-
-
-PROBES: dict[str, Callable[[str], str]] = {"file": _folder}
-"""Scheme of an endpoint -> a look at it, which says what it found, or raises EndpointUnavailableError."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -167,10 +149,7 @@ def _checks(space: Workspace, name: str, recipient: Recipient) -> Iterator[tuple
         standing(space.policy.all_recipients, name, found, contract_files.terms(space.policy), space.clock())
 
     def endpoint() -> None:
-        probe = PROBES.get(recipient.scheme)
-        if probe is None:
-            raise EndpointUnavailableError(f"nothing here can look at {recipient.scheme}:// endpoints")
-        probe(recipient.endpoint)
+        space.outbox(name, recipient.endpoint).probe()
 
     for what, look in (("contract and options", contract), ("standing", agreement), ("endpoint", endpoint)):
         try:

@@ -32,7 +32,7 @@ from governance.sharing.certificate_folder import Kept
 from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
 from governance.sharing.ledger import Candidate, Owed
 from governance.sharing.manifests import REVOCATION, ROWS
-from governance.sharing.recipients import HaltedBy, HaltedError, Terms
+from governance.sharing.recipients import HaltedBy, HaltedError
 from governance.sharing.references import referenced
 from governance.sharing.register import Recipient
 from governance.steps.delivering import Content, Desk
@@ -249,8 +249,7 @@ class _Work:
         desk, workspace = self.desk, self.desk.workspace
         kept = workspace.certificates().current(desk.recipient_id)
         policy = workspace.policy
-        kinds: dict[str, tuple[str, ...]] = {desk.recipient.kind: contract_files.versions(desk.recipient.kind)}
-        terms = Terms(policy.time_zone, policy.sharing.transfers, kinds)
+        terms = contract_files.terms(policy)
         try:
             found = kept.certificate if kept else None
             recipients.standing(policy.all_recipients, desk.recipient_id, found, terms, workspace.clock())
