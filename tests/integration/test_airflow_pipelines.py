@@ -22,20 +22,20 @@ from byte_scan import Scan, Wanted
 from governance import history
 from governance.commands.reading import rows
 from governance.detectors import findings
-from governance.embedded import demo_input, postgres
+from governance.embedded import demo, demo_deliveries, demo_input, demo_recipients, postgres
 from governance.embedded.site import CHECKOUT, Site
 from governance.log_tree import LogTree
 from governance.run_log import Conservation
 from governance.sample.canaries import CANARIES_PER_DAY, canary_tokens, card_number, token
 from governance.sample.plan import CANARY_SLOT, booking_ids, keys_of
-from live_runs import attempts, backfill, fill, held, pause_at_rest, run_airflow, wait_published
+from live_runs import attempts, backfill, ended, fill, held, pause_at_rest, run_airflow, trigger, until, wait_published
 
 OPEN_ENDED = (history.INTERRUPTED, "interrupted")
 """Of what was killed, before and after the reconciliation has told of it."""
 
 pytestmark = [pytest.mark.airflow, pytest.mark.pg, pytest.mark.slow]
 
-DAYS = 3
+DAYS, SEED = 3, 7
 HOPS = {"pull": "records.bookings", "validate": "quarantine.findings", "publish": "vault.release_ledger"}
 """Hop -> a table that it needs: held by a lock, it keeps the hop in the middle of its work."""
 
@@ -53,7 +53,9 @@ class Scenario:
 def scenario(live: Site) -> Scenario:
     """Three days of both datasets: yesterday by the timetable, the days before by `airflow backfill create`."""
     scenario = Scenario(live, fill(live, DAYS))
+    demo_recipients.register(live, scenario.days)
     pause_at_rest(live, "retention")  # it would wait for the held tables too
+    pause_at_rest(live, "provider_deliveries")  # it would deliver what a partition's own run is to deliver
     with held(live, HOPS["pull"]):
         run_airflow(live, "dags", "unpause", "--yes", "bookings")
         scenario.killed["pull"] = kill_task(live, "pull")
@@ -69,6 +71,7 @@ def scenario(live: Site) -> Scenario:
     run_airflow(live, "dags", "unpause", "--yes", "visits")
     backfill(live, "visits", scenario.days[:-1])
     wait_published(live, {(dataset, day.isoformat()) for dataset in demo_input.DATASETS for day in scenario.days})
+    demo.wait_for_deliveries(live, scenario.days)
     return scenario
 
 
@@ -188,7 +191,7 @@ def test_canaries_are_published(scenario: Scenario) -> None:
 @pytest.mark.clause("B2")
 def test_no_canary_token_is_found_outside_the_zones_for_personal_data(scenario: Scenario) -> None:
     site = scenario.site
-    tokens = canary_tokens(7, *scenario.days)
+    tokens = canary_tokens(SEED, *scenario.days)
     assert len(tokens) > 1000
     assert found_in(dump(site, "source_postgres", "wellbe"), tokens) == len(tokens)  # the search finds what is there
     places: dict[str, bytes] = {
@@ -205,6 +208,10 @@ def test_no_canary_token_is_found_outside_the_zones_for_personal_data(scenario: 
         if path.is_file() and (path.suffix == ".log" or not clusters & set(path.parents)):
             places[str(path.relative_to(site.data_dir))] = path.read_bytes()
     assert any(name.endswith(".log") and "dag_id" in name for name in places)
+    outboxes = demo_recipients.folder_of(site, "all").parent
+    sealed = {str(path.relative_to(outboxes)): path.read_bytes() for path in outboxes.rglob("*") if path.is_file()}
+    assert any(name.endswith(".p7m") for name in sealed)
+    places |= sealed
     assert {name: count for name, content in places.items() if (count := found_in(content, tokens))} == {}
 
 
@@ -217,8 +224,8 @@ def test_no_byte_of_a_live_site_spells_the_card_of_a_canary(scenario: Scenario) 
         for day in scenario.days
         for number in range(5)
         for what, value in (
-            ("card", card_number(7, day, number)),
-            ("holder", token(7, day, number, "payment_cards.card_holder")),
+            ("card", card_number(SEED, day, number)),
+            ("holder", token(SEED, day, number, "payment_cards.card_holder")),
         )
     }
     source, scan = scenario.site.data_dir / "source", Scan(Wanted(cards))
@@ -256,6 +263,62 @@ def dump(site: Site, role: str, database: str, *options: str) -> bytes:
 def found_in(content: bytes, tokens: list[str]) -> int:
     """How many of the tokens occur."""
     return sum(1 for token in tokens if token.encode() in content)
+
+
+def sharing_runs(site: Site) -> list[tuple[object, ...]]:
+    """Partition key, type and state of the runs that a validated partition starts."""
+    query = "SELECT partition_key, run_type, state FROM dag_run WHERE dag_id = 'provider_sharing' ORDER BY 1, id"
+    return rows(site.dsn("airflow"), query)
+
+
+def delivered(site: Site) -> set[str]:
+    """What lies in the outboxes, by id."""
+    folders = [demo_recipients.folder_of(site, name) for name in demo_recipients.KINDS]
+    return {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+
+
+@pytest.mark.clause("F1")
+def test_each_partition_that_is_validated_starts_one_run_that_delivers_it(scenario: Scenario) -> None:
+    wanted = [(str(day), "asset_triggered", "success") for day in scenario.days]
+    assert sharing_runs(scenario.site) == wanted
+    delivering = [t for t in attempts(scenario.site) if t.event == "deliver" and t.outcome == "passed"]
+    assert {t.run["dag_id"] for t in delivering} == {"provider_sharing"}
+    # A run delivers what is accepted up to its partition; whose comes first has the earlier day's too.
+    joined = "sharing.delivered_rows JOIN vault.bookings b USING (booking_id, version)"
+    query = f"SELECT DISTINCT b.partition_key FROM {joined}"
+    assert {day for (day,) in rows(scenario.site.dsn("governance_owner"), query)} == set(scenario.days)
+    assert len(delivering) == len(delivered(scenario.site))
+
+
+@pytest.mark.clause("F1")
+@pytest.mark.clause("N1")
+def test_recipients_find_the_canaries_that_may_go_with_the_agreed_fields_alone(scenario: Scenario) -> None:
+    looks = demo_deliveries.look(scenario.site, SEED, scenario.days)
+    assert [one.problems for one in looks] == [(), ()]
+    assert all(0 < one.canaries_in < one.canaries_out for one in looks)
+    assert sum(one.deliveries for one in looks) == len(delivered(scenario.site))
+
+
+@pytest.mark.clause("F1")
+def test_a_backfill_of_days_that_were_delivered_delivers_nothing_again(scenario: Scenario) -> None:
+    """After all that looks at what the first runs have left. The hourly DAG too delivers nothing, and closes what was
+    acknowledged."""
+    site, day = scenario.site, scenario.days[0]
+    demo_deliveries.look(site, SEED, scenario.days)
+    before, runs = delivered(site), sharing_runs(site)
+    run_airflow(
+        site, "backfill", "create", "--dag-id", "bookings", "--from-date", str(day), "--to-date", str(day),
+        "--reprocess-behavior", "completed",
+    )  # fmt: skip
+    until(lambda: len(sharing_runs(site)) > len(runs), 180)
+    demo.wait_for_deliveries(site, scenario.days)
+    assert sharing_runs(site) == sorted([*runs, (str(day), "asset_triggered", "success")])
+    run_airflow(site, "dags", "unpause", "--yes", "provider_deliveries")
+    trigger(site, "provider_deliveries", "acknowledged")
+    until(ended(site, "acknowledged"), 120)
+    assert delivered(site) == before
+    open_ = "SELECT count(*) FROM sharing.deliveries WHERE acknowledged_at IS NULL AND given_up_at IS NULL"
+    assert rows(site.dsn("governance_owner"), open_) == [(0,)]
 
 
 def test_a_run_without_a_partition_says_what_to_do_and_is_not_retried(scenario: Scenario) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from governance.embedded import demo_input
@@ -22,6 +22,9 @@ from governance.embedded.cli import say
 from governance.embedded.demo_input import DATASETS, write_site_policy
 from governance.embedded.site import Site
 from governance.errors import InputError, SiteError
+
+if TYPE_CHECKING:
+    from governance.summary import Told
 
 STALLED_SECONDS = 600
 QUIET_SECONDS = 30
@@ -48,7 +51,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     from governance import summary
-    from governance.embedded import control
+    from governance.embedded import control, demo_recipients
 
     if (arguments.bookings is None) != (arguments.access_log is None):
         raise InputError(
@@ -70,22 +73,26 @@ def _run(arguments: argparse.Namespace) -> int:
             demo_input.restore(folder)
         raise
     write_site_policy(site, loaded.first_day)
+    days = [loaded.first_day + timedelta(days=n) for n in range((loaded.last_day - loaded.first_day).days + 1)]
+    has_recipients = arguments.bookings is None and demo_recipients.can_be(site)
+    if has_recipients:
+        demo_recipients.register(site, days)
     site = control.up(folder, say)
     up_seconds = time.monotonic() - began
     peak = Peak()
-    ran = _run_partitions(site, loaded.first_day, loaded.last_day, peak)
+    ran = _run_partitions(site, days, peak)
     _wait_for_retention(site)
+    delivered = _delivered(site, days) if has_recipients else summary.Told()
     times = {"up and filled": up_seconds, "partitions": ran, "whole": time.monotonic() - began}
-    report = summary.report(site, loaded, times, peak.pss_bytes)
+    report = summary.report(site, loaded, times, peak.pss_bytes, delivered)
     for line in report.lines:
         say(line)
     return 0 if report.is_good else 1
 
 
-def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
+def _run_partitions(site: Site, days: list[date], peak: Peak) -> float:
     """Start every DAG by its schedule and the rest by backfill, and tell of the partitions until all are published."""
     began = time.monotonic()
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     wanted = {(dataset, day.isoformat()) for dataset in DATASETS for day in days}
     already = _published(site) & wanted
     if already != wanted:
@@ -116,12 +123,46 @@ def _run_partitions(site: Site, first: date, last: date, peak: Peak) -> float:
 
 def _wait_for_retention(site: Site) -> None:
     """Return when a run of DAG `retention`, which begins by itself, has ended. Raises SiteError."""
-    deadline = time.monotonic() + STALLED_SECONDS
     query = "SELECT EXISTS (SELECT FROM dag_run WHERE dag_id = 'retention' AND state IN ('success', 'failed'))"
-    while _rows(site, "airflow", query) != [(True,)]:
+    _wait(site, query, (), "no run of DAG retention has ended")
+
+
+def wait_for_deliveries(site: Site, days: list[date]) -> None:
+    """Return when DAG `provider_sharing`, which validated partitions start, has run for each of these; SiteError."""
+    query = (
+        "SELECT count(DISTINCT partition_key) FILTER (WHERE partition_key = ANY(%s)) = %s "
+        "AND bool_and(state IN ('success', 'failed')) FROM dag_run WHERE dag_id = 'provider_sharing'"
+    )
+    _wait(site, query, ([str(day) for day in days], len(days)), "DAG provider_sharing has not run for every partition")
+
+
+def _wait(site: Site, query: str, values: tuple[Any, ...], otherwise: str) -> None:
+    """Return once Airflow's database says yes. Raises SiteError when it does not in time."""
+    deadline = time.monotonic() + STALLED_SECONDS
+    while _rows(site, "airflow", query, values) != [(True,)]:
         if time.monotonic() > deadline:
-            raise SiteError(f"no run of DAG retention has ended; see the UI ({site.api_url})")
+            raise SiteError(f"{otherwise}; see the UI ({site.api_url})")
         time.sleep(1)
+
+
+def _delivered(site: Site, days: list[date]) -> Told:
+    """What the recipients have got, once it is there, and what of it is not as it should be."""
+    from governance.embedded import demo_deliveries
+    from governance.summary import Told
+
+    wait_for_deliveries(site, days)
+    say("opening what was delivered, as its recipients do")
+    looks = demo_deliveries.look(site, demo_input.SEED, days)
+    legible = demo_deliveries.legible(site, demo_input.SEED, days)
+    problems = [problem for one in looks for problem in one.problems]
+    problems += [f"outboxes: {legible} tokens of canaries can be read without a key"] if legible else []
+    lines = [
+        "delivered to recipients, and opened as each of them does, with openssl and its own key:",
+        *(f"    {one.line}" for one in looks),
+        f"    without a key {legible} tokens of canaries can be read; all is acknowledged, which the next run of DAG "
+        "provider_deliveries notes",
+    ]
+    return Told(tuple(lines), tuple(problems))
 
 
 def _start(site: Site, datasets: list[str], days: list[date]) -> None:
@@ -159,10 +200,11 @@ def _airflow(site: Site, command: list[str]) -> None:
 
 
 def wait_for_dags(site: Site) -> None:
-    """Return when Airflow has read every DAG. Raises SiteError when it does not within two minutes."""
+    """Return when Airflow has read the DAGs of a demo. Raises SiteError when it does not within two minutes."""
     deadline = time.monotonic() + 120
     query = "SELECT count(*) FROM serialized_dag WHERE dag_id = ANY(%s)"
-    while _rows(site, "airflow", query, (list(DATASETS),)) != [(len(DATASETS),)]:
+    wanted = [*DATASETS, "provider_sharing"]  # of which Airflow has to know before a partition is validated
+    while _rows(site, "airflow", query, (wanted,)) != [(len(wanted),)]:
         if time.monotonic() > deadline:
             raise SiteError(f"Airflow has not read the DAGs; see {site.data_dir / 'airflow' / 'logs'}")
         time.sleep(0.5)
@@ -203,7 +245,7 @@ def _tell(site: Site, told: set[str]) -> bool:
     ended = [
         t
         for t in history.attempts(log_entries(site.dsn("auditor")))
-        if t.ended_at and t.dataset in DATASETS and t.event not in ("read", "plan")
+        if t.ended_at and t.dataset in DATASETS and t.event not in ("read", "plan", "deliver")
     ]
     fresh = [t for t in ended if t.attempt_id not in told]
     for tried in sorted(fresh, key=lambda t: t.ended_at or ""):
@@ -219,6 +261,9 @@ def _words(tried: Any) -> str:
     terms = tried.conservation
     if tried.outcome == "failed":
         return f"failed: {tried.entry['error']['message']}"
+    if tried.event == "share":
+        details, counts = (tried.entry.get(name) or {} for name in ("details", "counts"))
+        return f"{details.get('recipient')}: {counts.get('rows', 0):,} rows delivered"
     names = {"pull": ("pulled",), "validate": ("accepted", "quarantined"), "publish": ("published", "suppressed")}.get(
         tried.event, ()
     )
