@@ -48,10 +48,15 @@ Columns = dict[str, dict[str, str]]
 """table -> column -> PostgreSQL type."""
 
 
-def named_query(name: str) -> str:
-    """The text of `sql/<name>.sql`, with what it includes from there as psql would (`\\ir file.sql`)."""
+OF_BOOKINGS: Mapping[str, str] = MappingProxyType({"of_partition": "of_bookings"})
+"""What a query of pull includes instead, for some bookings alone."""
+
+
+def named_query(name: str, instead: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The text of `sql/<name>.sql`, with what it includes from there as psql would (`\\ir file.sql`); `instead`: other
+    files to include in the place of some."""
     text = resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
-    return _INCLUDED.sub(lambda found: named_query(found[1]).rstrip(), text)
+    return _INCLUDED.sub(lambda found: named_query(instead.get(found[1], found[1]), instead).rstrip(), text)
 
 
 class Snapshot:
@@ -145,7 +150,8 @@ class Snapshot:
         with self._guarded(), self._cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             only = {"bookings": f"{{{','.join(map(str, bookings))}}}"} if bookings else {}
-            self._wait(partial(self._begin, cursor, named_query(f"pull_{table}"), partition, only))
+            query = named_query(f"pull_{table}", OF_BOOKINGS if bookings else {})
+            self._wait(partial(self._begin, cursor, query, partition, only))
             reader = self._wait(cursor.fetch_record_batch)
             while (batch := self._wait(partial(next, reader, None))) is not None:
                 yield batch
@@ -153,7 +159,8 @@ class Snapshot:
     def table(self, table: str, partition: Partition, bookings: Collection[int]) -> pa.Table:
         """All rows of some bookings in the partition for a landed table, at once; its columns also when there are
         none."""
-        return self._table(named_query(f"pull_{table}"), partition, bookings=f"{{{','.join(map(str, bookings))}}}")
+        listed = f"{{{','.join(map(str, bookings))}}}"
+        return self._table(named_query(f"pull_{table}", OF_BOOKINGS), partition, bookings=listed)
 
     def _table(self, query: str, partition: Partition | None = None, **settings: str) -> pa.Table:
         with self._guarded(), self._cursor() as cursor:

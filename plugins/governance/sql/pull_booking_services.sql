@@ -21,9 +21,8 @@ FROM (
     -- A version that was recorded twice, perhaps with different dates, brings its services once.
     SELECT booking_id, version, min(client_id) AS client_id, min(booked_at) FILTER (WHERE booked_at BETWEEN '0001-01-02' AND '9999-12-31') AS booked_at
     FROM wellbe.bookings
-    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
-        AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
-        AND ((SELECT nullif(current_setting('governance.bookings', true), '')) IS NULL OR booking_id = ANY ((SELECT nullif(current_setting('governance.bookings', true), '')::bigint[])::bigint[]))
+    WHERE
+\ir of_partition.sql
     GROUP BY booking_id, version
 ) b
 JOIN wellbe.booking_services s ON s.booking_id = b.booking_id AND s.version = b.version

@@ -53,9 +53,8 @@ FROM (
         CASE WHEN changed_at BETWEEN '0001-01-02' AND '9999-12-31' THEN changed_at END AS changed_at,
         CASE WHEN service_date BETWEEN '0001-01-02' AND '9999-12-31' THEN service_date END AS service_date
     FROM wellbe.bookings
-    WHERE recorded_at >= current_setting('governance.partition_start')::timestamptz AND recorded_at < current_setting('governance.partition_end')::timestamptz
-        AND mod(mod(coalesce(booking_id, 0), (SELECT current_setting('governance.shards')::bigint)) + (SELECT current_setting('governance.shards')::bigint), (SELECT current_setting('governance.shards')::bigint)) = (SELECT current_setting('governance.shard')::bigint)
-        AND ((SELECT nullif(current_setting('governance.bookings', true), '')) IS NULL OR booking_id = ANY ((SELECT nullif(current_setting('governance.bookings', true), '')::bigint[])::bigint[]))
+    WHERE
+\ir of_partition.sql
 ) b
 LEFT JOIN LATERAL (
     SELECT

@@ -41,7 +41,7 @@ CREATE TABLE sharing.delivered_rows (
 CREATE INDEX ON sharing.delivered_rows (booking_id);
 CREATE INDEX ON sharing.delivered_rows (client_id);
 CREATE INDEX ON sharing.delivered_rows (delivered_at);
-CREATE INDEX ON records.booking_services (provider_id);
+CREATE INDEX ON records.booking_services (provider_id, partition_key, landing_no);
 
 -- What is owed is owed booking by booking: a delivery holds many.
 ALTER TABLE sharing.obligations
