@@ -27,7 +27,7 @@ from governance.sharing import cms, demo_certificates, outbox
 from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.outbox import Outbox
 from governance.sharing.recipients import HaltedError
-from governance.steps import Workspace, sharing
+from governance.steps import Workspace, reading_source
 from recipients import AGENCY, CLINIC
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
@@ -147,7 +147,7 @@ def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
 def test_a_certificate_that_is_changed_in_the_middle_counts_from_the_next_delivery(
     space: Workspace, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(reading_source, "AT_ONCE", 1)
     seal, kept = cms.seal, CertificateFolder(site.certificates_path)
     certificate, key = demo_certificates.made("clinic, later", NOW)
 

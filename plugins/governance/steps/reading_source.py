@@ -6,9 +6,10 @@ E10). The instant of the snapshot is evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -26,6 +27,9 @@ DATASET = "bookings"
 RULES = ("L1", "L2")
 """Clauses whose row rules a booking has to pass again when it is handed over."""
 KIND = "subject"
+AT_ONCE = 5_000
+"""Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,12 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
         ),
         at,
     )
+
+
+def parts(items: Collection[T]) -> Iterator[list[T]]:
+    """As many at once as memory allows."""
+    listed = list(items)
+    return (listed[at : at + AT_ONCE] for at in range(0, len(listed), AT_ONCE))
 
 
 def _tables(workspace: Workspace) -> list[str]:
