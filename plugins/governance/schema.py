@@ -80,9 +80,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "audit.append(text)": "EXECUTE",
     },
     "steward": {
-        "quarantine.findings": "SELECT",
-        "quarantine.rows": "SELECT",
-        "quarantine.refusals": "SELECT",
+        "quarantine.findings, quarantine.rows, quarantine.refusals": "SELECT",
     },
     "pipeline": {},
     "recorder": {

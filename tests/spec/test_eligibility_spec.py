@@ -64,6 +64,7 @@ def reading(**changes: Any) -> Reading:
         frame(changes.get("grounds", [GROUNDS]), GROUNDS),
         {"bookings": set(passing), "booking_travellers": set(passing)},
         set(changes.get("erased", [])),
+        set(changes.get("with_cards", [])),
     )
 
 
@@ -96,6 +97,8 @@ CASES = [
     ({"passing": ["7/1", "7/1/1"]}, "minor", "minor"),  # the companion: nobody's data goes
     ({"passing": ["7/1/1", "7/1/2"]}, "minor", "minor"),  # the client
     ({"travellers": []}, "minor", "minor"),  # of nobody it is not known
+    ({"with_cards": ["7/1"]}, "card_in_text", "card_in_text"),
+    ({"with_cards": ["8/1"]}, None, None),
 ]  # fmt: skip
 
 
@@ -107,7 +110,7 @@ def test_a_booking_goes_or_stays_out_for_a_reason(changes: Mapping[str, Any], cl
 
 def test_every_reason_is_in_the_table_or_below() -> None:
     told = {reason for _, *reasons in CASES for reason in reasons if reason}
-    assert set(Reason) - told == {"not_validated", "older_version", "incomplete"}
+    assert set(Reason) - told == {"not_validated", "older_version", "incomplete", "unfit"}
 
 
 def test_a_partition_that_the_log_does_not_call_validated_gives_nothing() -> None:
@@ -127,7 +130,8 @@ def test_of_a_version_that_was_recorded_twice_the_later_row_counts(recorded_late
 
 
 def test_who_holds_a_booking_is_told_of_what_ends_its_use_and_of_nothing_else() -> None:
-    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "incomplete"}
+    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "card_in_text", "incomplete",
+             "unfit"}  # fmt: skip
     assert set(Reason) - set(REVOKING) == waits
 
 

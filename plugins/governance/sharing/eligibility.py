@@ -37,7 +37,9 @@ class Reason(StrEnum):
     NOT_ACCEPTED = "not_accepted"  # no acceptance of the terms, or no known client (A1)
     NO_CONSENT = "no_consent"  # to health data (N1)
     MINOR = "minor"  # somebody of the booking is, without a guardian's consent (L1, L2)
+    CARD_IN_TEXT = "card_in_text"  # written since it was accepted: card data is handed to nobody (K4)
     INCOMPLETE = "incomplete"  # lacks what the contract requires
+    UNFIT = "unfit"  # says something that the contract, or the wire format, does not allow
 
 
 REVOKING: Mapping[Reason, Obliged] = {
@@ -63,7 +65,8 @@ class Reading:
 
     `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`:
     one row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and
-    L2. `erased`: row keys of booking versions of which the client or a traveller was erased.
+    L2. `erased`: row keys of booking versions of which the client or a traveller was erased; `with_cards`: of those
+    with a card number in a text.
     """
 
     bookings: pd.DataFrame
@@ -72,6 +75,7 @@ class Reading:
     grounds: pd.DataFrame
     passing: Mapping[str, AbstractSet[str]]
     erased: AbstractSet[str]
+    with_cards: AbstractSet[str] = frozenset()
 
     @property
     def latest(self) -> pd.DataFrame:
@@ -150,6 +154,7 @@ def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason,
         Reason.NOT_ACCEPTED: latest["terms_acceptances.accepted_at"].isna() | grounds["is_restricted"].isna(),
         Reason.NO_CONSENT: ~_is_so(grounds["has_consented"]) if asked.kind == HEALTH else _never(latest),
         Reason.MINOR: keys.isin(failing) | lacking | ~keys.isin(reading.passing["bookings"]),
+        Reason.CARD_IN_TEXT: keys.isin(reading.with_cards),
     }
 
 

@@ -200,9 +200,8 @@ class _Work:
         read = self._read(versions)
         reasons = judged(read.reading, asked)
         may_go = frozenset(booking for booking, reason in reasons.items() if reason is None)
-        rows, incomplete = self._rows(read.reading, asked, may_go)
-        excluded = Counter(str(reason) for reason in reasons.values() if reason)
-        excluded.update({Reason.INCOMPLETE: len(incomplete)} if incomplete else {})
+        rows, lacking = self._rows(read.reading, asked, may_go)
+        excluded = Counter(str(reason) for reason in (*reasons.values(), *lacking.values()) if reason)
         counts = {f"{EXCLUDED} {reason}": number for reason, number in excluded.items()}
         if rows.empty:
             return counts
@@ -210,8 +209,9 @@ class _Work:
         desk.deliver(content, kept)
         return {**counts, "deliveries": 1, "rows": len(rows), "bookings": rows["booking_id"].nunique()}
 
-    def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
-        """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
+    def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, dict[int, Reason]]:
+        """Rows with their references; and the bookings that cannot be written as the contract says, which stay out as
+        a whole, so that no other waits for them."""
         desk = self.desk
         keys = self.holdings.service.acting(ROLE, PURPOSE, desk.recorded.refused)
         rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
@@ -219,9 +219,11 @@ class _Work:
             held = ledger.held(cursor, desk.recipient_id)
         before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
         rows = rows.assign(replaces_version=before.astype("int64[pyarrow]"))
-        lacking = contracts.incomplete(desk.contract, rows, desk.recipient.options)
-        incomplete = set(rows["booking_id"][lacking])
-        return rows[~rows["booking_id"].isin(incomplete)].reset_index(drop=True), incomplete
+        unfit = set(rows["booking_id"][contracts.unfit(desk.contract, rows, desk.recipient.options)])
+        incomplete = set(rows["booking_id"][contracts.incomplete(desk.contract, rows, desk.recipient.options)])
+        incomplete |= bookings - set(rows["booking_id"])  # nobody of it is a patient
+        lacking = {**dict.fromkeys(incomplete, Reason.INCOMPLETE), **dict.fromkeys(unfit, Reason.UNFIT)}
+        return rows[~rows["booking_id"].isin(lacking)].reset_index(drop=True), lacking
 
     def _content(self, rows: pd.DataFrame, read: Read, excluded: Mapping[str, int]) -> Content:
         desk = self.desk
