@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -170,6 +171,45 @@ def test_a_consent_that_is_withdrawn_after_validation_counts_at_the_hand_over(pl
     place.says(row, "given", NOW + timedelta(hours=1))
     assert place.share(NOW + timedelta(hours=2))["deliveries"] == 1
     assert len(place.got(CLINIC)) == 1
+
+
+@pytest.mark.parametrize(
+    ("effective_at", "received_at", "decision", "counts"),
+    [
+        (NOW - HOUR, NOW, " Given", True),
+        ("infinity", NOW, "given", False),
+        ("-infinity", NOW, "given", False),
+        ("4000-01-01 BC", NOW, "given", False),
+        (NOW - HOUR, NOW + HOUR, "given", False),
+        (NOW - HOUR, "infinity", "given", False),
+        (NOW + HOUR, NOW, "given", False),
+        (NOW - HOUR, NOW, "accepted", False),
+    ],
+    ids=str,
+)
+def test_a_consent_counts_that_is_known_to_hold_now_and_to_have_come(
+    place: Place, effective_at: object, received_at: object, decision: str, counts: bool
+) -> None:
+    row = place.booking(has_consented=False)
+    place.accepted()
+    place.world.insert(
+        "consent_events", event_id=1, client_id=recipients.client_of(place.site, row), purpose="health_data",
+        channel="web", decision=decision, effective_at=effective_at, received_at=received_at, source="checkout",
+        version=1, recorded_at=NOW,
+    )  # fmt: skip
+    assert ("excluded no_consent" not in place.share()) is counts
+
+
+def test_of_two_statuses_of_a_request_that_came_at_one_instant_the_one_that_stands_counts(place: Place) -> None:
+    row = place.booking()
+    place.accepted()
+    client, over = recipients.client_of(place.site, row), place.space().policy.value("restriction_over")[0]
+    for status in (over, "received", over):
+        place.world.insert(
+            "subject_requests", request_id=1, client_id=client, kind="restriction", received_at=NOW,
+            identity_checked_at=None, status=status, recorded_at=NOW,
+        )  # fmt: skip
+    assert place.share() == {"excluded restricted": 2}
 
 
 def test_an_amended_booking_is_delivered_as_a_version_that_names_the_one_before(place: Place) -> None:
@@ -473,6 +513,20 @@ def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> 
     assert place.share() == {"strange_acknowledgements": 1}
     query = "SELECT count(*) FROM sharing.deliveries WHERE acknowledged_at IS NOT NULL"
     assert builders.read(place.site, query) == [(0,)]
+
+
+@pytest.mark.parametrize("written", ["{}\n", "{}", "{}\r\n", "{}  manifest.json\n"])
+@pytest.mark.parametrize("spelt", [str.lower, str.upper])
+def test_an_acknowledgement_counts_however_a_program_writes_the_digest(
+    place: Place, written: str, spelt: Callable[[str], str]
+) -> None:
+    place.booking()
+    place.accepted()
+    place.share()
+    for delivery in (place.folder / CLINIC).glob("*/"):
+        digest = hashlib.sha256((delivery / "manifest.json").read_bytes()).hexdigest()
+        delivery.with_name(f"{delivery.name}.ack").write_text(written.format(spelt(digest)))
+    assert place.share() == {"acknowledged": 1}
 
 
 def test_where_nobody_is_registered_the_log_says_that_nothing_was_shared(place: Place) -> None:

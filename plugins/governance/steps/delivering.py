@@ -251,8 +251,8 @@ def _told(delivery: Delivery) -> dict[str, Any]:
 
 
 def _is_of(said: bytes | None, manifest_sha256: str) -> bool:
-    """Whether an acknowledgement is of this manifest: its digest in hex, whatever white space follows."""
-    return said is not None and said.strip() == manifest_sha256.encode()
+    """Whether an acknowledgement is of this manifest: it begins with its digest in hex, as `sha256sum` prints it."""
+    return said is not None and said.lower().split()[:1] == [manifest_sha256.encode()]
 
 
 def _strange(recipient: str, delivery_id: str) -> GovernanceError:
