@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from governance.errors import (
     EndpointUnavailableError,
     GovernanceError,
     SealingUnavailableError,
+    WarehouseUnavailableError,
 )
 from governance.run_log import Batch
 from governance.sharing import cms, demo_certificates, outbox
@@ -145,6 +146,43 @@ def test_what_was_taken_away_and_acknowledged_before_it_was_closed_counts_as_sen
     done = share(space, NOW + timedelta(hours=1))
     assert (done["found_sent"], done["acknowledged"], done["revoked"]) == (1, 1, 2)
     assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["revocation"]
+
+
+class Overtaken:
+    """An outbox whose put begins after the try has lost its connection, and another try has come and gone."""
+
+    def __init__(self, inner: Outbox, meanwhile: Callable[[], object]) -> None:
+        self._inner, self._meanwhile = inner, meanwhile
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def put(self, delivery_id: str, files: Mapping[str, Path]) -> None:
+        self._meanwhile()
+        self._inner.put(delivery_id, files)
+
+
+def test_what_a_try_without_its_lock_put_there_after_it_was_given_up_is_known_and_taken_back(
+    space: Workspace, site: Site, world: World, folder: Path
+) -> None:
+    clinic = {CLINIC: space.policy.all_recipients[CLINIC]}
+    space = replace(space, policy=space.policy.model_copy(update={"recipients": clinic}))
+
+    def meanwhile() -> None:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pipeline'"
+        builders.read(site, cut, role="postgres")
+        withdraw(site, world)
+        assert share(space) == {"excluded no_consent": 2}
+
+    def opened(name: str, url: str) -> Outbox:
+        return Overtaken(outbox.opened(name, url, site.outbox_secrets_path), meanwhile)  # type: ignore[return-value]
+
+    with pytest.raises(WarehouseUnavailableError):
+        share(replace(space, outbox=opened))
+    assert rows_of(folder, CLINIC) == 2
+    done = share(space, NOW + timedelta(hours=1))
+    assert (done["found_sent"], done["revoked"]) == (1, 2)
+    assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["rows", "revocation"]
 
 
 @pytest.mark.parametrize("said", ["0" * 64, "", "x" * 100_000, '{"sha256": 1}'])

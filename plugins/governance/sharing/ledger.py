@@ -149,6 +149,7 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
     names = ", ".join(told)  # of the dataclass, never input
     # An id that was given up before, and whose content is the same, is announced anew.
     cursor.execute("DELETE FROM sharing.deliveries WHERE delivery_id = %s AND NOT given_up_at IS NULL", values[:1])
+    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", values[:1])
     cursor.execute(f"INSERT INTO sharing.deliveries ({names}) VALUES %s", (tuple(values),))  # noqa: S608
     if rows is not None:
         kept = rows[[*_KEYS, *_REFERENCES]].astype(object).where(rows[[*_KEYS, *_REFERENCES]].notna(), None)
@@ -161,14 +162,18 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
 
 
 def close(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery is in the outbox, whole."""
-    cursor.execute("UPDATE sharing.deliveries SET sent_at = %s WHERE delivery_id = %s", (at, delivery_id))
+    """Note that a delivery is in the outbox, whole; also one that was given up, and came there after all."""
+    cursor.execute(
+        "UPDATE sharing.deliveries SET sent_at = %s, given_up_at = NULL WHERE delivery_id = %s", (at, delivery_id)
+    )
 
 
 def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
+    """Note that a delivery is not in the outbox: its rows were not delivered, and what it was to tell is owed.
+
+    Whose rows they were stays known, for a try that lost its lock may still put it there.
+    """
     cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
-    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
     # What an earlier notice told stays told.
     cursor.execute(
         "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o, sharing.deliveries d "
@@ -177,6 +182,16 @@ def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
         (delivery_id,),
     )
     cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
+
+
+def given_up(cursor: Cursor, recipient: str, since: datetime) -> list[Announced]:
+    """Deliveries of a recipient that were given up since an instant."""
+    cursor.execute(
+        "SELECT delivery_id, kind, manifest_sha256, attempt_id, sent_at FROM sharing.deliveries "
+        "WHERE recipient_id = %s AND given_up_at > %s ORDER BY created_at",
+        (recipient, since),
+    )
+    return [Announced(*row) for row in cursor.fetchall()]
 
 
 def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:

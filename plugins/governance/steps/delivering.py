@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
 EVENT = "deliver"
+DOUBT = timedelta(days=2)
+"""For how long a delivery that was given up is looked for: longer than any try lasts."""
 
 Note = Callable[[Cursor, str], None]
 """What is noted with the announcement of a delivery, given its id."""
@@ -76,21 +78,32 @@ class Desk:
     # -- what an earlier try has left ----------------------------------------------------------------------------------
 
     def settle(self) -> int:
-        """Close or give up every delivery that was announced and not closed; returns how many were found sent."""
+        """Close or give up every delivery that was announced and not closed; returns how many were found sent.
+
+        One that was given up lately is looked for again: of two tries the first may have lost its lock with its
+        connection, and have put it there after the second had looked.
+        """
         with self._transaction() as cursor:
             waiting = ledger.announced(cursor, self.recipient_id, is_sent=False)
-        said = self.outbox.acknowledgements() if waiting else {}
-        return sum(self._settled(one, said.get(one.delivery_id)) for one in waiting)
+            doubtful = ledger.given_up(cursor, self.recipient_id, self.workspace.clock() - DOUBT)
+        said = self.outbox.acknowledgements() if waiting or doubtful else {}
+        found = {one.delivery_id: self._is_sent(one, said.get(one.delivery_id)) for one in (*waiting, *doubtful)}
+        for one in (*waiting, *(one for one in doubtful if found[one.delivery_id])):
+            self._note(one, found[one.delivery_id])
+        return sum(found.values())
 
-    def _settled(self, one: Announced, said: bytes | None) -> bool:
+    def _is_sent(self, one: Announced, said: bytes | None) -> bool:
+        """Whether a delivery is in the outbox, or its recipient says so: it may have taken it away, and nobody could
+        name the digest of what never was there."""
         there = self.outbox.manifest(one.delivery_id)
         if there is not None and hashlib.sha256(there).hexdigest() != one.manifest_sha256:
             raise GovernanceError(
                 f"recipient {self.recipient_id}: delivery {one.delivery_id} was announced, and its outbox has another "
                 "manifest under that id; nothing was delivered: find out who put it there"
             )
-        # Whoever took it in may have taken it away; nobody could name the digest of what never was there.
-        is_sent = there is not None or _is_of(said, one.manifest_sha256)
+        return there is not None or _is_of(said, one.manifest_sha256)
+
+    def _note(self, one: Announced, is_sent: bool) -> None:
         now = self.workspace.clock()
         with self.connection.ending() as (cursor, append):
             if is_sent:
@@ -104,7 +117,6 @@ class Desk:
                 "state": "sent" if is_sent else "given up",
             }
             append(self.recorded.outcome_of(new_id(), "settle_delivery", Outcome.PASSED, details=details))
-        return is_sent
 
     def acknowledge(self) -> tuple[int, int]:
         """Note what the recipient has acknowledged; returns how many deliveries, and how many acknowledgements are of
