@@ -18,6 +18,7 @@ from governance.errors import PolicyError, RecipientError
 from governance.policy import POLICY_FOLDER, Policy
 from governance.policy_files import parts
 from governance.sharing import contract_files, endpoints
+from governance.sharing.allowances import Sharing
 from governance.sharing.certificates import Certificate, certificate
 from governance.sharing.recipients import HaltedBy, HaltedError, registered, standing
 from governance.sharing.register import Recipient
@@ -300,3 +301,31 @@ def test_every_country_of_the_lists_is_there_once() -> None:
         30, 30 + len(transfers.adequate),
     )  # fmt: skip
     assert not transfers.needs_basis("NO")
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"identity_days": 1095}, None),
+        ({"identity_days": 1096}, "less than or equal to 1095"),
+        ({"identity_days": 61}, None),
+        ({"identity_days": 60}, "about to end from its first day on"),
+        ({"identity_days": 730.5}, "valid integer"),
+        ({"part_bytes": 16_000_000}, None),
+        ({"part_bytes": 15_999_999}, "greater than or equal to 16000000"),
+        ({"part_bytes": 256_000_000}, None),
+        ({"part_bytes": 256_000_001}, "less than or equal to 256000000"),
+        ({"warned_days": {"certificate": 1}}, None),
+        ({"warned_days": {"certificate": 0}}, "greater than 0"),
+        ({"warned_days": {"everything": 1}}, "Extra inputs"),
+    ],
+    ids=str,
+)
+def test_what_policy_says_of_identity_parts_and_warnings_is_within_bounds(
+    stated: dict[str, Any], told: str | None
+) -> None:
+    if told is None:
+        assert Sharing.model_validate(stated)
+        return
+    with pytest.raises(ValidationError, match=told):
+        Sharing.model_validate(stated)

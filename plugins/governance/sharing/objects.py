@@ -2,8 +2,8 @@
 
 Parts are written first, then the signature, and the manifest last, on the condition that there is none: what has no
 manifest is a draft. Access is in the site's private folder of the recipient, and nothing else gives any. A kill in a
-large part leaves an upload that no listing shows: have the bucket end incomplete uploads after a day (the lifecycle
-rule AbortIncompleteMultipartUpload).
+large part leaves an upload that no listing shows, and that obstore cannot end: have the bucket end incomplete uploads
+after a day (the lifecycle rule AbortIncompleteMultipartUpload; README has it).
 """
 
 from __future__ import annotations
