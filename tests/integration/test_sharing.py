@@ -458,6 +458,30 @@ def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> 
     assert builders.read(place.site, query) == [(0,)]
 
 
+@pytest.mark.clause("R1")
+def test_runs_tell_whose_turn_each_try_was_and_that_one_recipients_success_mends_no_others_interruption(
+    place: Place, here: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.booking()
+    place.accepted()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # as a kill: no outcome is written
+        patch.setattr(steps.sharing._Work, "done", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        place.share()
+    place.register[CLINIC] = place.register[CLINIC].model_copy(update={"agreed_until": date(2026, 3, 11)})
+    with pytest.raises(HaltedError):
+        place.share(NOW + timedelta(hours=1))
+    assert governance("runs", "--clause", "F1") == 0
+    told = [line.split("manual", 1)[1].strip() for line in capsys.readouterr().out.splitlines() if " share " in line]
+    assert told[0] == "recipient clinic"
+    assert sorted(told[1:]) == [
+        "HaltedError: the agreement with recipient clinic ended with 2026-03-11; nothing is handed over: renew it in "
+        "the register",
+        "recipient agency: bookings 1, deliveries 1, rows 1",
+    ]
+    assert governance("runs", "--clause", "F1", "--outcome", "interrupted") == 0
+    assert "of 0 a later try has had its effect" in capsys.readouterr().out
+
+
 def test_where_nobody_is_registered_the_log_says_that_nothing_was_shared(place: Place) -> None:
     place.booking()
     place.accepted()
