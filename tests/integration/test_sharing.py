@@ -476,7 +476,7 @@ def test_runs_tell_whose_turn_each_try_was_and_that_one_recipients_success_mends
     assert sorted(told[1:]) == [
         "HaltedError: the agreement with recipient clinic ended with 2026-03-11; nothing is handed over: renew it in "
         "the register",
-        "recipient agency: bookings 1, deliveries 1, rows 1",
+        "recipient agency: rows 1, bookings 1, deliveries 1",
     ]
     assert governance("runs", "--clause", "F1", "--outcome", "interrupted") == 0
     assert "of 0 a later try has had its effect" in capsys.readouterr().out
