@@ -177,6 +177,26 @@ def nearing_end(what: str, oldest_at: datetime, term: timedelta, limit: timedelt
         yield f"{what}: the oldest row that is left {how}; see DAG retention, or start it"
 
 
+def overdue_attack(
+    dataset: str, released_at: datetime | None, passed_at: datetime | None, limit: timedelta, now: datetime
+) -> Iterator[str]:
+    """Releases that were not attacked together for too long, so that nobody knows whether they still tell too little.
+
+    `released_at`: when the first was published; `passed_at`: when an attack on all of them last passed.
+    """
+    if released_at is None:
+        return
+    since = max(released_at, passed_at or released_at)
+    if since + limit <= now:
+        yield (
+            f"E1 releases of {dataset}: an attack on all of them together last passed {(now - since).days} days ago; "
+            "start DAG release_attack, or see what its task says"
+            if passed_at
+            else f"E1 releases of {dataset}: no attack on all of them together has passed, the first is "
+            f"{(now - since).days} days old; start DAG release_attack, or see what its task says"
+        )
+
+
 def past_due_obligations(due_at: Sequence[datetime], now: datetime) -> Iterator[str]:
     """Recipients that had to be told by now that what was shared may not be used any more, and were not.
 

@@ -80,13 +80,14 @@ def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> di
 
 
 def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
-    """Clients by furthest step, counted at the source, of which nothing lands; without those of whom a restriction or
-    an objection stands (M1). Raises SourceUnavailableError."""
+    """Clients by furthest step, counted at the source, of which nothing lands: adults who had accepted the terms, and
+    of whom no request stands that forbids it (A1, L1, M1). Raises SourceUnavailableError."""
     import pandas as pd
 
     over = ",".join(hop.workspace.policy.value("restriction_over"))
     with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
-        steps = source.counts("funnel", hop.partition, restriction_over=over)
+        adult_years = str(hop.workspace.policy.value("adult_years"))
+        steps = source.counts("funnel", hop.partition, restriction_over=over, adult_years=adult_years)
     return pd.DataFrame({"furthest_step": list(steps), "exact": list(steps.values()), "people": list(steps.values())})
 
 

@@ -128,6 +128,15 @@ def _obligations(workspace: Workspace) -> Iterator[str]:
     yield from watches.past_due_obligations(open_until, workspace.clock())
 
 
+def _whole_attacks(workspace: Workspace) -> Iterator[str]:
+    first = "SELECT min(released_at) FROM analytics.releases WHERE dataset = 'bookings'"
+    with warehouse.connect(workspace.warehouse_dsn(STATES_ROLE), "releases") as connection:
+        ((released_at,),) = connection.rows(first)
+    passed_at = log_entries.last_at(workspace.warehouse_dsn(LOG_ROLE), "attack_releases")
+    limit = timedelta(days=float(workspace.policy.value("whole_attack_due_days")))
+    yield from watches.overdue_attack("bookings", released_at, passed_at, limit, workspace.clock())
+
+
 def _acknowledgements(workspace: Workspace) -> Iterator[str]:
     hours = {name: one.acknowledgement_hours for name, one in workspace.policy.all_recipients.items()}
     with (
@@ -198,6 +207,7 @@ _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
         "obligations": _obligations,
         "acknowledgements": _acknowledgements,
         "expiries": _expiries,
+        "whole_attacks": _whole_attacks,
     }
 )
 NAMES = tuple(_WATCHES)
