@@ -5,7 +5,7 @@ Each watch takes what is known and returns alarms, as sentences that name datase
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from statistics import median
@@ -226,6 +226,27 @@ def unacknowledged(sent: Sequence[tuple[str, datetime]], hours: Mapping[str, int
             f"F1 recipient {recipient}: {len(late)} deliveries are not acknowledged, the oldest for "
             f"{(now - min(late)).total_seconds() / 3600:.0f} hours; ask whether they arrived and were opened"
         )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What sharing rests on: the clause and whose it is, until when it holds, how long before that somebody is told,
+    and what to do."""
+
+    what: str
+    until: datetime
+    warned: timedelta
+    next_step: str
+
+
+def nearing_expiry(endings: Iterable[Ending], now: datetime) -> Iterator[str]:
+    """What ends within its time of warning, or has ended."""
+    for one in endings:
+        left = one.until - now
+        if left <= one.warned:
+            when = f"{one.until:%Y-%m-%d %H:%M} UTC"
+            how = f"ends on {when}, in {left.days} days" if left >= timedelta(0) else f"has ended on {when}"
+            yield f"{one.what}: {how}; {one.next_step}"
 
 
 def _rate(state: PartitionState) -> float:
