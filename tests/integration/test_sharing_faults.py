@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -27,7 +28,7 @@ from governance.sharing import cms, demo_certificates, outbox
 from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.outbox import Outbox
 from governance.sharing.recipients import HaltedError
-from governance.steps import Workspace, sharing
+from governance.steps import Workspace, reading_source
 from recipients import AGENCY, CLINIC
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
@@ -132,6 +133,33 @@ def test_what_is_there_and_was_not_closed_is_revoked_when_a_consent_is_withdrawn
     assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["rows", "revocation"]
 
 
+def test_what_was_taken_away_and_acknowledged_before_it_was_closed_counts_as_sent(
+    space: Workspace, site: Site, world: World, folder: Path
+) -> None:
+    with pytest.raises(EndpointUnavailableError):
+        share(with_faulty(space, site, after=True))
+    recipients.acknowledge(folder / CLINIC)
+    for delivery in (folder / CLINIC).glob("*/"):
+        shutil.rmtree(delivery)
+    withdraw(site, world)
+    done = share(space, NOW + timedelta(hours=1))
+    assert (done["found_sent"], done["acknowledged"], done["revoked"]) == (1, 1, 2)
+    assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["revocation"]
+
+
+@pytest.mark.parametrize("said", ["0" * 64, "", "x" * 100_000, '{"sha256": 1}'])
+def test_an_acknowledgement_of_something_else_makes_no_delivery_sent(
+    space: Workspace, site: Site, folder: Path, said: str
+) -> None:
+    with pytest.raises(EndpointUnavailableError):
+        share(with_faulty(space, site, after=False))
+    query = "SELECT delivery_id FROM sharing.deliveries WHERE sent_at IS NULL"
+    ((delivery,),) = builders.read(site, query)
+    (folder / CLINIC / f"{delivery}.ack").write_text(said)
+    assert share(space)["deliveries"] == 1
+    assert rows_of(folder, CLINIC) == 2
+
+
 def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
     space: Workspace, site: Site, folder: Path
 ) -> None:
@@ -147,7 +175,7 @@ def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
 def test_a_certificate_that_is_changed_in_the_middle_counts_from_the_next_delivery(
     space: Workspace, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(reading_source, "AT_ONCE", 1)
     seal, kept = cms.seal, CertificateFolder(site.certificates_path)
     certificate, key = demo_certificates.made("clinic, later", NOW)
 
@@ -262,6 +290,40 @@ def test_a_booking_that_lacks_what_the_contract_requires_stays_out_and_the_other
     done = share(recipients.sharing(site, register))
     assert done["excluded incomplete"] == 2
     assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("UPDATE wellbe.bookings SET status = 'no_show' WHERE booking_id = %s", "unfit"),
+        ("UPDATE wellbe.bookings SET notes = repeat('x', 1048577) WHERE booking_id = %s", "unfit"),
+        (
+            "INSERT INTO wellbe.booking_travellers SELECT * FROM wellbe.booking_travellers WHERE booking_id = %s",
+            "unfit",
+        ),
+        ("UPDATE wellbe.booking_travellers SET role = 'companion' WHERE booking_id = %s", "incomplete"),
+    ],
+)
+def test_a_booking_that_cannot_be_written_as_agreed_stays_out_is_counted_and_keeps_no_other_back(
+    space: Workspace, world: World, site: Site, folder: Path, what: str, reason: str
+) -> None:
+    (one, _) = builders.read(site, "SELECT booking_id FROM wellbe.bookings ORDER BY 1", role="wellbe_owner")
+    world.execute(what, one[0])
+    register = space.policy.all_recipients
+    asking = {CLINIC: register[CLINIC].model_copy(update={"options": ("clinical_note",)})}
+    space = replace(space, policy=space.policy.model_copy(update={"recipients": asking}))
+    assert share(space) == {f"excluded {reason}": 1, "deliveries": 1, "rows": 1, "bookings": 1}
+    assert rows_of(folder, CLINIC) == 1
+
+
+@pytest.mark.clause("K4")
+@pytest.mark.parametrize(("table", "column"), [("booking_services", "itinerary"), ("bookings", "notes")])
+def test_a_card_number_that_was_written_after_the_validation_reaches_nobody(
+    space: Workspace, world: World, folder: Path, table: str, column: str
+) -> None:
+    world.execute(f"UPDATE wellbe.{table} SET {column} = 'pay with 4242 4242 4242 4242'")
+    assert share(space) == {"excluded card_in_text": 4}
+    assert (got(folder, CLINIC), got(folder, AGENCY)) == ([], [])
 
 
 def test_a_minor_without_a_guardians_consent_goes_nowhere_though_the_day_was_validated_before_it_was_withdrawn(

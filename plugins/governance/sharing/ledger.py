@@ -94,6 +94,29 @@ def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     return {booking: version for booking, version in cursor.fetchall()}
 
 
+def told(cursor: Cursor, recipient: str) -> dict[int, int]:
+    """Bookings of which the recipient was told that it may not use them, and not that they are erased; and the latest
+    version of each that it had."""
+    cursor.execute(named_query("share_told"), {"recipient": recipient})
+    return {booking: version for booking, version in cursor.fetchall()}
+
+
+def supersede(cursor: Cursor, recipient: str) -> int:
+    """Owe a recipient word of services and persons that a later delivery of theirs names no more; returns how many
+    deliveries and bookings are new among what is owed."""
+    cursor.execute(named_query("share_superseded"), {"recipient": recipient})
+    return int(cursor.rowcount)
+
+
+def holders(cursor: Cursor) -> dict[str, str]:
+    """Who holds, or held, bookings, and the kind of the contract by which they were delivered last."""
+    cursor.execute(
+        "SELECT DISTINCT ON (recipient_id) recipient_id, contract_kind FROM sharing.deliveries WHERE kind = 'rows' AND "
+        "sent_at IS NOT NULL AND given_up_at IS NULL ORDER BY recipient_id, sent_at DESC"
+    )
+    return dict(cursor.fetchall())
+
+
 def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
     """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
     cursor.execute(
@@ -146,9 +169,11 @@ def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
     """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
     cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
     cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
+    # What an earlier notice told stays told.
     cursor.execute(
-        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o "
-        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference",
+        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o, sharing.deliveries d "
+        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference "
+        "AND d.delivery_id = o.notice_id AND h.revoked_at = d.read_at",
         (delivery_id,),
     )
     cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
@@ -191,9 +216,11 @@ def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> 
             "AND reason = %s AND met_at IS NULL",
             (notice_id, list(one.deliveries), one.booking_reference, one.reason),
         )
+        services, persons = zip(*one.rows, strict=True)
         cursor.execute(
-            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s",
-            (at, list(one.deliveries), one.booking_reference),
+            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s "
+            "AND (service_reference, person_reference) IN (SELECT * FROM unnest(%s, %s)) AND revoked_at IS NULL",
+            (at, list(one.deliveries), one.booking_reference, list(services), list(persons)),
         )
 
 
