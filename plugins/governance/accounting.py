@@ -25,7 +25,7 @@ KEEPING_ENTRIES = frozenset(
 WATCHES = frozenset(
     {
         "reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card",
-        "obligations", "acknowledgements",
+        "obligations", "acknowledgements", "expiries", "whole_attacks",
     }
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from governance import steps
 from governance.commands.proofs import RunLog
 from governance.embedded.site import Site
 from governance.errors import AlarmError, GovernanceError
+from governance.sharing import demo_certificates, portions
+from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.portions import MEDIA_TYPES
 from governance.sharing.recipients import HaltedError
 from governance.sharing.references import digest
 from governance.sources import named_query
 from governance.steps import Workspace
+from governance.third_parties import ThirdParty
 from recipients import AGENCY, CLINIC, TRAVEL, Opened
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
@@ -135,6 +139,23 @@ def test_what_was_delivered_is_not_delivered_again_by_a_cleared_task_a_backfill_
     for now in (NOW, NOW, NOW + timedelta(days=1)):
         assert place.share(now) == {}
     assert [len(place.got(name)) for name in (CLINIC, AGENCY)] == [1, 1]
+
+
+def test_a_delivery_is_cut_into_parts_of_the_size_that_policy_says(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        place.booking()
+    place.accepted()
+    monkeypatch.setattr(portions, "CHUNK_BYTES", 1)  # a line
+    policy = place.space().policy
+    small = policy.sharing.model_copy(update={"part_bytes": 6_000})
+    space = replace(place.space(), policy=policy.model_copy(update={"sharing": small}))
+    steps.share(space, KEY, builders.run("sharing"))
+    (clinic,) = place.got(CLINIC)
+    parts = [part["plaintext_bytes"] for part in clinic.manifest["parts"]]
+    assert len(parts) == 2 and max(parts) <= 6_000
+    assert len(clinic.objects) == 4
 
 
 def test_each_provider_knows_the_same_booking_by_another_reference(place: Place) -> None:
@@ -504,6 +525,79 @@ def test_a_delivery_that_nobody_acknowledges_is_an_alarm_until_somebody_does(pla
     steps.watch(late, "acknowledgements", builders.run())
 
 
+def looked(place: Place, now: datetime, name: str = "expiries") -> list[str]:
+    """The alarms of a watch at an instant."""
+    try:
+        steps.watch(place.space(now), name, builders.run())
+    except AlarmError as raised:
+        return list(raised.alarms)
+    return []
+
+
+@pytest.mark.clause("H1")
+def test_an_agreement_is_told_of_before_it_ends_and_is_then_the_business_of_who_has_something_to_deliver(
+    place: Place,
+) -> None:
+    place.register[CLINIC] = place.register[CLINIC].model_copy(update={"agreed_until": date(2026, 6, 30)})
+    end = datetime(2026, 6, 30, 22, tzinfo=UTC)  # midnight in Stockholm
+    assert looked(place, end - timedelta(days=60, seconds=1)) == []
+    (told,) = looked(place, end - timedelta(days=60))
+    assert told == (
+        "H1 recipient clinic, its agreement: ends on 2026-06-30 22:00 UTC, in 60 days; once it is renewed, change "
+        "agreed_until (2026-06-30) in the register; nothing goes there afterwards"
+    )
+    raised = [e["details"]["state"] for e in entries(place.site, "alarm", "outcome")]
+    assert raised == ["raised"]
+    assert len(looked(place, end - timedelta(seconds=1))) == 1
+    assert looked(place, end) == []
+
+
+def test_a_certificate_is_told_of_before_it_ends_until_there_is_another_or_it_is_revoked(place: Place) -> None:
+    for name in (CLINIC, AGENCY):
+        place.register[name] = place.register[name].model_copy(update={"agreed_until": date(2030, 12, 31)})
+    kept = CertificateFolder(place.site.certificates_path)
+    end = max(current.certificate.not_after for name in (CLINIC, AGENCY) if (current := kept.current(name)))
+    assert looked(place, end - timedelta(days=30, seconds=1)) == []
+    day = f"{end:%Y-%m-%d %H:%M} UTC"
+    assert looked(place, end - timedelta(days=30)) == [
+        f"F1 recipient {name}, its certificate: ends on {day}, in 30 days; ask for the next one, then "
+        f"`governance recipients rotate {name} FILE.pem`"
+        for name in (CLINIC, AGENCY)
+    ]
+    assert all(f"has ended on {day}" in alarm for alarm in looked(place, end + timedelta(seconds=1)))
+    kept.rotate(CLINIC, demo_certificates.made("clinic, later", end)[0], end)
+    assert [alarm.partition(",")[0] for alarm in looked(place, end)] == ["F1 recipient agency"]
+    kept.revoke(AGENCY, None, end, "lost")
+    assert looked(place, end) == []
+
+
+def test_the_identity_that_signs_is_told_of_before_it_ends_where_anybody_is_to_pin_it(place: Place) -> None:
+    recent = demo_certificates.made("clinic, later", NOW + timedelta(days=600))[0]
+    for name in (CLINIC, AGENCY):
+        place.register[name] = place.register[name].model_copy(update={"agreed_until": date(2030, 12, 31)})
+    shutil.rmtree(place.site.certificates_path)
+    CertificateFolder(place.site.certificates_path).add(CLINIC, recent, NOW)
+    end = builders.IDENTITY.x509.not_valid_after_utc
+    assert looked(place, end - timedelta(days=60, seconds=1)) == []
+    (told,) = looked(place, end - timedelta(days=60))
+    assert told.startswith(f"F1 the identity that signs deliveries: ends on {end:%Y-%m-%d %H:%M} UTC, in 60 days;")
+    assert "`governance deliveries renew`" in told
+    place.register = {}
+    assert looked(place, end) == []
+
+
+@pytest.mark.clause("E2")
+def test_the_agreement_of_a_third_party_is_told_of_before_it_ends(place: Place) -> None:
+    party = ThirdParty(
+        name="Institute", purpose="market_research", agreed_from=date(2026, 1, 1), agreed_until=date(2026, 6, 30),
+        tables=("bookings",), endpoint="/srv/institute",
+    )  # fmt: skip
+    space = place.space(datetime(2026, 5, 1, 22, tzinfo=UTC))
+    space = replace(space, policy=space.policy.model_copy(update={"third_parties": {"institute": party}}))
+    with pytest.raises(AlarmError, match="E2 third party institute, its agreement: ends on 2026-06-30 22:00 UTC"):
+        steps.watch(space, "expiries", builders.run())
+
+
 def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> None:
     place.booking()
     place.accepted()
@@ -513,6 +607,30 @@ def test_an_acknowledgement_of_another_manifest_closes_nothing(place: Place) -> 
     assert place.share() == {"strange_acknowledgements": 1}
     query = "SELECT count(*) FROM sharing.deliveries WHERE acknowledged_at IS NOT NULL"
     assert builders.read(place.site, query) == [(0,)]
+
+
+@pytest.mark.clause("R1")
+def test_runs_tell_whose_turn_each_try_was_and_that_one_recipients_success_mends_no_others_interruption(
+    place: Place, here: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.booking()
+    place.accepted()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # as a kill: no outcome is written
+        patch.setattr(steps.sharing._Work, "done", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        place.share()
+    place.register[CLINIC] = place.register[CLINIC].model_copy(update={"agreed_until": date(2026, 3, 11)})
+    with pytest.raises(HaltedError):
+        place.share(NOW + timedelta(hours=1))
+    assert governance("runs", "--clause", "F1") == 0
+    told = [line.split("manual", 1)[1].strip() for line in capsys.readouterr().out.splitlines() if " share " in line]
+    assert told[0] == "recipient clinic"
+    assert sorted(told[1:]) == [
+        "HaltedError: the agreement with recipient clinic ended with 2026-03-11; nothing is handed over: renew it in "
+        "the register",
+        "recipient agency: rows 1, bookings 1, deliveries 1",
+    ]
+    assert governance("runs", "--clause", "F1", "--outcome", "interrupted") == 0
+    assert "of 0 a later try has had its effect" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("written", ["{}\n", "{}", "{}\r\n", "{}  manifest.json\n"])

@@ -168,7 +168,8 @@ class Desk:
     def _sealed(
         self, delivery_id: str, content: Content, kept: Kept, identity: Identity, folder: Path
     ) -> tuple[Manifest, dict[str, Path]]:
-        envelope = Envelope(self.recipient_id, kept.pem.decode("ascii"), identity, self.workspace.clock())
+        part_bytes = self.workspace.policy.sharing.part_bytes
+        envelope = Envelope(self.recipient_id, kept.pem.decode("ascii"), identity, self.workspace.clock(), part_bytes)
         parts: list[Part] = []
         for number, (media_type, chunks) in enumerate(content.files.items(), start=1):
             parts += cms.seal(chunks, folder, f"{content.kind}-{number}", media_type, envelope)
