@@ -12,7 +12,7 @@ import pytest
 from governance.embedded import airflow, airflow_config, control, postgres
 from governance.embedded.site import Site
 
-pytest_plugins = ["proofs", "go_verifier"]
+pytest_plugins = ["proofs", "go_verifier", "configured_once"]
 
 # Before anything imports Airflow, which otherwise makes itself a home in the user's. A test that starts a whole site
 # sets its own.
