@@ -203,7 +203,7 @@ def test_acknowledgements_at_every_kind_of_end_close_deliveries_and_notices(ends
 def test_secrets_that_are_missing_halt_the_recipient_that_needs_them_and_nobody_else(ends: Ends) -> None:
     (ends.site.outbox_secrets_path / CLINIC / "sftp_key").unlink()
     (ends.site.outbox_secrets_path / AGENCY / "storage.json").chmod(0o644)
-    ends.fails(RecipientError, "recipient clinic: its outbox needs a key")
+    ends.fails(RecipientError, "recipient clinic: its outbox needs a file sftp_key")
     assert ends.rows() == {CLINIC: 0, AGENCY: 0, HOTEL: 1}
     assert ends.ended() == [
         (CLINIC, "failed", "RecipientError"), (AGENCY, "failed", "RecipientError"), (HOTEL, "passed", None),

@@ -318,6 +318,97 @@ def test_what_was_delivered_is_told_when_somebody_is_erased(space: Workspace, si
         assert [(line["action"], line["reason_code"]) for line in notice.objects] == [("delete", "erased")]
 
 
+def numbered(site: Site) -> list[tuple[int, ...]]:
+    """The clients whom rows that were delivered name, and how many rows each."""
+    query = (
+        "SELECT client_id, count(*) FROM sharing.delivered_rows WHERE booking_id IS NOT NULL AND client_id IS NOT NULL "
+        "GROUP BY 1 ORDER BY 1"
+    )
+    return builders.read(site, query)
+
+
+def erase(space: Workspace, client: int) -> None:
+    steps.destroy_key(space, "subject", f"client {client}", "request 7", builders.run())
+
+
+@pytest.mark.clause("M1")
+def test_numbers_of_the_erased_stay_until_the_recipient_has_acknowledged_and_then_keyed_references_alone(
+    space: Workspace, site: Site, folder: Path
+) -> None:
+    share(space)
+    ((gone, _), (stays, _)) = numbered(site)
+    before = builders.read(site, "SELECT booking_reference, person_reference FROM sharing.delivered_rows ORDER BY 1, 2")
+    erase(space, gone)
+    hour = timedelta(hours=1)
+    share(space, NOW + hour)  # tells both
+    assert numbered(site) == [(gone, 2), (stays, 2)]
+    assert [one["revoked_at"] is not None for one in steps.who_has(space, gone, "request 7", builders.run())] == [
+        True
+    ] * 2
+    recipients.acknowledge(folder / CLINIC)
+    assert share(space, NOW + 2 * hour)["forgotten"] == 1
+    assert numbered(site) == [(gone, 1), (stays, 2)]
+    recipients.acknowledge(folder / AGENCY)
+    assert share(space, NOW + 3 * hour)["forgotten"] == 1
+    assert numbered(site) == [(stays, 2)]
+    assert "forgotten" not in share(space, NOW + 4 * hour)
+    assert steps.who_has(space, gone, "request 7", builders.run()) == []
+    # That, when and whom we told is still there to be shown, by references that nobody can guess.
+    told = "SELECT d.recipient_id FROM sharing.obligations o JOIN sharing.deliveries d USING (delivery_id) " \
+        "WHERE o.reason = 'erased' AND o.met_at IS NOT NULL ORDER BY 1"  # fmt: skip
+    assert builders.read(site, told) == [(AGENCY,), (CLINIC,)]
+    after = builders.read(site, "SELECT booking_reference, person_reference FROM sharing.delivered_rows ORDER BY 1, 2")
+    assert after == before
+    forgot = entries(site, "forget", "outcome")
+    assert [(e["details"], e["counts"]) for e in forgot] == [
+        ({"recipient": CLINIC}, {"rows": 1}), ({"recipient": AGENCY}, {"rows": 1}),
+    ]  # fmt: skip
+    assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (3, 3)  # and one line of notice each
+
+
+@pytest.mark.clause("M1")
+@pytest.mark.parametrize(
+    ("read_after", "left"), [(timedelta(0), 0), (timedelta(milliseconds=999), 0), (timedelta(seconds=1), 2)], ids=str
+)
+def test_what_was_delivered_of_whoever_began_anew_after_an_erasure_is_left_alone(
+    space: Workspace, site: Site, folder: Path, read_after: timedelta, left: int
+) -> None:
+    share(space)
+    ((gone, _), _) = numbered(site)
+    erase(space, gone)
+    share(space)
+    builders.tamper(site, f"UPDATE sharing.deliveries SET read_at = '{(NOW + read_after).isoformat()}'")
+    for name in (CLINIC, AGENCY):
+        recipients.acknowledge(folder / name)
+    assert share(space).get("forgotten", 0) == 2 - left
+    assert [count for client, count in numbered(site) if client == gone] == [left] * bool(left)
+
+
+@pytest.mark.clause("M1")
+def test_the_number_of_a_client_stays_where_somebody_else_of_the_booking_was_erased_and_the_rest_is_delivered_again(
+    space: Workspace, site: Site, folder: Path
+) -> None:
+    share(space)
+    ((client, _), _) = numbered(site)
+    raised = "INSERT INTO sharing.obligations (delivery_id, booking_reference, reason) SELECT delivery_id, " \
+        f"booking_reference, 'erased' FROM sharing.delivered_rows WHERE client_id = {client}"  # fmt: skip
+    builders.tamper(site, raised)
+    done = share(space)
+    assert (done["notices"], done["revoked"], done.get("deliveries")) == (2, 2, None)
+    for name in (CLINIC, AGENCY):
+        recipients.acknowledge(folder / name)
+    again = share(space)
+    assert "forgotten" not in again
+    assert (again["acknowledged"], again["deliveries"], again["rows"]) == (4, 2, 2)
+    assert numbered(site)[0] == (client, 4)
+    erase(space, client)
+    assert share(space)["forgotten"] == 2  # of the first deliveries, which were said to be erased already
+    for name in (CLINIC, AGENCY):
+        recipients.acknowledge(folder / name)
+    assert share(space)["forgotten"] == 2
+    assert [one for one, _ in numbered(site) if one == client] == []
+
+
 def test_a_booking_that_lacks_what_the_contract_requires_stays_out_and_the_others_go(
     site: Site, world: World, folder: Path
 ) -> None:

@@ -21,7 +21,7 @@ from governance.sources import named_query
 Cursor = psycopg2.extensions.cursor
 
 SENT = "given_up_at IS NULL"
-_KEYS = ("booking_id", "version", "service_no", "traveller_no", "client_id")
+_KEYS = ("booking_id", "version", "client_id")
 _REFERENCES = ("booking_reference", "service_reference", "person_reference")
 
 
@@ -117,11 +117,13 @@ def holders(cursor: Cursor) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
-    """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
+def notices_before(cursor: Cursor, recipient: str, bookings: Collection[str]) -> dict[str, int]:
+    """By reference, how often rows of a booking were revoked, of bookings of which they ever were: given again they are
+    new, also where the number of the booking is no longer known here."""
     cursor.execute(
-        "SELECT booking_id, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
-        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_id = ANY (%s) AND revoked_at IS NOT NULL GROUP BY 1",
+        "SELECT booking_reference, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s) AND revoked_at IS NOT NULL "
+        "GROUP BY 1",
         (recipient, list(bookings)),
     )
     return dict(cursor.fetchall())
@@ -237,6 +239,19 @@ def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> 
             "AND (service_reference, person_reference) IN (SELECT * FROM unnest(%s, %s)) AND revoked_at IS NULL",
             (at, list(one.deliveries), one.booking_reference, list(services), list(persons)),
         )
+
+
+def told_of_erasure(cursor: Cursor, recipient: str) -> list[int]:
+    """Clients of bookings of which a recipient has acknowledged that somebody is erased, and whose numbers are here."""
+    cursor.execute(named_query("share_forgettable"), {"recipient": recipient})
+    return [client for (client,) in cursor.fetchall()]
+
+
+def forget(cursor: Cursor, recipient: str, erased: Mapping[int, datetime]) -> int:
+    """Blank the numbers of clients, erased before an instant, where the recipient has acknowledged it; returns rows."""
+    values = {"recipient": recipient, "clients": list(erased), "erased_at": list(erased.values())}
+    cursor.execute(named_query("share_forget"), values)
+    return int(cursor.rowcount)
 
 
 def digest_of(rows: pd.DataFrame) -> str:

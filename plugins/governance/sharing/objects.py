@@ -242,12 +242,7 @@ def _is_loopback(host: str) -> bool:
 
 def _access(recipient: str, path: Path) -> Access:
     """How a recipient's store is reached. Raises RecipientError, which quotes nothing of it."""
-    try:
-        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
-    except OSError:
-        raise outbox.refused(recipient, f"needs a file {ACCESS} in this site's private folder of it") from None
-    if mode & 0o077:
-        raise outbox.refused(recipient, f"has a file {ACCESS} that others can read: replace it, mode 0600")
+    content = outbox.secret(recipient, path)
     try:
         return Access.model_validate_json(content)
     except ValidationError as error:

@@ -114,7 +114,7 @@ def _erased(
     bookings, travellers = found["bookings"], found["booking_travellers"]
     gone = set(_of_clients(workspace, snapshot, known, bookings, service))
     scopes = travellers["traveller_ref"]
-    ended = _ended(service, scopes.drop_null().unique().to_pylist())
+    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
     if ended:
         recorded = pa.array([known.day] * travellers.num_rows, pa.date32())
         adult_years = int(workspace.policy.value("adult_years"))
@@ -123,7 +123,7 @@ def _erased(
         are_adults = pc.invert(judging.are_minors(born, recorded, booked, adult_years))
         made = _made(service, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
         named = subjects.as_adults(scopes.combine_chunks(), are_adults, made)
-        all_ended = {**ended, **_ended(service, made)}
+        all_ended = {**ended, **ended_keys(service, made)}
         gone |= set(travellers["root_key"].filter(pc.is_in(named, pa.array(sorted(all_ended)))).to_pylist())
     return gone
 
@@ -132,20 +132,20 @@ def _of_clients(
     workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, service: KeyService
 ) -> list[str]:
     scopes = bookings["client_ref"]
-    ended = _ended(service, scopes.drop_null().unique().to_pylist())
+    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
     if not ended:
         return []
     adult_years = int(workspace.policy.value("adult_years"))
     accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, sorted(ended)), adult_years)
-    living = subjects.begun_anew(sorted(ended), lambda names: _ended(service, names), accepted)
+    living = subjects.begun_anew(sorted(ended), lambda names: ended_keys(service, names), accepted)
     now = subjects.renamed(
         scopes.combine_chunks(), bookings["begun_at"].combine_chunks(), {scope: living.get(scope) for scope in ended}
     )
     return bookings["row_key"].filter(pc.is_in(now, pa.array(sorted(ended)))).to_pylist()  # type: ignore[no-any-return]
 
 
-def _ended(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
-    """When the keys of scopes were destroyed, of those whose key is: the tombstone. Opens none."""
+def ended_keys(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
+    """When the keys of scopes of subjects were destroyed, of those whose key is: the tombstone. Opens none."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
     found = service.store.fetch(list(by_id)).values()
     return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}

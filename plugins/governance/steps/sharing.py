@@ -46,15 +46,11 @@ READS: Mapping[str, Sequence[str]] = MappingProxyType(
         "vault.bookings": ("booking_id", "row_key", "version"),
         "vault.booking_services": ("provider_id", "root_key", "starts_on"),
         "sharing.delivered_rows": (
-            "booking_id",
-            "booking_reference",
-            "person_reference",
-            "service_reference",
-            "version",
+            "booking_id", "booking_reference", "client_id", "person_reference", "service_reference", "version",
         ),
         "sharing.obligations": ("booking_reference", "delivery_id", "reason"),
     }
-)
+)  # fmt: skip
 FORMS: Mapping[str, tuple[portions.Form, ...]] = MappingProxyType(
     {"health_provider": ("fhir",), "travel_provider": ("jsonl", "csv")}
 )
@@ -170,6 +166,7 @@ class _Work:
         desk.outbox.discard_drafts()
         counts: Counter[str] = Counter(found_sent=desk.settle())
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
+        counts["forgotten"] = desk.forget(self.holdings.service)
         if counts["found_sent"]:  # it holds more than was known when its turn began
             counts["obligations"] = self.holdings.owe()
         with desk.connection.ending() as (cursor, _):
@@ -230,7 +227,7 @@ class _Work:
         projected = contracts.projected(desk.contract, rows, desk.recipient.options)
         bookings = rows["booking_id"].unique().tolist()
         with desk.connection.ending() as (cursor, _):
-            again = ledger.notices_before(cursor, desk.recipient_id, bookings)
+            again = ledger.notices_before(cursor, desk.recipient_id, rows["booking_reference"].unique().tolist())
             replaced = ledger.deliveries_of(cursor, desk.recipient_id, bookings)
         lines = hashlib.sha256()
         for chunk in portions.chunks(projected, "jsonl", self._context(read)):
