@@ -115,6 +115,12 @@ class ObjectOutbox:
                 return None
             return self._read(f"{delivery_id}/{outbox.MANIFEST}", outbox.LARGEST_MANIFEST)
 
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery."""
+        with self._speaking():
+            prefixes = self._store.list_with_delimiter()["common_prefixes"]
+        return {name for prefix in prefixes if outbox.is_delivery(name := prefix.rstrip("/"))}
+
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries."""
         with self._speaking():

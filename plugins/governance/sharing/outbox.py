@@ -48,6 +48,9 @@ class Outbox(Protocol):
     def manifest(self, delivery_id: str) -> bytes | None:
         """The manifest of a delivery that is wholly there, else None."""
 
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery, wholly or not."""
+
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries, as read, by delivery id; empty where it is not a plain file."""
 
@@ -133,6 +136,15 @@ def is_draft(name: str) -> bool:
     (True, False)
     """
     return bool(re.fullmatch(rf"\.{_ID}\.draft", name))
+
+
+def is_delivery(name: str) -> bool:
+    """Whether a name at an endpoint is that of a delivery.
+
+    >>> is_delivery("0f" * 32), is_delivery(draft_of("0f" * 32)), is_delivery("inbox")
+    (True, False, False)
+    """
+    return bool(re.fullmatch(_ID, name))
 
 
 def acknowledged(name: str) -> str | None:
