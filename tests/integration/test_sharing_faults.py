@@ -209,6 +209,38 @@ def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
     assert builders.read(site, "SELECT count(*) FROM sharing.delivered_rows") == [(4,)]
 
 
+@pytest.fixture
+def put_back(space: Workspace, site: Site, world: World) -> Workspace:
+    """The tables of deliveries are those of before what is in the outboxes, and there is another booking."""
+    share(space)
+    builders.tamper(site, "DELETE FROM sharing.deliveries", "DELETE FROM sharing.delivered_rows")
+    recipients.booking(site, world)
+    through(builders.workspace(site), "bookings", KEY, "again")
+    return space
+
+
+def test_tables_that_were_put_back_and_another_booking_since_deliver_nothing_while_that_may_be_there(
+    put_back: Workspace, folder: Path
+) -> None:
+    with pytest.raises(GovernanceError, match=r"1 deliveries that our tables do not know \([0-9a-f]{64}\)"):
+        share(put_back)
+    assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (2, 2)
+    for delivery in folder.glob("*/*/"):
+        shutil.rmtree(delivery)
+    share(put_back)
+    assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (3, 3)
+
+
+def test_deliveries_that_retention_has_ended_are_known_by_the_log(put_back: Workspace, folder: Path) -> None:
+    values = put_back.policy.open_values
+    ended = values["booking_days"].model_copy(
+        update={"value": -1000}
+    )  # the term of all that was ever delivered is over
+    policy = put_back.policy.model_copy(update={"open_values": {**values, "booking_days": ended}})
+    share(replace(put_back, policy=policy))
+    assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (5, 5)
+
+
 @pytest.mark.parametrize("act", ["rotated", "revoked"])
 def test_a_certificate_that_is_changed_in_the_middle_counts_from_the_next_delivery(
     space: Workspace, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch, act: str

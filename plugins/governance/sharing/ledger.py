@@ -207,6 +207,15 @@ def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:
     return [Announced(*row) for row in cursor.fetchall()]
 
 
+def known(cursor: Cursor, recipient: str, deliveries: Collection[str]) -> set[str]:
+    """Those of deliveries, by id, that were announced to a recipient."""
+    cursor.execute(
+        "SELECT delivery_id FROM sharing.deliveries WHERE recipient_id = %s AND delivery_id = ANY (%s)",
+        (recipient, list(deliveries)),
+    )
+    return {delivery for (delivery,) in cursor.fetchall()}
+
+
 def acknowledge(cursor: Cursor, delivery_id: str, at: datetime) -> int:
     """Note the recipient's acknowledgement; what a notice told is met by it. Returns how many obligations were."""
     cursor.execute("UPDATE sharing.deliveries SET acknowledged_at = %s WHERE delivery_id = %s", (at, delivery_id))

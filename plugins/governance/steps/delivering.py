@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import rfc8785
 
-from governance import subjects
+from governance import log_entries, subjects
 from governance.errors import GovernanceError, ManifestError
 from governance.keys import KeyService
 from governance.recording import Recorded, new_id
@@ -39,6 +39,7 @@ from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
 EVENT = "deliver"
+LOG_READER = "sequencer"
 DOUBT = timedelta(days=2)
 """For how long a delivery that was given up is looked for: longer than any try lasts."""
 
@@ -166,6 +167,8 @@ class Desk:
         if (there := self.outbox.manifest(delivery_id)) is not None:
             self._adopt(delivery_id, there, content, note)
             return delivery_id
+        if content.rows is not None:
+            self._require_known()
         attempt_id = new_id()
         with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
             manifest, files = self._sealed(delivery_id, content, kept, identity, Path(folder))
@@ -249,6 +252,22 @@ class Desk:
             note(cursor, delivery_id)
             ledger.close(cursor, delivery_id, self.workspace.clock())
             append(self.recorded.outcome_of(attempt_id, EVENT, Outcome.REPLAYED, **_told(delivery)))
+
+    def _require_known(self) -> None:
+        """Raise GovernanceError where the outbox has deliveries that our tables do not know: they were put back to
+        before, and who is in these might get it twice, under another id. What retention has ended since is known."""
+        there, policy = self.outbox.deliveries(), self.workspace.policy
+        with self._transaction() as cursor:
+            strange = there - ledger.known(cursor, self.recipient_id, there)
+        if strange:
+            ended = self.workspace.clock() - timedelta(days=float(policy.value("booking_days")))
+            strange -= log_entries.delivered(self.workspace.warehouse_dsn(LOG_READER), strange, ended)
+        if strange:
+            raise GovernanceError(
+                f"recipient {self.recipient_id}: its outbox holds {len(strange)} deliveries that our tables do not "
+                f"know ({min(strange)}); were they put back to before these? nothing new was delivered, lest somebody "
+                "gets it twice: put back what is newer, or have the recipient discard these, and move them away"
+            )
 
     def _close(self, delivery: Delivery) -> None:
         with self.connection.ending() as (cursor, append):
