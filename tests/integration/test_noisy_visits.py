@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from governance import grids, partitions, sources, steps
 from governance.age import whole_years
 from governance.anonymisation.budgets import budget, half_width, threshold
 from governance.embedded.site import Site
-from governance.errors import DisclosureError, SourceUnavailableError
+from governance.errors import DisclosureError, RunLogError, SourceUnavailableError
 from governance.run_log import Batch
 from governance.steps import Workspace
 from noisy_tables import UNDECIDED, breaks_off, is_refused_under, validated
@@ -393,6 +394,39 @@ def test_counts_that_a_restore_may_have_lost_are_not_drawn_again(
     through(builders.workspace(site, now=NOW + timedelta(days=1)), "visits", NEXT)
     days = "SELECT DISTINCT recorded_date FROM analytics.inquiries_funnel ORDER BY 1"
     assert [day for (day,) in builders.read(site, days)] == [DAY, world.day][not is_published :]
+
+
+def lost_checkpoint(space: Workspace) -> None:
+    """A checkpoint of entries that the run log does not hold, as after its database was put back."""
+    signed = steps.checkpoint(space, builders.run())
+    lost, signers = replace(signed, size=signed.size + 5), space.signers()
+    space.checkpoints().publish(lost, lost.signed(signers.keys))
+
+
+@pytest.mark.clause("R1")
+def test_counts_are_not_drawn_while_the_log_lacks_entries_and_those_of_before_never_again(
+    site: Site, world: World
+) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=1), today + timedelta(days=1)):
+        world.day = day
+        busy_day(world)
+        world.execute("UPDATE wellbe.page_views SET view_id = view_id + 1000000 WHERE view_id < 1000000")
+        space = builders.workspace(site, now=datetime.combine(day, time(12), UTC) + timedelta(days=1), first=day)
+        batch = steps.validate(space, steps.pull(space, "visits", day.isoformat(), builders.run()), builders.run())
+        if day < today:
+            lost_checkpoint(space)
+            before = state(site)
+            with pytest.raises(RunLogError, match="nothing was published; tell the auditor"):
+                steps.publish(space, batch, builders.run())
+            assert state(site) == before
+            steps.acknowledge_restore(space, "restored from the backup of the night", builders.run())
+        steps.publish(space, batch, builders.run())
+        assert [bool(rows) for rows in released_on(site, day)] == [day > today] * len(TABLES)
+
+
+def released_on(site: Site, day: date) -> list[list[Any]]:
+    return [builders.read(site, f"SELECT 1 FROM analytics.{t} WHERE recorded_date = %s", day) for t in TABLES]
 
 
 # -- closed ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,13 +22,14 @@ from governance.errors import (
     EndpointUnavailableError,
     GovernanceError,
     SealingUnavailableError,
+    WarehouseUnavailableError,
 )
 from governance.run_log import Batch
 from governance.sharing import cms, demo_certificates, outbox
 from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.outbox import Outbox
 from governance.sharing.recipients import HaltedError
-from governance.steps import Workspace, sharing
+from governance.steps import Workspace, reading_source
 from recipients import AGENCY, CLINIC
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
@@ -132,6 +134,70 @@ def test_what_is_there_and_was_not_closed_is_revoked_when_a_consent_is_withdrawn
     assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["rows", "revocation"]
 
 
+def test_what_was_taken_away_and_acknowledged_before_it_was_closed_counts_as_sent(
+    space: Workspace, site: Site, world: World, folder: Path
+) -> None:
+    with pytest.raises(EndpointUnavailableError):
+        share(with_faulty(space, site, after=True))
+    recipients.acknowledge(folder / CLINIC)
+    for delivery in (folder / CLINIC).glob("*/"):
+        shutil.rmtree(delivery)
+    withdraw(site, world)
+    done = share(space, NOW + timedelta(hours=1))
+    assert (done["found_sent"], done["acknowledged"], done["revoked"]) == (1, 1, 2)
+    assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["revocation"]
+
+
+class Overtaken:
+    """An outbox whose put begins after the try has lost its connection, and another try has come and gone."""
+
+    def __init__(self, inner: Outbox, meanwhile: Callable[[], object]) -> None:
+        self._inner, self._meanwhile = inner, meanwhile
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def put(self, delivery_id: str, files: Mapping[str, Path]) -> None:
+        self._meanwhile()
+        self._inner.put(delivery_id, files)
+
+
+def test_what_a_try_without_its_lock_put_there_after_it_was_given_up_is_known_and_taken_back(
+    space: Workspace, site: Site, world: World, folder: Path
+) -> None:
+    clinic = {CLINIC: space.policy.all_recipients[CLINIC]}
+    space = replace(space, policy=space.policy.model_copy(update={"recipients": clinic}))
+
+    def meanwhile() -> None:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pipeline'"
+        builders.read(site, cut, role="postgres")
+        withdraw(site, world)
+        assert share(space) == {"excluded no_consent": 2}
+
+    def opened(name: str, url: str) -> Outbox:
+        return Overtaken(outbox.opened(name, url, site.outbox_secrets_path), meanwhile)  # type: ignore[return-value]
+
+    with pytest.raises(WarehouseUnavailableError):
+        share(replace(space, outbox=opened))
+    assert rows_of(folder, CLINIC) == 2
+    done = share(space, NOW + timedelta(hours=1))
+    assert (done["found_sent"], done["revoked"]) == (1, 2)
+    assert [one.manifest["kind"] for one in got(folder, CLINIC)] == ["rows", "revocation"]
+
+
+@pytest.mark.parametrize("said", ["0" * 64, "", "x" * 100_000, '{"sha256": 1}'])
+def test_an_acknowledgement_of_something_else_makes_no_delivery_sent(
+    space: Workspace, site: Site, folder: Path, said: str
+) -> None:
+    with pytest.raises(EndpointUnavailableError):
+        share(with_faulty(space, site, after=False))
+    query = "SELECT delivery_id FROM sharing.deliveries WHERE sent_at IS NULL"
+    ((delivery,),) = builders.read(site, query)
+    (folder / CLINIC / f"{delivery}.ack").write_text(said)
+    assert share(space)["deliveries"] == 1
+    assert rows_of(folder, CLINIC) == 2
+
+
 def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
     space: Workspace, site: Site, folder: Path
 ) -> None:
@@ -147,7 +213,7 @@ def test_tables_that_were_put_back_to_before_a_delivery_do_not_make_it_again(
 def test_a_certificate_that_is_changed_in_the_middle_counts_from_the_next_delivery(
     space: Workspace, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
-    monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(reading_source, "AT_ONCE", 1)
     seal, kept = cms.seal, CertificateFolder(site.certificates_path)
     certificate, key = demo_certificates.made("clinic, later", NOW)
 
@@ -343,6 +409,22 @@ def test_the_number_of_a_client_stays_where_somebody_else_of_the_booking_was_era
     assert [one for one, _ in numbered(site) if one == client] == []
 
 
+@pytest.mark.clause("M1")
+def test_numbers_of_the_erased_go_also_where_a_person_told_whoever_is_in_the_register_no_more(
+    space: Workspace, site: Site
+) -> None:
+    share(space)
+    ((gone, _), (stays, _)) = numbered(site)
+    erase(space, gone)
+    nobody = replace(space, policy=space.policy.model_copy(update={"recipients": {}}))
+    assert share(nobody) == {"obligations": 2}
+    for one in steps.owed(nobody):
+        steps.meet_obligation(nobody, one.delivery_id, "erased", "letter 7", builders.run())
+    assert share(nobody) == {"forgotten": 2}
+    assert numbered(site) == [(stays, 2)]
+    assert share(nobody) == {}
+
+
 def test_a_booking_that_lacks_what_the_contract_requires_stays_out_and_the_others_go(
     site: Site, world: World, folder: Path
 ) -> None:
@@ -353,6 +435,40 @@ def test_a_booking_that_lacks_what_the_contract_requires_stays_out_and_the_other
     done = share(recipients.sharing(site, register))
     assert done["excluded incomplete"] == 2
     assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("UPDATE wellbe.bookings SET status = 'no_show' WHERE booking_id = %s", "unfit"),
+        ("UPDATE wellbe.bookings SET notes = repeat('x', 1048577) WHERE booking_id = %s", "unfit"),
+        (
+            "INSERT INTO wellbe.booking_travellers SELECT * FROM wellbe.booking_travellers WHERE booking_id = %s",
+            "unfit",
+        ),
+        ("UPDATE wellbe.booking_travellers SET role = 'companion' WHERE booking_id = %s", "incomplete"),
+    ],
+)
+def test_a_booking_that_cannot_be_written_as_agreed_stays_out_is_counted_and_keeps_no_other_back(
+    space: Workspace, world: World, site: Site, folder: Path, what: str, reason: str
+) -> None:
+    (one, _) = builders.read(site, "SELECT booking_id FROM wellbe.bookings ORDER BY 1", role="wellbe_owner")
+    world.execute(what, one[0])
+    register = space.policy.all_recipients
+    asking = {CLINIC: register[CLINIC].model_copy(update={"options": ("clinical_note",)})}
+    space = replace(space, policy=space.policy.model_copy(update={"recipients": asking}))
+    assert share(space) == {f"excluded {reason}": 1, "deliveries": 1, "rows": 1, "bookings": 1}
+    assert rows_of(folder, CLINIC) == 1
+
+
+@pytest.mark.clause("K4")
+@pytest.mark.parametrize(("table", "column"), [("booking_services", "itinerary"), ("bookings", "notes")])
+def test_a_card_number_that_was_written_after_the_validation_reaches_nobody(
+    space: Workspace, world: World, folder: Path, table: str, column: str
+) -> None:
+    world.execute(f"UPDATE wellbe.{table} SET {column} = 'pay with 4242 4242 4242 4242'")
+    assert share(space) == {"excluded card_in_text": 4}
+    assert (got(folder, CLINIC), got(folder, AGENCY)) == ([], [])
 
 
 def test_a_minor_without_a_guardians_consent_goes_nowhere_though_the_day_was_validated_before_it_was_withdrawn(

@@ -1,7 +1,8 @@
--- Clients of bookings of which a recipient has acknowledged that they are erased, and whose numbers are still here.
-SELECT DISTINCT h.client_id
-FROM sharing.obligations o
-JOIN sharing.deliveries d ON d.delivery_id = o.delivery_id
-JOIN sharing.delivered_rows h ON h.delivery_id = o.delivery_id AND h.booking_reference = o.booking_reference
-WHERE d.recipient_id = %(recipient)s AND o.reason = 'erased' AND o.met_at IS NOT NULL
-    AND h.revoked_at IS NOT NULL AND h.booking_id IS NOT NULL AND h.client_id IS NOT NULL
+-- Bookings of which a recipient was told that it may not use them, and not yet that they are erased.
+SELECT h.booking_id, max(h.version) AS version
+FROM sharing.delivered_rows h JOIN sharing.deliveries d USING (delivery_id)
+WHERE d.recipient_id = %(recipient)s AND d.given_up_at IS NULL AND d.kind = 'rows' AND h.revoked_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM sharing.obligations o WHERE o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference AND o.reason = 'erased'
+    )
+GROUP BY h.booking_id

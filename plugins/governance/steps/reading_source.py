@@ -6,9 +6,10 @@ E10). The instant of the snapshot is evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -25,7 +26,12 @@ from governance.steps.workspace import Workspace
 DATASET = "bookings"
 RULES = ("L1", "L2")
 """Clauses whose row rules a booking has to pass again when it is handed over."""
+CARDS = ("K4",)
+"""Clauses that keep card data out of texts: what was written since the booking was accepted has passed nothing."""
 KIND = "subject"
+AT_ONCE = 5_000
+"""Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,16 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
             grounds=_frame(grounds),
             passing=_passing(workspace, found),
             erased=erased,
+            with_cards=_with_cards(workspace, found),
         ),
         at,
     )
+
+
+def parts(items: Collection[T]) -> Iterator[list[T]]:
+    """As many at once as memory allows."""
+    listed = list(items)
+    return (listed[at : at + AT_ONCE] for at in range(0, len(listed), AT_ONCE))
 
 
 def _tables(workspace: Workspace) -> list[str]:
@@ -72,14 +85,26 @@ def _tables(workspace: Workspace) -> list[str]:
 
 def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[str]]:
     """By table, the row keys that break no rule about age and consent."""
-    suite = validation.load_suite(DATASET, workspace.suites)
-    landed = workspace.policy.dataset(DATASET).landed
+    return {table: _judged(workspace, table, found[table], RULES) for table in ("bookings", "booking_travellers")}
+
+
+def _with_cards(workspace: Workspace, found: dict[str, pa.Table]) -> set[str]:
+    """Row keys of booking versions of which a text holds a card number or its code."""
+    keys = {"bookings": "row_key", "booking_services": "root_key"}
     return {
-        table: set().union(
-            *(judging.passing(part, table, landed[table], suite, RULES) for part in found[table].to_batches())
-        )
-        for table in ("bookings", "booking_travellers")
+        root
+        for table, key in keys.items()
+        for passed in [_judged(workspace, table, found[table], CARDS)]
+        for row, root in zip(found[table]["row_key"].to_pylist(), found[table][key].to_pylist(), strict=True)
+        if row not in passed
     }
+
+
+def _judged(workspace: Workspace, table: str, rows: pa.Table, clauses: Collection[str]) -> set[str]:
+    """Row keys of a table that break no rule of these clauses."""
+    suite = validation.load_suite(DATASET, workspace.suites)
+    landed = workspace.policy.dataset(DATASET).landed[table]
+    return set().union(*(judging.passing(part, table, landed, suite, clauses) for part in rows.to_batches()))
 
 
 def _erased(
