@@ -441,6 +441,22 @@ def test_the_number_of_a_client_stays_where_somebody_else_of_the_booking_was_era
     assert [one for one, _ in numbered(site) if one == client] == []
 
 
+@pytest.mark.clause("M1")
+def test_numbers_of_the_erased_go_also_where_a_person_told_whoever_is_in_the_register_no_more(
+    space: Workspace, site: Site
+) -> None:
+    share(space)
+    ((gone, _), (stays, _)) = numbered(site)
+    erase(space, gone)
+    nobody = replace(space, policy=space.policy.model_copy(update={"recipients": {}}))
+    assert share(nobody) == {"obligations": 2}
+    for one in steps.owed(nobody):
+        steps.meet_obligation(nobody, one.delivery_id, "erased", "letter 7", builders.run())
+    assert share(nobody) == {"forgotten": 2}
+    assert numbered(site) == [(stays, 2)]
+    assert share(nobody) == {}
+
+
 def test_a_booking_that_lacks_what_the_contract_requires_stays_out_and_the_others_go(
     site: Site, world: World, folder: Path
 ) -> None:

@@ -252,7 +252,7 @@ def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> 
 
 def told_of_erasure(cursor: Cursor, recipient: str) -> list[int]:
     """Clients of bookings of which a recipient has acknowledged that somebody is erased, and whose numbers are here."""
-    cursor.execute(named_query("share_forgettable"), {"recipient": recipient})
+    cursor.execute(named_query("share_told_erased"), {"recipient": recipient})
     return [client for (client,) in cursor.fetchall()]
 
 

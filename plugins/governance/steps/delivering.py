@@ -20,9 +20,8 @@ from typing import Any
 import pandas as pd
 import rfc8785
 
-from governance import log_entries, subjects
+from governance import log_entries
 from governance.errors import GovernanceError, ManifestError
-from governance.keys import KeyService
 from governance.recording import Recorded, new_id
 from governance.run_log import Outcome
 from governance.sharing import cms, ledger, manifests
@@ -34,7 +33,6 @@ from governance.sharing.ledger import Announced, Cursor, Delivery
 from governance.sharing.manifests import MANIFEST, SIGNATURE, Manifest, Part
 from governance.sharing.outbox import Outbox
 from governance.sharing.register import Recipient
-from governance.steps.reading_source import ended_keys
 from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
@@ -138,22 +136,6 @@ class Desk:
                 )
                 append(entry)
         return len(done), sum(one.delivery_id in said for one in waiting) - len(done)
-
-    def forget(self, service: KeyService) -> int:
-        """Blank the numbers of clients who were erased, once the recipient has acknowledged that it was told: until
-        then they find whom to tell (GDPR articles 17(1), 19). What stays, to show that it was, are keyed references.
-        Returns how many rows."""
-        with self._transaction() as cursor:
-            clients = {f"client {client}": client for client in ledger.told_of_erasure(cursor, self.recipient_id)}
-        ended = ended_keys(service, clients)
-        erased = {clients[scope]: at + subjects.TO_THE_SECOND for scope, at in ended.items()}
-        if not erased:
-            return 0
-        with self.connection.ending() as (cursor, append):
-            rows = ledger.forget(cursor, self.recipient_id, erased)
-            details = {"recipient": self.recipient_id}
-            append(self.recorded.outcome_of(new_id(), "forget", Outcome.PASSED, details=details, counts={"rows": rows}))
-        return rows
 
     # -- a delivery ----------------------------------------------------------------------------------------------------
 

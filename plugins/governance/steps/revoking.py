@@ -14,7 +14,7 @@ from typing import cast
 
 import rfc8785
 
-from governance import obligations, patience
+from governance import obligations, patience, subjects
 from governance.database import translated
 from governance.keys import KeyService
 from governance.obligations import Reason as Obliged
@@ -26,7 +26,7 @@ from governance.sharing.eligibility import DELETING, REVOKING, Asked, Reason, en
 from governance.sharing.ledger import Owed
 from governance.sharing.manifests import REVOCATION
 from governance.steps.delivering import Content, Desk
-from governance.steps.reading_source import parts, read_bookings
+from governance.steps.reading_source import ended_keys, parts, read_bookings
 from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
@@ -73,6 +73,26 @@ class Holdings:
         for versions, among in ((held, self.holder.among), (told, DELETING)):
             raised += sum(self._owe(dict(part), among) for part in parts(versions.items()))
         return raised
+
+    def forget(self) -> int:
+        """Blank the numbers of clients who were erased, once the recipient has acknowledged that it was told: until
+        then they find whom to tell (GDPR articles 17(1), 19). What stays, to show that it was, are keyed references.
+        Returns how many rows."""
+        with self.connection.ending() as (cursor, _):
+            told = {f"client {client}": client for client in ledger.told_of_erasure(cursor, self.holder.recipient_id)}
+        destroyed = ended_keys(self.service, told)
+        erased = {told[scope]: at + subjects.TO_THE_SECOND for scope, at in destroyed.items()}
+        if not erased:
+            return 0
+        with self.connection.ending() as (cursor, append):
+            rows = ledger.forget(cursor, self.holder.recipient_id, erased)
+            if rows:
+                details = {"recipient": self.holder.recipient_id}
+                entry = self.recorded.outcome_of(
+                    new_id(), "forget", Outcome.PASSED, details=details, counts={"rows": rows}
+                )
+                append(entry)
+        return rows
 
     def _owe(self, versions: Mapping[int, int], among: Sequence[Reason]) -> int:
         read = read_bookings(self.workspace, self.recorded.attempt.batch, versions, self.service)

@@ -114,7 +114,7 @@ class _Turn:
             recorded.facts["details"] = details
             self.workspace.require_one_time(attempt.batch)
             with self._holdings(recorded) as holdings:
-                counts = Counter(obligations=holdings.owe())
+                counts = Counter(obligations=holdings.owe(), forgotten=holdings.forget())
                 recorded.facts["counts"] = dict(counts)  # owed, whatever becomes of the rest
                 if self.holder.recipient_id in self.workspace.policy.all_recipients:
                     counts.update(_Work(self._desk(holdings), holdings, self.partition).done())
@@ -166,7 +166,8 @@ class _Work:
         desk.outbox.discard_drafts()
         counts: Counter[str] = Counter(found_sent=desk.settle())
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
-        counts["forgotten"] = desk.forget(self.holdings.service)
+        if counts["acknowledged"]:
+            counts["forgotten"] = self.holdings.forget()
         if counts["found_sent"]:  # it holds more than was known when its turn began
             counts["obligations"] = self.holdings.owe()
         with desk.connection.ending() as (cursor, _):

@@ -4,4 +4,4 @@ ALTER TABLE sharing.delivered_rows
     DROP COLUMN service_no,
     DROP COLUMN traveller_no,
     ALTER COLUMN booking_id DROP NOT NULL;
-CREATE INDEX ON sharing.delivered_rows (delivery_id, booking_reference) WHERE revoked_at IS NOT NULL AND booking_id IS NOT NULL;
+CREATE INDEX ON sharing.delivered_rows (delivery_id, booking_reference);
