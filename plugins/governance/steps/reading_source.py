@@ -6,7 +6,8 @@ E10). The instant of the snapshot is evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance import judging, sources, subjects, validation
+from governance.errors import SourceUnavailableError
 from governance.keys import KeyService
 from governance.partitions import UpTo
 from governance.run_log import Batch
@@ -36,12 +38,50 @@ class Read:
     at: datetime
 
 
-def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int], service: KeyService) -> Read:
+class Source:
+    """The source, to be read again and again in one session: each time in a snapshot of its own."""
+
+    def __init__(self, workspace: Workspace, batch: Batch) -> None:
+        self._workspace, self._batch = workspace, batch
+        self._stack = ExitStack()
+        self._opened: Snapshot | None = None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """A snapshot of this moment. Raises SourceUnavailableError; what comes after it is read in another session."""
+        try:
+            opened = self._begun()
+            yield opened
+            opened.end()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begun(self) -> Snapshot:
+        if self._opened is not None:
+            try:
+                self._opened.begin()
+            except SourceUnavailableError:  # it has let go of us since
+                self.close()
+            else:
+                return self._opened
+        self._opened = self._stack.enter_context(sources.snapshot(self._workspace.source_uri(), self._batch.label))
+        return self._opened
+
+    def close(self) -> None:
+        """Log out, where somebody is logged in."""
+        self._opened = None
+        self._stack.close()
+
+
+def read_bookings(
+    source: Source, workspace: Workspace, batch: Batch, bookings: Collection[int], service: KeyService
+) -> Read:
     """What the source knows of bookings at this moment; the key service tells who was erased.
 
     Raises SourceUnavailableError, GapError, ClockError.
     """
-    with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
+    with source.snapshot() as snapshot:
         workspace.require_one_time_with(snapshot, batch)
         sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
         at = workspace.source_clock(snapshot)

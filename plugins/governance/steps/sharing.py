@@ -20,14 +20,13 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import rfc8785
 
-from governance import door, log_entries, obligations, schema, warehouse
+from governance import door, obligations, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
 from governance.keys import KeyService
 from governance.obligations import Reason as Obliged
-from governance.partitions import Partition
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
-from governance.sharing import contract_files, contracts, ledger, portions, recipients
+from governance.sharing import contracts, ledger, portions, recipients
 from governance.sharing.certificate_folder import Kept
 from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
 from governance.sharing.ledger import Candidate, Owed
@@ -35,12 +34,13 @@ from governance.sharing.manifests import REVOCATION, ROWS
 from governance.sharing.recipients import HaltedBy, HaltedError
 from governance.sharing.references import referenced
 from governance.sharing.register import Recipient
+from governance.steps import rounds
 from governance.steps.delivering import Content, Desk
 from governance.steps.reading_source import DATASET, Read, read_bookings
+from governance.steps.rounds import Round
 from governance.steps.workspace import Workspace
 
 ROLE, PURPOSE = "sharer", "contract"
-LOG_READER = "sequencer"
 EVENT = "share"
 CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
 T = TypeVar("T")
@@ -75,24 +75,24 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     """
     partition = workspace.partition(DATASET, key)
     if not workspace.policy.all_recipients:
-        recorded = _recorded(workspace, partition, run)
+        recorded = _recorded(workspace, Batch(DATASET, partition.key, run.run_id), run)
         recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
         return {}
     counts: Counter[str] = Counter()
     errors: list[GovernanceError] = []
-    for name in workspace.policy.all_recipients:
-        try:
-            counts.update(_Turn(workspace, name, partition).taken(run))
-        except GovernanceError as error:
-            errors.append(error)
+    with rounds.begun(workspace, partition, run) as round:
+        for name in workspace.policy.all_recipients:
+            try:
+                counts.update(_Turn(round, name).taken())
+            except GovernanceError as error:
+                errors.append(error)
     if errors:
         raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
     return dict(counts)
 
 
-def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
+def _recorded(workspace: Workspace, batch: Batch, run: Run) -> Recorded:
     """A try of sharing up to a partition; its intent is for the caller to write."""
-    batch = Batch(DATASET, partition.key, run.run_id)
     attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
     dsn = workspace.warehouse_dsn(door.RECORDER)
     return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
@@ -102,24 +102,24 @@ def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
 class _Turn:
     """One recipient's turn."""
 
-    workspace: Workspace
+    round: Round
     name: str
-    partition: Partition
 
     @property
     def _recipient(self) -> Recipient:
-        return self.workspace.policy.all_recipients[self.name]
+        return self.round.workspace.policy.all_recipients[self.name]
 
-    def taken(self, run: Run) -> Mapping[str, int]:
+    def taken(self) -> Mapping[str, int]:
         """Settle, note, tell and deliver, as one recorded try; returns counts."""
-        with _recorded(self.workspace, self.partition, run) as recorded:
+        workspace = self.round.workspace
+        with _recorded(workspace, self.round.batch, self.round.run) as recorded:
             attempt = recorded.attempt
             details = {"recipient": self.name}
-            recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
+            recorded.append(attempt.intent(entry_id=new_id(), at=workspace.clock(), details=details))
             recorded.facts["details"] = details
-            self.workspace.require_one_time(attempt.batch)
+            workspace.require_one_time(attempt.batch)
             with self._desk(recorded) as (desk, service):
-                counts = _Work(desk, service, self.partition, recorded).done()
+                counts = _Work(self.round, desk, service, recorded).done()
             is_done = any(not name.startswith(EXCLUDED) for name in counts)  # all left out is no success (E16)
             outcome = Outcome.PASSED if is_done else Outcome.NO_DATA
             recorded.append(recorded.outcome(outcome, details=details, counts=counts))
@@ -128,9 +128,9 @@ class _Turn:
     @contextmanager
     def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, KeyService]]:
         """The recipient's lock, a connection as the role that shares, its outbox and its keys."""
-        workspace, recipient, label = self.workspace, self._recipient, recorded.attempt.batch.label
+        workspace, recipient, label = self.round.workspace, self._recipient, recorded.attempt.batch.label
         try:
-            contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+            contract = self.round.contract(recipient)
         except ContractError:
             recorded.facts["details"] = {"recipient": self.name, "halted_by": HaltedBy.CONTRACT_UNKNOWN}
             raise
@@ -142,7 +142,9 @@ class _Turn:
             service = workspace.keys()
             stack.callback(service.close)
             outbox = workspace.outbox(self.name, recipient.endpoint)
-            desk = Desk(workspace, recorded, connection, outbox, self.name, recipient, contract, self.partition.day)
+            desk = Desk(
+                workspace, recorded, connection, outbox, self.name, recipient, contract, self.round.partition.day
+            )
             yield desk, service
 
 
@@ -150,9 +152,9 @@ class _Turn:
 class _Work:
     """What is done in one turn, step by step."""
 
+    round: Round
     desk: Desk
     service: KeyService
-    partition: Partition
     recorded: Recorded
 
     def done(self) -> dict[str, int]:
@@ -167,7 +169,7 @@ class _Work:
         with desk.connection.ending() as (cursor, _):
             owed = ledger.owed(cursor, desk.recipient_id)
             new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
-        new = [one for one in new if one.partition <= self.partition.day]
+        new = [one for one in new if one.partition <= self.round.partition.day]
         self.recorded.facts["counts"] = dict(counts)
         if owed:
             counts.update(self._tell(owed))
@@ -248,11 +250,10 @@ class _Work:
         """The certificate to encrypt to, of a recipient that may have something now. Raises HaltedError."""
         desk, workspace = self.desk, self.desk.workspace
         kept = workspace.certificates().current(desk.recipient_id)
-        policy = workspace.policy
-        terms = contract_files.terms(policy)
+        register = workspace.policy.all_recipients
         try:
             found = kept.certificate if kept else None
-            recipients.standing(policy.all_recipients, desk.recipient_id, found, terms, workspace.clock())
+            recipients.standing(register, desk.recipient_id, found, self.round.terms, workspace.clock())
         except HaltedError as halted:
             self.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
             raise
@@ -263,13 +264,11 @@ class _Work:
         return Asked(versions, self.desk.recipient.provider_id, kind, frozenset(validated))
 
     def _validated(self, candidates: Sequence[Candidate]) -> set[int]:
-        """Bookings whose partition was validated, by the log: what somebody marks in a UI is no record (E24)."""
-        log = log_entries.validated(self.desk.workspace.warehouse_dsn(LOG_READER), DATASET)
-        return {one.booking_id for one in candidates if one.partition.isoformat() in log}
+        """Bookings whose partition was validated, by the log."""
+        return {one.booking_id for one in candidates if one.partition.isoformat() in self.round.validated}
 
     def _read(self, bookings: Collection[int]) -> Read:
-        batch = self.recorded.attempt.batch
-        return read_bookings(self.desk.workspace, batch, bookings, self.service)
+        return read_bookings(self.round.source, self.round.workspace, self.round.batch, bookings, self.service)
 
     # -- what is held and may not be used any more ---------------------------------------------------------------------
 

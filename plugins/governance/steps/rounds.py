@@ -1,0 +1,67 @@
+"""What the turns of all recipients have in common within one step of sharing: sessions that stay open, and what was
+read once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from governance import door, log_entries
+from governance.kept_open import kept_open
+from governance.partitions import Partition
+from governance.run_log import Batch, Run
+from governance.sharing import contract_files
+from governance.sharing.contracts import Contract
+from governance.sharing.recipients import Terms
+from governance.sharing.register import Recipient
+from governance.steps.reading_source import DATASET, Source
+from governance.steps.workspace import Workspace
+
+LOG_READER, CLOCK_READER = "sequencer", "coordinator"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One step: everybody's turn, one after the other, up to a partition."""
+
+    workspace: Workspace
+    partition: Partition
+    run: Run
+    source: Source
+    _contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> Batch:
+        """What entries name."""
+        return Batch(DATASET, self.partition.key, self.run.run_id)
+
+    def contract(self, recipient: Recipient) -> Contract:
+        """The contract with a recipient, read once for all who have it. Raises ContractError."""
+        pinned = recipient.kind, recipient.contract
+        if pinned not in self._contracts:
+            self._contracts[pinned] = contract_files.load(*pinned, self.workspace.policy.sharing)
+        return self._contracts[pinned]
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What every recipient is measured by."""
+        return contract_files.terms(self.workspace.policy)
+
+    @cached_property
+    def validated(self) -> frozenset[str]:
+        """The partitions that were validated, by the log: what somebody marks in a UI is no record (E24). What is
+        validated after this was read waits for the next step."""
+        return log_entries.validated(self.workspace.warehouse_dsn(LOG_READER), DATASET)
+
+
+@contextmanager
+def begun(workspace: Workspace, partition: Partition, run: Run) -> Iterator[Round]:
+    """A round, whose sessions end with it."""
+    source = Source(workspace, Batch(DATASET, partition.key, run.run_id))
+    with kept_open(*(workspace.warehouse_dsn(role) for role in (door.RECORDER, LOG_READER, CLOCK_READER))):
+        try:
+            yield Round(workspace, partition, run, source)
+        finally:
+            source.close()
