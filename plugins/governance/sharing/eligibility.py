@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 HEALTH = "health"
 
@@ -63,18 +65,20 @@ class Reading:
     L2. `erased`: row keys of booking versions of which the client or a traveller was erased.
     """
 
-    bookings: pd.DataFrame
-    travellers: pd.DataFrame
-    services: pd.DataFrame
-    grounds: pd.DataFrame
-    passing: Mapping[str, AbstractSet[str]]
+    bookings: pa.Table
+    travellers: pa.Table
+    services: pa.Table
+    grounds: pa.Table
+    passing: Mapping[str, pa.Array | pa.ChunkedArray]
     erased: AbstractSet[str]
 
     @property
-    def latest(self) -> pd.DataFrame:
-        """The latest version of each booking, by booking_id; of a version that was recorded twice the later row."""
-        ordered = self.bookings.sort_values(["bookings.version", "bookings.recorded_at"], kind="stable")
-        return ordered.drop_duplicates("bookings.booking_id", keep="last").set_index("bookings.booking_id", drop=False)
+    def latest(self) -> pa.Table:
+        """The latest version of each booking, ascending by booking_id; of one that was recorded twice the later row."""
+        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
+        ordered = self.bookings.take(pc.sort_indices(self.bookings, order))  # stable; what is NULL comes last
+        ids = ordered["bookings.booking_id"].to_numpy()
+        return ordered.filter(pa.array(np.append(ids[1:] != ids[:-1], [True] * bool(len(ids))), pa.bool_()))
 
 
 @dataclass(frozen=True)
@@ -91,98 +95,123 @@ class Asked:
 def judged(reading: Reading, asked: Asked) -> dict[int, Reason | None]:
     """Of each booking that was asked for, the reason why it may not go, or None."""
     latest = reading.latest
-    found: dict[int, Reason | None] = dict.fromkeys(asked.versions, Reason.UNKNOWN)
-    found.update(dict.fromkeys(found.keys() & set(latest.index)))
-    for reason, applies in _tests(reading, latest, asked).items():
-        for booking in latest.index[applies]:
-            found[booking] = found[booking] or reason
-    return found
+    reasons: list[Reason | None] = [None] * latest.num_rows
+    for reason, applies in reversed(_tests(reading, latest, asked).items()):
+        for place in np.flatnonzero(pc.fill_null(applies, False)):
+            reasons[place] = reason
+    known = dict(zip(latest["bookings.booking_id"].to_pylist(), reasons, strict=True))
+    return {booking: known.get(booking, Reason.UNKNOWN) for booking in asked.versions}
 
 
-def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason, pd.Series]:
+def _tests(reading: Reading, latest: pa.Table, asked: Asked) -> dict[Reason, pa.ChunkedArray]:
     """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
-    keys = latest["row_key"].astype(object)
-    grounds = reading.grounds.set_index("client_id").reindex(latest["bookings.client_id"]).set_axis(latest.index)
-    version = latest["bookings.version"].astype("int64")
-    accepted = latest.index.to_series().map(dict(asked.versions))
-    failing = {
-        root for key, root in zip(reading.travellers["row_key"], reading.travellers["root_key"], strict=True)
-        if key not in reading.passing["booking_travellers"]
-    }  # fmt: skip
-    named = _of_provider(reading.services, asked)["root_key"]
-    lacking = ~keys.isin(set(reading.travellers["root_key"]))
+    keys, version = latest["row_key"], latest["bookings.version"]
+    of_client = pc.index_in(latest["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
+    grounds = {name: reading.grounds[name].take(of_client) for name in reading.grounds.column_names}
+    bookings = latest["bookings.booking_id"]
+    accepted = pa.array(asked.versions.values(), pa.int64()).take(
+        pc.index_in(bookings, pa.array(asked.versions.keys(), pa.int64()))
+    )
+    travellers = reading.travellers
+    failing = travellers["root_key"].filter(_not(_among(travellers["row_key"], reading.passing["booking_travellers"])))
     return {
-        Reason.ERASED: keys.isin(reading.erased),
-        Reason.CANCELLED: _plain(latest["bookings.status"]).eq("cancelled"),
-        Reason.NOT_VALIDATED: ~latest.index.to_series().isin(asked.validated),
-        Reason.NEWER_VERSION: version > accepted,
-        Reason.OLDER_VERSION: version < accepted,
-        Reason.NOT_NAMED: ~keys.isin(set(named)),
-        Reason.RESTRICTED: _is_so(grounds["is_restricted"]),
-        Reason.OBJECTED: _is_so(grounds["has_objected"]),
-        Reason.ASKED_FOR_ERASURE: _is_so(grounds["asked_for_erasure"]),
-        Reason.NOT_ACCEPTED: latest["terms_acceptances.accepted_at"].isna() | grounds["is_restricted"].isna(),
-        Reason.NO_CONSENT: ~_is_so(grounds["has_consented"]) if asked.kind == HEALTH else _never(latest),
-        Reason.MINOR: keys.isin(failing) | lacking | ~keys.isin(reading.passing["bookings"]),
+        Reason.ERASED: _among(keys, pa.array(reading.erased, pa.string())),
+        Reason.CANCELLED: pc.equal(_plain(latest["bookings.status"]), "cancelled"),
+        Reason.NOT_VALIDATED: _not(_among(bookings, pa.array(asked.validated, pa.int64()))),
+        Reason.NEWER_VERSION: pc.greater(version, accepted),
+        Reason.OLDER_VERSION: pc.less(version, accepted),
+        Reason.NOT_NAMED: _not(_among(keys, _of_provider(reading.services, asked)["root_key"])),
+        Reason.RESTRICTED: grounds["is_restricted"],
+        Reason.OBJECTED: grounds["has_objected"],
+        Reason.ASKED_FOR_ERASURE: grounds["asked_for_erasure"],
+        Reason.NOT_ACCEPTED: pc.or_(
+            pc.is_null(latest["terms_acceptances.accepted_at"]), pc.is_null(grounds["is_restricted"])
+        ),
+        Reason.NO_CONSENT: pc.and_(_not(grounds["has_consented"]), asked.kind == HEALTH),
+        Reason.MINOR: pc.or_(
+            pc.or_(_among(keys, failing), _not(_among(keys, travellers["root_key"]))),
+            _not(_among(keys, reading.passing["bookings"])),
+        ),
     }
 
 
-def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pd.DataFrame:
-    """The rows of bookings that may go: one a service of the provider and person, ascending by their keys.
+def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pa.Table:
+    """The rows of bookings that may go: one a service of the provider and person, in no order.
 
     Columns: those that contracts choose from, but for references and `replaces_version`; and, to make these from,
     booking_id, version, service_no, traveller_no, client_id. Of a health service the patients are persons, of a travel
     service everybody who travels; of several patients' notes none is told apart, so the note goes with each.
     """
     latest = reading.latest
-    latest = latest[latest.index.isin(bookings)]
-    services = _of_provider(reading.services, asked).add_prefix("service.")
+    latest = latest.filter(_among(latest["bookings.booking_id"], pa.array(bookings, pa.int64())))
     travellers = reading.travellers
     if asked.kind == HEALTH:
-        travellers = travellers[_plain(travellers["booking_travellers.role"]) == "patient"]
-    rows = latest.merge(services, left_on="row_key", right_on="service.root_key").merge(
-        travellers.add_prefix("person."), left_on="row_key", right_on="person.root_key"
-    )
-    number = rows["person.row_key"].astype(object).str.rsplit("/", n=1).str[-1].astype("int64")
-    return pd.DataFrame(
-        {
-            "booking_id": rows["bookings.booking_id"].astype("int64"),
-            "version": rows["bookings.version"].astype("int64"),
-            "service_no": rows["service.booking_services.service_no"].astype("int64"),
-            "traveller_no": number,
-            "client_id": rows["bookings.client_id"],
-            "booking_version": rows["bookings.version"].astype("int64"),
-            "booking_status": rows["bookings.status"],
-            "booking_changed_at": rows["bookings.changed_at"],
-            "given_name": rows["person.booking_travellers.given_name"],
-            "family_name": rows["person.booking_travellers.family_name"],
-            "birth_date": rows["person.booking_travellers.birth_date"],
-            "email": rows["clients.email"],
-            "phone": rows["clients.phone"],
-            "language": rows["bookings.locale"],
-            "procedure_code": rows["service.booking_services.procedure_code"],
-            "clinical_note": rows["bookings.notes"],
-            "service_date": rows["service.booking_services.starts_on"],
-            "nights_count": rows["bookings.nights_count"],
-            "itinerary": rows["service.booking_services.itinerary"],
-        }
-    )
+        travellers = travellers.filter(pc.equal(_plain(travellers["booking_travellers.role"]), "patient"))
+    numbers = pc.cast(pc.replace_substring_regex(travellers["row_key"], "^.*/", ""), pa.int64())
+    people = _only(travellers, _OF_PERSON).append_column("traveller_no", numbers)
+    services = _only(_of_provider(reading.services, asked), _OF_SERVICE)
+    rows = _only(latest, _OF_BOOKING).join(services, "root_key", join_type="inner", use_threads=False)
+    return rows.join(people, "root_key", join_type="inner", use_threads=False).select(_OFFERED)
 
 
-def _of_provider(services: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    is_theirs = (services["booking_services.provider_id"] == asked.provider_id).fillna(False)
-    return services[is_theirs & (_plain(services["booking_services.kind"]) == asked.kind)]
+_OF_BOOKING = {
+    "root_key": "row_key",
+    "booking_id": "bookings.booking_id",
+    "version": "bookings.version",
+    "client_id": "bookings.client_id",
+    "booking_version": "bookings.version",
+    "booking_status": "bookings.status",
+    "booking_changed_at": "bookings.changed_at",
+    "email": "clients.email",
+    "phone": "clients.phone",
+    "language": "bookings.locale",
+    "clinical_note": "bookings.notes",
+    "nights_count": "bookings.nights_count",
+}
+_OF_SERVICE = {
+    "root_key": "root_key",
+    "service_no": "booking_services.service_no",
+    "procedure_code": "booking_services.procedure_code",
+    "service_date": "booking_services.starts_on",
+    "itinerary": "booking_services.itinerary",
+}
+_OF_PERSON = {
+    "root_key": "root_key",
+    "given_name": "booking_travellers.given_name",
+    "family_name": "booking_travellers.family_name",
+    "birth_date": "booking_travellers.birth_date",
+}
+_OFFERED = [
+    "booking_id", "version", "service_no", "traveller_no", "client_id", "booking_version", "booking_status",
+    "booking_changed_at", "given_name", "family_name", "birth_date", "email", "phone", "language", "procedure_code",
+    "clinical_note", "service_date", "nights_count", "itinerary",
+]  # fmt: skip
+_WHOLE = ("booking_id", "version", "service_no", "booking_version")
+"""Numbers that are 64 bits wide here, however wide they are at the source."""
 
 
-def _plain(words: pd.Series) -> pd.Series:
+def _only(table: pa.Table, named: Mapping[str, str]) -> pa.Table:
+    """Columns of a table, by the names that they have here."""
+    columns = {name: table[column] for name, column in named.items()}
+    return pa.table({name: pc.cast(c, pa.int64()) if name in _WHOLE else c for name, c in columns.items()})
+
+
+def _of_provider(services: pa.Table, asked: Asked) -> pa.Table:
+    """Services of theirs; one of which nobody knows the provider is nobody's."""
+    is_theirs = pc.equal(services["booking_services.provider_id"], asked.provider_id)
+    return services.filter(pc.and_(is_theirs, pc.equal(_plain(services["booking_services.kind"]), asked.kind)))
+
+
+def _plain(words: pa.ChunkedArray) -> pa.ChunkedArray:
     """Words of the source as policy writes them, however they stand there."""
-    return words.astype(object).str.strip().str.lower()
+    return pc.utf8_lower(pc.utf8_trim_whitespace(words))
 
 
-def _is_so(values: pd.Series) -> pd.Series:
+def _among(values: pa.ChunkedArray, these: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each is one of these; what is NULL is none."""
+    return pc.is_in(values, these.combine_chunks() if isinstance(these, pa.ChunkedArray) else these, skip_nulls=True)
+
+
+def _not(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """What nobody knows is not so."""
-    return values.fillna(False).astype(bool)
-
-
-def _never(latest: pd.DataFrame) -> pd.Series:
-    return pd.Series(False, index=latest.index)
+    return pc.invert(pc.fill_null(values, False))

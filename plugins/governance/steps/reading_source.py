@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -95,10 +94,10 @@ def read_bookings(
         erased = _erased(workspace, snapshot, known, found, service)
     return Read(
         Reading(
-            bookings=_frame(found["bookings"]),
-            travellers=_frame(found["booking_travellers"]),
-            services=_frame(found["booking_services"]),
-            grounds=_frame(grounds),
+            bookings=found["bookings"],
+            travellers=found["booking_travellers"],
+            services=found["booking_services"],
+            grounds=grounds,
             passing=_passing(workspace, found),
             erased=erased,
         ),
@@ -110,13 +109,14 @@ def _tables(workspace: Workspace) -> list[str]:
     return [name for name in workspace.policy.dataset(DATASET).landed if name != "payment_cards"]
 
 
-def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[str]]:
+def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, pa.ChunkedArray]:
     """By table, the row keys that break no rule about age and consent."""
     suite = validation.load_suite(DATASET, workspace.suites)
     landed = workspace.policy.dataset(DATASET).landed
     return {
-        table: set().union(
-            *(judging.passing(part, table, landed[table], suite, RULES) for part in found[table].to_batches())
+        table: pa.chunked_array(
+            (judging.passing_keys(part, table, landed[table], suite, RULES) for part in found[table].to_batches()),
+            pa.string(),
         )
         for table in ("bookings", "booking_travellers")
     }
@@ -162,16 +162,11 @@ def _of_clients(
 def _ended(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
     """When the keys of scopes were destroyed, of those whose key is: the tombstone. Opens none."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
-    found = service.store.fetch(list(by_id)).values()
-    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}
+    destroyed = service.store.fetch(by_id, "wrapped IS NULL AND ").values()
+    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in destroyed}
 
 
 def _made(service: KeyService, scopes: Collection[str]) -> set[str]:
     """Those of scopes for which a key was ever made."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
     return {by_id[id] for id in service.store.fetch(list(by_id))}
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
-    return frame

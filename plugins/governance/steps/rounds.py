@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 from governance import door, log_entries
 from governance.kept_open import kept_open
@@ -59,6 +59,8 @@ class Round:
 @contextmanager
 def begun(workspace: Workspace, partition: Partition, run: Run) -> Iterator[Round]:
     """A round, whose sessions end with it."""
+    # Reading an identity checks its key, which takes a tenth of a second (RSA, whether its primes are).
+    workspace = replace(workspace, identity=cache(workspace.identity))
     source = Source(workspace, Batch(DATASET, partition.key, run.run_id))
     with kept_open(*(workspace.warehouse_dsn(role) for role in (door.RECORDER, LOG_READER, CLOCK_READER))):
         try:

@@ -18,6 +18,8 @@ from typing import TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import rfc8785
 
 from governance import door, obligations, schema, warehouse
@@ -208,11 +210,12 @@ class _Work:
         """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
         desk = self.desk
         keys = self.service.acting(ROLE, PURPOSE, self.recorded.refused)
-        rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
+        table = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
-        before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
-        rows = rows.assign(replaces_version=before.astype("int64[pyarrow]"))
+        had = pc.index_in(table["booking_id"], pa.array(held.keys(), pa.int64()))
+        table = table.append_column("replaces_version", pa.array(held.values(), pa.int64()).take(had))
+        rows: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
         lacking = contracts.incomplete(desk.contract, rows, desk.recipient.options)
         incomplete = set(rows["booking_id"][lacking])
         return rows[~rows["booking_id"].isin(incomplete)].reset_index(drop=True), incomplete
@@ -224,16 +227,17 @@ class _Work:
         with desk.connection.ending() as (cursor, _):
             again = ledger.notices_before(cursor, desk.recipient_id, bookings)
             replaced = ledger.deliveries_of(cursor, desk.recipient_id, bookings)
-        lines = hashlib.sha256()
-        for chunk in portions.chunks(projected, "jsonl", self._context(read)):
-            lines.update(chunk)
+        context = self._context(read)
+        sliced = list(portions.slices(projected, context))
+        lines = list(portions.written(sliced, "jsonl", context))
+        digest = hashlib.sha256(b"".join(lines)).hexdigest()
         return Content(
             kind=ROWS,
-            digest=hashlib.sha256(rfc8785.dumps([lines.hexdigest(), sum(again.values())])).hexdigest(),
+            digest=hashlib.sha256(rfc8785.dumps([digest, sum(again.values())])).hexdigest(),
             fields=tuple(projected.columns),
             count=len(projected),
             files={
-                portions.MEDIA_TYPES[form]: portions.chunks(projected, form, self._context(read))
+                portions.MEDIA_TYPES[form]: iter(lines) if form == "jsonl" else portions.written(sliced, form, context)
                 for form in FORMS[desk.contract.kind]
             },
             read_at=read.at,
