@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
+from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, doubtful, judged, offered
 
 pytestmark = [pytest.mark.clause(clause) for clause in ("F1", "N1", "L1", "M1")]
 
@@ -102,6 +102,38 @@ CASES = [
 def test_a_booking_goes_or_stays_out_for_a_reason(changes: Mapping[str, Any], clinic: str, agency: str) -> None:
     found = [judged(reading(**changes), asked(provider)) for provider in (CLINIC, AGENCY)]
     assert found == [{7: clinic}, {7: agency}]
+
+
+HELD = {"clinic": (CLINIC, "health"), "agency": (AGENCY, "travel")}
+
+
+def held(*whose: str) -> pa.Table:
+    """Who holds the booking."""
+    return table(
+        [dict(zip(("booking_id", "provider_id", "kind"), (7, *HELD[who]), strict=True)) for who in whose],
+        {"booking_id": 7, "provider_id": CLINIC, "kind": "health"},
+    )
+
+
+@pytest.mark.parametrize(("changes", "clinic", "agency"), CASES)
+def test_whatever_a_holder_has_to_be_told_of_is_in_doubt_and_what_may_be_used_is_not(
+    changes: Mapping[str, Any], clinic: str | None, agency: str | None
+) -> None:
+    said = reading(**changes)
+    for whose, reason in (("clinic", clinic), ("agency", agency)):
+        if reason is None or reason in REVOKING:  # others keep a reason behind them from being told
+            assert doubtful(said, held(whose)) == ({7} if reason else set())
+    if {clinic, agency} & set(REVOKING):
+        assert doubtful(said, held("clinic", "agency")) == {7}
+
+
+def test_what_a_newer_version_keeps_from_being_told_stays_in_doubt() -> None:
+    newer = [BOOKING, {**BOOKING, "bookings.version": 2, "row_key": "7/2", "bookings.status": "cancelled"}]
+    assert judged(reading(bookings=newer), asked()) == {7: "cancelled"}
+    restricted = {"bookings": [BOOKING, {**newer[1], "bookings.status": "amended"}],
+                  "grounds": [{**GROUNDS, "is_restricted": True}]}  # fmt: skip
+    assert judged(reading(**restricted), asked()) == {7: "newer_version"}
+    assert doubtful(reading(**restricted), held("clinic")) == {7}
 
 
 def test_every_reason_is_in_the_table_or_below() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -106,33 +107,72 @@ def judged(reading: Reading, asked: Asked) -> dict[int, Reason | None]:
 def _tests(reading: Reading, latest: pa.Table, asked: Asked) -> dict[Reason, pa.ChunkedArray]:
     """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
     keys, version = latest["row_key"], latest["bookings.version"]
-    of_client = pc.index_in(latest["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
-    grounds = {name: reading.grounds[name].take(of_client) for name in reading.grounds.column_names}
     bookings = latest["bookings.booking_id"]
     accepted = pa.array(asked.versions.values(), pa.int64()).take(
         pc.index_in(bookings, pa.array(asked.versions.keys(), pa.int64()))
     )
+    whoever = _whoever(reading, latest)
+    found = {
+        **whoever,
+        Reason.NOT_VALIDATED: _not(_among(bookings, pa.array(asked.validated, pa.int64()))),
+        Reason.NEWER_VERSION: pc.greater(version, accepted),
+        Reason.OLDER_VERSION: pc.less(version, accepted),
+        Reason.NOT_NAMED: _not(_among(keys, _of_provider(reading.services, asked)["root_key"])),
+        Reason.NO_CONSENT: pc.and_(whoever[Reason.NO_CONSENT], asked.kind == HEALTH),
+    }
+    return {reason: found[reason] for reason in Reason if reason in found}
+
+
+def _whoever(reading: Reading, latest: pa.Table) -> dict[Reason, pa.ChunkedArray]:
+    """Of each booking, whether a reason applies that does not ask who is to have it, or in which version; without
+    consent to health data, as if it were one of health."""
+    keys = latest["row_key"]
+    of_client = pc.index_in(latest["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
+    grounds = {name: reading.grounds[name].take(of_client) for name in reading.grounds.column_names}
     travellers = reading.travellers
     failing = travellers["root_key"].filter(_not(_among(travellers["row_key"], reading.passing["booking_travellers"])))
     return {
         Reason.ERASED: _among(keys, pa.array(reading.erased, pa.string())),
         Reason.CANCELLED: pc.equal(_plain(latest["bookings.status"]), "cancelled"),
-        Reason.NOT_VALIDATED: _not(_among(bookings, pa.array(asked.validated, pa.int64()))),
-        Reason.NEWER_VERSION: pc.greater(version, accepted),
-        Reason.OLDER_VERSION: pc.less(version, accepted),
-        Reason.NOT_NAMED: _not(_among(keys, _of_provider(reading.services, asked)["root_key"])),
         Reason.RESTRICTED: grounds["is_restricted"],
         Reason.OBJECTED: grounds["has_objected"],
         Reason.ASKED_FOR_ERASURE: grounds["asked_for_erasure"],
         Reason.NOT_ACCEPTED: pc.or_(
             pc.is_null(latest["terms_acceptances.accepted_at"]), pc.is_null(grounds["is_restricted"])
         ),
-        Reason.NO_CONSENT: pc.and_(_not(grounds["has_consented"]), asked.kind == HEALTH),
+        Reason.NO_CONSENT: _not(grounds["has_consented"]),
         Reason.MINOR: pc.or_(
             pc.or_(_among(keys, failing), _not(_among(keys, travellers["root_key"]))),
             _not(_among(keys, reading.passing["bookings"])),
         ),
     }
+
+
+def doubtful(reading: Reading, held: pa.Table) -> set[int]:
+    """Bookings that are held and perhaps may not be used any more: every one for which `judged` would say so, and
+    those that a reason before it keeps from being told.
+
+    `held` has booking_id, provider_id and kind: who holds what, as providers of services of which kind.
+    """
+    latest, services = reading.latest, reading.services
+    row = pc.index_in(held["booking_id"], latest["bookings.booking_id"].combine_chunks())
+    found = _whoever(reading, latest)
+    consent = found.pop(Reason.NO_CONSENT).take(row)
+    named = _joined(services["root_key"], services["booking_services.provider_id"], services["booking_services.kind"])
+    asked_for = _joined(latest["row_key"].take(row), held["provider_id"], held["kind"])
+    doubts = [
+        pc.is_null(row),
+        pc.and_(consent, pc.equal(held["kind"], HEALTH)),
+        _not(_among(asked_for, named)),
+        *(applies.take(row) for reason, applies in found.items() if reason in REVOKING),
+    ]
+    are_doubtful = reduce(pc.or_, (pc.fill_null(doubt, False) for doubt in doubts))
+    return set(held["booking_id"].filter(are_doubtful).to_pylist())
+
+
+def _joined(keys: pa.ChunkedArray, providers: pa.ChunkedArray, kinds: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A service of a booking version as a text: whose, of which kind."""
+    return pc.binary_join_element_wise(keys, pc.cast(providers, pa.string()), _plain(kinds), " ")
 
 
 def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pa.Table:

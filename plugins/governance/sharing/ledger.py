@@ -104,6 +104,18 @@ def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     return {booking: version for booking, version in cursor.fetchall()}
 
 
+def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[int, str]], int | None]:
+    """Who holds which bookings, of so many that follow one; and the last of these, None where none follows."""
+    cursor.execute(
+        "SELECT max(booking_id) FROM (SELECT DISTINCT booking_id FROM sharing.delivered_rows WHERE booking_id > %s "
+        "ORDER BY 1 LIMIT %s) following",
+        (after, at_once),
+    )
+    ((last,),) = cursor.fetchall()
+    cursor.execute(named_query("share_held_by_all"), {"after": after, "last": last})
+    return [(booking, recipient) for booking, recipient in cursor.fetchall()], last
+
+
 def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
     """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
     cursor.execute(

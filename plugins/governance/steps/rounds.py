@@ -11,7 +11,8 @@ from functools import cache, cached_property
 from governance import door, log_entries
 from governance.kept_open import kept_open
 from governance.partitions import Partition
-from governance.run_log import Batch, Run
+from governance.recording import Recorded, code_digest, new_id
+from governance.run_log import Attempt, Batch, Digests, Run
 from governance.sharing import contract_files
 from governance.sharing.contracts import Contract
 from governance.sharing.recipients import Terms
@@ -19,10 +20,12 @@ from governance.sharing.register import Recipient
 from governance.steps.reading_source import DATASET, Source
 from governance.steps.workspace import Workspace
 
+EVENT = "share"
+CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
 LOG_READER, CLOCK_READER = "sequencer", "coordinator"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
     """One step: everybody's turn, one after the other, up to a partition."""
 
@@ -30,6 +33,8 @@ class Round:
     partition: Partition
     run: Run
     source: Source
+    doubts: frozenset[int] | None = None
+    """Bookings of which it is in doubt whether who holds them may; None until somebody has looked (`doubting.py`)."""
     _contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)
 
     @property
@@ -67,3 +72,10 @@ def begun(workspace: Workspace, partition: Partition, run: Run) -> Iterator[Roun
             yield Round(workspace, partition, run, source)
         finally:
             source.close()
+
+
+def recorded(workspace: Workspace, batch: Batch, run: Run) -> Recorded:
+    """A try of sharing up to a partition; its intent is for the caller to write."""
+    attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
+    dsn = workspace.warehouse_dsn(door.RECORDER)
+    return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)

@@ -26,8 +26,8 @@ from governance import door, obligations, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
 from governance.keys import KeyService
 from governance.obligations import Reason as Obliged
-from governance.recording import Recorded, code_digest, new_id
-from governance.run_log import Attempt, Batch, Digests, Outcome, Run
+from governance.recording import Recorded, new_id
+from governance.run_log import Batch, Outcome, Run
 from governance.sharing import contracts, ledger, portions, recipients
 from governance.sharing.certificate_folder import Kept
 from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
@@ -36,15 +36,13 @@ from governance.sharing.manifests import REVOCATION, ROWS
 from governance.sharing.recipients import HaltedBy, HaltedError
 from governance.sharing.references import referenced
 from governance.sharing.register import Recipient
-from governance.steps import rounds
+from governance.steps import doubting, rounds
 from governance.steps.delivering import Content, Desk
 from governance.steps.reading_source import DATASET, Read, read_bookings
 from governance.steps.rounds import Round
 from governance.steps.workspace import Workspace
 
 ROLE, PURPOSE = "sharer", "contract"
-EVENT = "share"
-CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
 T = TypeVar("T")
 READS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
@@ -77,7 +75,7 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     """
     partition = workspace.partition(DATASET, key)
     if not workspace.policy.all_recipients:
-        recorded = _recorded(workspace, Batch(DATASET, partition.key, run.run_id), run)
+        recorded = rounds.recorded(workspace, Batch(DATASET, partition.key, run.run_id), run)
         recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
         return {}
     counts: Counter[str] = Counter()
@@ -91,13 +89,6 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     if errors:
         raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
     return dict(counts)
-
-
-def _recorded(workspace: Workspace, batch: Batch, run: Run) -> Recorded:
-    """A try of sharing up to a partition; its intent is for the caller to write."""
-    attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
-    dsn = workspace.warehouse_dsn(door.RECORDER)
-    return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ class _Turn:
     def taken(self) -> Mapping[str, int]:
         """Settle, note, tell and deliver, as one recorded try; returns counts."""
         workspace = self.round.workspace
-        with _recorded(workspace, self.round.batch, self.round.run) as recorded:
+        with rounds.recorded(workspace, self.round.batch, self.round.run) as recorded:
             attempt = recorded.attempt
             details = {"recipient": self.name}
             recorded.append(attempt.intent(entry_id=new_id(), at=workspace.clock(), details=details))
@@ -167,7 +158,9 @@ class _Work:
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
-        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in _parts(held.items()))
+        doubts = doubting.in_doubt(self.round, desk.connection, self.service) if held else frozenset()
+        doubtful = [(booking, version) for booking, version in held.items() if booking in doubts]
+        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in _parts(doubtful))
         with desk.connection.ending() as (cursor, _):
             owed = ledger.owed(cursor, desk.recipient_id)
             new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
