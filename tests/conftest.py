@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from governance.embedded import airflow, airflow_config, control
+from governance.embedded import airflow, airflow_config, control, postgres
 from governance.embedded.site import Site
 
-pytest_plugins = ["proofs", "go_verifier"]
+pytest_plugins = ["proofs", "go_verifier", "configured_once"]
 
 # Before anything imports Airflow, which otherwise makes itself a home in the user's. A test that starts a whole site
 # sets its own.
@@ -23,6 +23,13 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
 os.environ["SCARF_ANALYTICS"] = "false"
+
+# Clusters of tests live for minutes, on a machine that does not lose power, and their passwords are random, which need
+# no stretching: with both, a connection costs twice as much, and tests open a hundred thousand. Who is killed loses
+# nothing by it, Postgres included: what was written is with the kernel.
+_IN_HASTE = ("--set=scram_iterations=1", "--set=fsync=off", "--no-sync")
+_initdb = postgres._run
+postgres._run = lambda name, arguments: _initdb(name, [*arguments, *_IN_HASTE])
 
 
 def _end_in_order(number: int, _: object) -> None:

@@ -12,9 +12,11 @@ import yaml
 from governance.errors import PolicyError
 
 MOST_BYTES = 1_000_000
+MOST_NESTED = 100
+"""Mappings and lists within one another; libyaml would follow them until its stack is full."""
 
 
-class _OnceEach(yaml.SafeLoader):
+class _OnceEach(yaml.CSafeLoader):
     """YAML's own reader takes the last of two equal keys without a word; here that is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -34,9 +36,9 @@ def mapping(name: str, content: bytes) -> dict[str, Any]:
     {'first_partition': {'visits': datetime.date(2026, 3, 10)}}
     """
     try:
+        if _depth(content) > MOST_NESTED:
+            raise PolicyError(f"{name} is not sound YAML: it is nested too deeply")
         loaded = yaml.load(content, _OnceEach)  # noqa: S506 -- a SafeLoader
-    except RecursionError:
-        raise PolicyError(f"{name} is not sound YAML: it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that is none, or bytes that are no text
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
@@ -45,6 +47,17 @@ def mapping(name: str, content: bytes) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise PolicyError(f"{name} must hold a mapping at its top")
     return loaded
+
+
+def _depth(content: bytes) -> int:
+    """How many mappings and lists are within one another at most; counting ends above what may be."""
+    depth = deepest = 0
+    for event in yaml.parse(content, yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        deepest = max(deepest, depth)
+        if deepest > MOST_NESTED:
+            break
+    return deepest
 
 
 def parts(folder: Path, site: Path | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,7 @@ from governance.errors import AlarmError, InputError
 from governance.first_captures import FirstCaptures
 from governance.steps import Workspace
 from governance.steps.holding import HoldRequest
+from kept import Kept
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
 
@@ -330,32 +332,34 @@ def test_what_is_saved_counts_from_an_earlier_capture_too(site: Site, world: Wor
 
 
 def test_retention_of_a_moved_card_that_is_killed_anywhere_is_finished_by_the_next_run(
-    site: Site, world: World, space: Workspace
+    site: Site, world: World, space: Workspace, tmp_path: Path
 ) -> None:
     late = at(site, GOES)
     only = {"rules": {"cards_at_source": late.policy.retention.rules["cards_at_source"]}}
     of_source = late.policy.retention.model_copy(update=only)
     late = replace(late, policy=late.policy.model_copy(update={"retention": of_source}))
 
-    def begin() -> None:
+    def at_the_source() -> None:
         world.clear()
-        builders.empty_warehouse(site)
+        world.restart()
         booked(world)
-        through(space, "bookings", KEY)
         moved(world, FIRST + 9 * DAYS)
 
     def work(number: int) -> None:
         steps.retain(late, replace(builders.run(), try_number=number))
 
-    begin()
-    crossed = boundaries.run(lambda: work(1))
-    assert not isinstance(crossed, boundaries.Killed)
-    places = [*boundaries.matter(crossed)][::2]
-    for fatal in places:
-        begin()
-        killed = boundaries.run(lambda: work(1), fatal)
-        assert isinstance(killed, boundaries.Killed), fatal
-        work(2)
-        assert (at_source(site), known(site)) == (0, [(FIRST, False)]), killed
-        assert sum(entry["counts"]["ended"] for entry in told(site, "cards_at_source")) == 1, killed
-    assert sum("first_captures" in crossed[n - 1] for n in places) and len(places) > 5
+    booked(world)
+    through(space, "bookings", KEY)
+    with contextlib.closing(Kept(site, tmp_path, at_the_source)) as kept:
+        at_the_source()
+        crossed = boundaries.run(lambda: work(1))
+        assert not isinstance(crossed, boundaries.Killed)
+        places = [*boundaries.matter(crossed)][::2]
+        for fatal in places:
+            kept.put_back()
+            killed = boundaries.run(lambda: work(1), fatal)
+            assert isinstance(killed, boundaries.Killed), fatal
+            work(2)
+            assert (at_source(site), known(site)) == (0, [(FIRST, False)]), killed
+            assert sum(entry["counts"]["ended"] for entry in told(site, "cards_at_source")) == 1, killed
+        assert sum("first_captures" in crossed[n - 1] for n in places) and len(places) > 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -26,6 +27,7 @@ from governance.errors import (
 )
 from governance.run_log import Batch
 from governance.steps import Workspace
+from kept import Kept
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
 
@@ -474,37 +476,38 @@ def test_a_table_in_a_database_that_is_to_be_empty_stops_the_crawl_where_it_may_
 
 
 def test_retention_that_is_killed_anywhere_is_finished_by_the_next_run(
-    site: Site, world: World, space: Workspace
+    site: Site, world: World, space: Workspace, tmp_path: Path
 ) -> None:
     """Same rows at the end, one entry per effect: where a try was killed between the source's commit and its outcome,
     the next one writes it. Every boundary of the rules of cards: tests/integration/test_kills.py."""
     late = at(site, CARD_GOES)
 
-    def begin() -> None:
+    def at_the_source() -> None:
         world.clear()
-        builders.empty_warehouse(site)
+        world.restart()
         with_card(world)
         with_card(world, captured_at=CARD + timedelta(hours=6), cvv="123")
-        through(space, "bookings", KEY)
 
     def retain(number: int) -> None:
         steps.retain(late, replace(builders.run(), try_number=number))
 
-    begin()
-    crossed = boundaries.run(lambda: retain(1))
-    assert not isinstance(crossed, boundaries.Killed)
-    places = [n for n in boundaries.matter(crossed) if "payment_cards" in crossed[n - 1] or n % 7 == 0][::3]
-    for fatal in places:
-        begin()
-        ended = boundaries.run(lambda: retain(1), fatal)
-        assert isinstance(ended, boundaries.Killed), fatal
-        retain(2)
-        assert (ours(site), at_source(site), at_source(site, "cvv IS NOT NULL")) == (1, 1, 0), ended
-        assert sum(entry["counts"]["ended"] for entry in told(site, "cards")) == 1, ended
-        for rule in ("cards_at_source", "cvv_at_source"):
-            done = sum(entry["counts"]["ended"] for entry in told(site, rule))
-            assert done == 1, (rule, ended)
-    assert len(places) > 5
+    at_the_source()
+    through(space, "bookings", KEY)
+    with contextlib.closing(Kept(site, tmp_path, at_the_source)) as kept:
+        crossed = boundaries.run(lambda: retain(1))
+        assert not isinstance(crossed, boundaries.Killed)
+        places = [n for n in boundaries.matter(crossed) if "payment_cards" in crossed[n - 1] or n % 7 == 0][::3]
+        for fatal in places:
+            kept.put_back()
+            ended = boundaries.run(lambda: retain(1), fatal)
+            assert isinstance(ended, boundaries.Killed), fatal
+            retain(2)
+            assert (ours(site), at_source(site), at_source(site, "cvv IS NOT NULL")) == (1, 1, 0), ended
+            assert sum(entry["counts"]["ended"] for entry in told(site, "cards")) == 1, ended
+            for rule in ("cards_at_source", "cvv_at_source"):
+                done = sum(entry["counts"]["ended"] for entry in told(site, rule))
+                assert done == 1, (rule, ended)
+        assert len(places) > 5
 
 
 # -- clocks ------------------------------------------------------------------------------------------------------------

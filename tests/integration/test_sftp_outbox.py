@@ -163,7 +163,7 @@ def with_passphrase(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("sftp_key", Path.unlink, "needs a key"),
+        ("sftp_key", Path.unlink, "needs a file sftp_key"),
         ("sftp_key", lambda path: path.write_bytes(b"hidden"), "is none"),
         ("sftp_key", lambda path: path.write_bytes(path.read_bytes()[:200]), "is none"),
         ("sftp_key", with_passphrase, "passphrase"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ from governance.run_log import Batch
 from governance.steps import HandOver, Workspace
 from governance.third_parties import ThirdParty
 from governance.warehouse import connect
+from kept import Kept
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E2"), pytest.mark.clause("C6"), pytest.mark.clause("H1")]
 
@@ -65,18 +68,31 @@ def agreed(site: Site, registered: ThirdParty | None, now: datetime = NOW) -> Wo
     return replace(space, policy=space.policy.model_copy(update={"third_parties": register}))
 
 
-@pytest.fixture
-def published(site: Site, world: World, space: Workspace) -> Site:
+@pytest.fixture(scope="module")
+def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     """One released day of bookings: thirty rows, of which ten are held; beside it a day that was only pulled."""
-    world.crowd(20)
-    world.apart(10)
-    world.visitors()
-    for dataset in ("bookings", "visits"):
-        through(space, dataset, KEY)
-    world.day += timedelta(days=1)
-    world.crowd(20)
-    steps.pull(space, "bookings", world.day.isoformat(), builders.run())
-    return site
+    builders.empty_warehouse(site)
+    with closing(World(site.dsn("wellbe_owner"))) as world:
+        world.clear()
+        world.crowd(20)
+        world.apart(10)
+        world.visitors()
+        space = builders.workspace(site)
+        for dataset in ("bookings", "visits"):
+            through(space, dataset, KEY)
+        world.day += timedelta(days=1)
+        world.crowd(20)
+        steps.pull(space, "bookings", world.day.isoformat(), builders.run())
+    with closing(Kept(site, tmp_path_factory.mktemp("kept"))) as kept:
+        yield kept
+
+
+@pytest.fixture
+def published(kept: Kept) -> Iterator[Site]:
+    """That day, put back for each test: to publish it takes seconds."""
+    kept.put_back()
+    yield kept.site
+    builders.log_names_nobody(kept.site)
 
 
 RISK_FIGURES = {

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, doubtful, judged, offered
+from governance.sharing.eligibility import DELETING, REVOKING, Asked, Reading, Reason, doubtful, ended, judged, offered
 
 pytestmark = [pytest.mark.clause(clause) for clause in ("F1", "N1", "L1", "M1")]
 
@@ -63,6 +63,7 @@ def reading(**changes: Any) -> Reading:
         table(changes.get("grounds", [GROUNDS]), GROUNDS),
         dict.fromkeys(("bookings", "booking_travellers"), pa.array(passing, pa.string())),
         set(changes.get("erased", [])),
+        set(changes.get("with_cards", [])),
     )
 
 
@@ -95,6 +96,8 @@ CASES = [
     ({"passing": ["7/1", "7/1/1"]}, "minor", "minor"),  # the companion: nobody's data goes
     ({"passing": ["7/1/1", "7/1/2"]}, "minor", "minor"),  # the client
     ({"travellers": []}, "minor", "minor"),  # of nobody it is not known
+    ({"with_cards": ["7/1"]}, "card_in_text", "card_in_text"),
+    ({"with_cards": ["8/1"]}, None, None),
 ]  # fmt: skip
 
 
@@ -104,41 +107,9 @@ def test_a_booking_goes_or_stays_out_for_a_reason(changes: Mapping[str, Any], cl
     assert found == [{7: clinic}, {7: agency}]
 
 
-HELD = {"clinic": (CLINIC, "health"), "agency": (AGENCY, "travel")}
-
-
-def held(*whose: str) -> pa.Table:
-    """Who holds the booking."""
-    return table(
-        [dict(zip(("booking_id", "provider_id", "kind"), (7, *HELD[who]), strict=True)) for who in whose],
-        {"booking_id": 7, "provider_id": CLINIC, "kind": "health"},
-    )
-
-
-@pytest.mark.parametrize(("changes", "clinic", "agency"), CASES)
-def test_whatever_a_holder_has_to_be_told_of_is_in_doubt_and_what_may_be_used_is_not(
-    changes: Mapping[str, Any], clinic: str | None, agency: str | None
-) -> None:
-    said = reading(**changes)
-    for whose, reason in (("clinic", clinic), ("agency", agency)):
-        if reason is None or reason in REVOKING:  # others keep a reason behind them from being told
-            assert doubtful(said, held(whose)) == ({7} if reason else set())
-    if {clinic, agency} & set(REVOKING):
-        assert doubtful(said, held("clinic", "agency")) == {7}
-
-
-def test_what_a_newer_version_keeps_from_being_told_stays_in_doubt() -> None:
-    newer = [BOOKING, {**BOOKING, "bookings.version": 2, "row_key": "7/2", "bookings.status": "cancelled"}]
-    assert judged(reading(bookings=newer), asked()) == {7: "cancelled"}
-    restricted = {"bookings": [BOOKING, {**newer[1], "bookings.status": "amended"}],
-                  "grounds": [{**GROUNDS, "is_restricted": True}]}  # fmt: skip
-    assert judged(reading(**restricted), asked()) == {7: "newer_version"}
-    assert doubtful(reading(**restricted), held("clinic")) == {7}
-
-
 def test_every_reason_is_in_the_table_or_below() -> None:
     told = {reason for _, *reasons in CASES for reason in reasons if reason}
-    assert set(Reason) - told == {"not_validated", "older_version", "incomplete"}
+    assert set(Reason) - told == {"not_validated", "older_version", "incomplete", "unfit"}
 
 
 def test_a_partition_that_the_log_does_not_call_validated_gives_nothing() -> None:
@@ -158,8 +129,34 @@ def test_of_a_version_that_was_recorded_twice_the_later_row_counts(recorded_late
 
 
 def test_who_holds_a_booking_is_told_of_what_ends_its_use_and_of_nothing_else() -> None:
-    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "incomplete"}
+    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "card_in_text", "incomplete",
+             "unfit"}  # fmt: skip
     assert set(Reason) - set(REVOKING) == waits
+
+
+SECOND = {**BOOKING, "bookings.version": 2, "row_key": "7/2"}
+AGAIN = [{**one, "row_key": one["row_key"].replace("/1/", "/2/"), "root_key": "7/2"} for one in (TRAVELLER, HEALTH)]
+ENDED = [
+    # what the source says of a booking that the clinic holds in version 1                       what it is told
+    ({}, None),
+    ({"bookings": []}, "erased"),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH, AGAIN[1]]}, None),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH]}, "cancelled"),
+    ({"bookings": [BOOKING, SECOND], "grounds": [{**GROUNDS, "has_consented": False}]}, "cancelled"),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH, AGAIN[1]],
+      "grounds": [{**GROUNDS, "has_consented": False}]}, "consent withdrawn"),
+    ({"bookings": [BOOKING, {**SECOND, "bookings.client_id": 71}], "travellers": [TRAVELLER, AGAIN[0]],
+      "services": [HEALTH, AGAIN[1]],
+      "grounds": [{**GROUNDS, "is_restricted": True}, {**GROUNDS, "client_id": 71}]}, "restricted"),  # who it was of
+    ({"bookings": [SECOND], "travellers": [AGAIN[0]], "services": [AGAIN[1]]}, None),  # version 1 is gone
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "obliged"), ENDED)
+def test_what_a_clinic_holds_may_be_used_or_not_whatever_became_of_an_amendment(
+    changes: Mapping[str, Any], obliged: str | None
+) -> None:
+    assert ended(reading(**changes), asked()) == ({7: obliged} if obliged else {})
 
 
 def test_a_clinic_gets_its_patients_and_an_agency_everybody_who_travels() -> None:
@@ -174,3 +171,51 @@ def test_a_clinic_gets_its_patients_and_an_agency_everybody_who_travels() -> Non
 
 def test_of_bookings_that_may_not_go_nothing_is_offered() -> None:
     assert offered(reading(), asked(), frozenset()).num_rows == 0
+
+
+# -- what is held, and in doubt ----------------------------------------------------------------------------------------
+
+HOLDERS = {"clinic": (CLINIC, "health"), "agency": (AGENCY, "travel"), "a clinic of before": (None, "health")}
+
+
+def held(*whose: str, version: int = 1) -> pa.Table:
+    """Who holds the booking."""
+    names = ("booking_id", "version", "recipient_id", "provider_id", "kind")
+    rows = [dict(zip(names, (7, version, who, *HOLDERS[who]), strict=True)) for who in whose]
+    return table(rows, dict(zip(names, (7, 1, "clinic", CLINIC, "health"), strict=True)))
+
+
+@pytest.mark.parametrize(("changes", "clinic", "agency"), CASES)
+def test_whatever_takes_back_what_is_held_is_in_doubt_and_what_may_be_used_is_not(
+    changes: Mapping[str, Any], clinic: str | None, agency: str | None
+) -> None:
+    said, reasons = reading(**changes), {"clinic": clinic, "agency": agency}
+    expected = {(7, who) for who, reason in reasons.items() if reason in REVOKING}
+    assert expected <= doubtful(said, held("clinic", "agency"))
+    for who in (who for who, reason in reasons.items() if reason is None):
+        assert (7, who) not in doubtful(said, held("clinic", "agency"))
+
+
+@pytest.mark.parametrize(("changes", "told"), ENDED)
+def test_whatever_ends_the_use_of_an_earlier_version_is_in_doubt(changes: Mapping[str, Any], told: str | None) -> None:
+    assert not told or doubtful(reading(**changes), held("clinic")) == {(7, "clinic")}
+
+
+def test_a_version_that_is_gone_is_in_doubt() -> None:
+    assert doubtful(reading(), held("clinic", version=2)) == {(7, "clinic")}
+
+
+def test_what_names_whoever_is_registered_no_more_leaves_no_doubt_and_a_withdrawal_does() -> None:
+    assert doubtful(reading(services=[TRAVEL]), held("a clinic of before")) == set()
+    withdrawn = reading(grounds=[{**GROUNDS, "has_consented": False}])
+    assert doubtful(withdrawn, held("a clinic of before")) == {(7, "a clinic of before")}
+
+
+@pytest.mark.parametrize(("changes", "is_so"), [({"is_restricted": True}, False), ({"has_consented": False}, True)])
+def test_of_what_was_told_already_only_what_deletes_is_in_doubt(changes: Mapping[str, bool], is_so: bool) -> None:
+    said = reading(grounds=[{**GROUNDS, **changes}])
+    assert doubtful(said, held("a clinic of before"), DELETING) == ({(7, "a clinic of before")} if is_so else set())
+
+
+def test_of_nothing_nothing_is_in_doubt() -> None:
+    assert doubtful(reading(), held()) == set()

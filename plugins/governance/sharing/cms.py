@@ -36,11 +36,10 @@ from governance.errors import (
     shown,
 )
 from governance.sharing import certificates, recipients
+from governance.sharing.allowances import LARGEST_PART_BYTES
 from governance.sharing.identities import Identity
 from governance.sharing.manifests import Part
 
-PART_BYTES = 256_000_000
-"""Rows of a part: what the recipient's OpenSSL opens with 0.7 GB of memory."""
 SIGNED_HERE = 4 * 1024 * 1024
 """Bytes of rows that are signed in this process, in memory."""
 OPENSSL = "openssl"
@@ -57,7 +56,7 @@ class Envelope:
     certificate: str
     identity: Identity
     now: datetime
-    part_bytes: int = PART_BYTES
+    part_bytes: int = LARGEST_PART_BYTES
 
     @property
     def fingerprint(self) -> str:

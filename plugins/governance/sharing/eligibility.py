@@ -7,9 +7,9 @@ as a whole: of a family whose child has no guardian's consent nobody's data goes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from typing import Literal
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 HEALTH = "health"
 
-Obliged = Literal["consent withdrawn", "erased", "cancelled", "restricted"]
+Obliged = Literal["consent withdrawn", "erased", "cancelled", "restricted", "superseded"]
 """Why who holds a booking has to be told that it may not be used any more."""
 
 
@@ -40,7 +40,9 @@ class Reason(StrEnum):
     NOT_ACCEPTED = "not_accepted"  # no acceptance of the terms, or no known client (A1)
     NO_CONSENT = "no_consent"  # to health data (N1)
     MINOR = "minor"  # somebody of the booking is, without a guardian's consent (L1, L2)
+    CARD_IN_TEXT = "card_in_text"  # written since it was accepted: card data is handed to nobody (K4)
     INCOMPLETE = "incomplete"  # lacks what the contract requires
+    UNFIT = "unfit"  # says something that the contract, or the wire format, does not allow
 
 
 REVOKING: Mapping[Reason, Obliged] = {
@@ -56,6 +58,9 @@ REVOKING: Mapping[Reason, Obliged] = {
 }
 """Of the reasons for which who holds a booking has to be told (GDPR article 19), the obligation that is raised."""
 
+DELETING = tuple(reason for reason, obliged in REVOKING.items() if obliged in ("erased", "consent withdrawn"))
+"""Of these, the reasons for which it has to be deleted, whatever was told before."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -63,7 +68,8 @@ class Reading:
 
     `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`:
     one row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and
-    L2. `erased`: row keys of booking versions of which the client or a traveller was erased.
+    L2. `erased`: row keys of booking versions of which the client or a traveller was erased; `with_cards`: of those
+    with a card number in a text.
     """
 
     bookings: pa.Table
@@ -72,14 +78,26 @@ class Reading:
     grounds: pa.Table
     passing: Mapping[str, pa.Array | pa.ChunkedArray]
     erased: AbstractSet[str]
+    with_cards: AbstractSet[str] = frozenset()
+
+    @property
+    def versions(self) -> pa.Table:
+        """Each version of each booking, ascending by both; of one that was recorded twice the later row."""
+        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
+        ordered = self.bookings.take(pc.sort_indices(self.bookings, order))  # stable; what is NULL comes last
+        ids = pc.binary_join_element_wise(*(pc.cast(ordered[name], pa.string()) for name, _ in order[:2]), "/")
+        return ordered.take(_last_of_each(ids))
 
     @property
     def latest(self) -> pa.Table:
-        """The latest version of each booking, ascending by booking_id; of one that was recorded twice the later row."""
-        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
-        ordered = self.bookings.take(pc.sort_indices(self.bookings, order))  # stable; what is NULL comes last
-        ids = ordered["bookings.booking_id"].to_numpy()
-        return ordered.filter(pa.array(np.append(ids[1:] != ids[:-1], [True] * bool(len(ids))), pa.bool_()))
+        """The latest version of each booking, ascending by booking_id."""
+        versions = self.versions
+        return versions.take(_last_of_each(versions["bookings.booking_id"]))
+
+    def up_to(self, versions: Mapping[int, int]) -> Reading:
+        """The same without what came after these versions, by booking."""
+        last = _looked_up(self.bookings["bookings.booking_id"], versions)
+        return replace(self, bookings=self.bookings.filter(pc.less_equal(self.bookings["bookings.version"], last)))
 
 
 @dataclass(frozen=True)
@@ -93,24 +111,78 @@ class Asked:
     validated: AbstractSet[int]
 
 
-def judged(reading: Reading, asked: Asked) -> dict[int, Reason | None]:
-    """Of each booking that was asked for, the reason why it may not go, or None."""
+def judged(reading: Reading, asked: Asked, among: Container[Reason] = tuple(Reason)) -> dict[int, Reason | None]:
+    """Of each booking that was asked for, the reason why it may not go, or None; only those `among` are looked at."""
     latest = reading.latest
     reasons: list[Reason | None] = [None] * latest.num_rows
     for reason, applies in reversed(_tests(reading, latest, asked).items()):
-        for place in np.flatnonzero(pc.fill_null(applies, False)):
-            reasons[place] = reason
+        if reason in among:
+            for place in np.flatnonzero(pc.fill_null(applies, False)):
+                reasons[place] = reason
     known = dict(zip(latest["bookings.booking_id"].to_pylist(), reasons, strict=True))
     return {booking: known.get(booking, Reason.UNKNOWN) for booking in asked.versions}
 
 
+def ended(reading: Reading, held: Asked, among: Container[Reason] = REVOKING.keys()) -> dict[int, Obliged]:
+    """Of bookings that a provider holds, those that it may not use any more, and why.
+
+    What the source says last decides, whether or not it was accepted: an amendment that waits, or never passes, takes
+    back no withdrawal and no change of provider. And so does the version that is held: its client may be another one.
+    """
+    reasons = [judged(reading, held, among), judged(reading.up_to(held.versions), held, among)]
+    found: dict[int, Obliged] = {}
+    for booking, last in reasons[0].items():
+        had = reasons[1][booking]
+        # Of a version that is gone nothing can be said: what the source has of the booking says it.
+        said = {last, None if had is Reason.UNKNOWN else had} - {None}
+        if said:
+            found[booking] = REVOKING[next(reason for reason in REVOKING if reason in said)]
+    return found
+
+
+def doubtful(reading: Reading, held: pa.Table, among: Container[Reason] = REVOKING.keys()) -> set[tuple[int, str]]:
+    """Of bookings that are held, and by whom, those that perhaps may not be used any more: all that `ended` would find,
+    holder by holder, and few others.
+
+    `held` has booking_id, version, recipient_id, and the provider_id and kind of services of that recipient, whose
+    provider_id is NULL where nothing that names it is looked at.
+    """
+    versions = reading.versions
+    found = {reason: applies for reason, applies in _whoever(reading, versions).items() if reason in among}
+    last = _last_of_each(versions["bookings.booking_id"])
+    latest = last.take(pc.index_in(held["booking_id"], versions["bookings.booking_id"].take(last).combine_chunks()))
+    had = _joined(pc.cast(held["booking_id"], pa.string()), pc.cast(held["version"], pa.string()), "/")
+    doubts = [
+        doubt
+        for row in (latest, pc.index_in(had, versions["row_key"].combine_chunks()))
+        for doubt in _doubts(reading, versions.take(row), held, {reason: a.take(row) for reason, a in found.items()})
+    ]
+    are_doubtful = reduce(pc.or_, (pc.fill_null(doubt, False) for doubt in doubts))
+    told = held.filter(are_doubtful)
+    return set(zip(told["booking_id"].to_pylist(), told["recipient_id"].to_pylist(), strict=True))
+
+
+def _doubts(
+    reading: Reading, versions: pa.Table, held: pa.Table, found: dict[Reason, pa.ChunkedArray]
+) -> Iterator[pa.ChunkedArray]:
+    """Of each row of what is held, whether something speaks against a version of it; one that is gone is in doubt."""
+    yield pc.is_null(versions["row_key"])
+    for reason, applies in found.items():
+        is_of_health = reason is Reason.NO_CONSENT
+        yield pc.and_(applies, pc.equal(held["kind"], HEALTH)) if is_of_health else applies
+    services, provider = reading.services, pc.cast(held["provider_id"], pa.string())
+    named = _joined(
+        services["root_key"], pc.cast(services["booking_services.provider_id"], pa.string()),
+        _plain(services["booking_services.kind"]), " ",
+    )  # fmt: skip
+    asked_for = _joined(versions["row_key"], provider, held["kind"], " ")
+    yield pc.and_(pc.is_valid(provider), _not(_among(asked_for, named)))
+
+
 def _tests(reading: Reading, latest: pa.Table, asked: Asked) -> dict[Reason, pa.ChunkedArray]:
     """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
-    keys, version = latest["row_key"], latest["bookings.version"]
-    bookings = latest["bookings.booking_id"]
-    accepted = pa.array(asked.versions.values(), pa.int64()).take(
-        pc.index_in(bookings, pa.array(asked.versions.keys(), pa.int64()))
-    )
+    keys, version, bookings = latest["row_key"], latest["bookings.version"], latest["bookings.booking_id"]
+    accepted = _looked_up(bookings, asked.versions)
     whoever = _whoever(reading, latest)
     found = {
         **whoever,
@@ -123,56 +195,30 @@ def _tests(reading: Reading, latest: pa.Table, asked: Asked) -> dict[Reason, pa.
     return {reason: found[reason] for reason in Reason if reason in found}
 
 
-def _whoever(reading: Reading, latest: pa.Table) -> dict[Reason, pa.ChunkedArray]:
-    """Of each booking, whether a reason applies that does not ask who is to have it, or in which version; without
+def _whoever(reading: Reading, versions: pa.Table) -> dict[Reason, pa.ChunkedArray]:
+    """Of booking versions, whether a reason applies that does not ask who is to have it, nor which version; without
     consent to health data, as if it were one of health."""
-    keys = latest["row_key"]
-    of_client = pc.index_in(latest["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
+    keys = versions["row_key"]
+    of_client = pc.index_in(versions["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
     grounds = {name: reading.grounds[name].take(of_client) for name in reading.grounds.column_names}
     travellers = reading.travellers
     failing = travellers["root_key"].filter(_not(_among(travellers["row_key"], reading.passing["booking_travellers"])))
     return {
         Reason.ERASED: _among(keys, pa.array(reading.erased, pa.string())),
-        Reason.CANCELLED: pc.equal(_plain(latest["bookings.status"]), "cancelled"),
+        Reason.CANCELLED: pc.equal(_plain(versions["bookings.status"]), "cancelled"),
         Reason.RESTRICTED: grounds["is_restricted"],
         Reason.OBJECTED: grounds["has_objected"],
         Reason.ASKED_FOR_ERASURE: grounds["asked_for_erasure"],
         Reason.NOT_ACCEPTED: pc.or_(
-            pc.is_null(latest["terms_acceptances.accepted_at"]), pc.is_null(grounds["is_restricted"])
+            pc.is_null(versions["terms_acceptances.accepted_at"]), pc.is_null(grounds["is_restricted"])
         ),
         Reason.NO_CONSENT: _not(grounds["has_consented"]),
         Reason.MINOR: pc.or_(
             pc.or_(_among(keys, failing), _not(_among(keys, travellers["root_key"]))),
             _not(_among(keys, reading.passing["bookings"])),
         ),
+        Reason.CARD_IN_TEXT: _among(keys, pa.array(reading.with_cards, pa.string())),
     }
-
-
-def doubtful(reading: Reading, held: pa.Table) -> set[int]:
-    """Bookings that are held and perhaps may not be used any more: every one for which `judged` would say so, and
-    those that a reason before it keeps from being told.
-
-    `held` has booking_id, provider_id and kind: who holds what, as providers of services of which kind.
-    """
-    latest, services = reading.latest, reading.services
-    row = pc.index_in(held["booking_id"], latest["bookings.booking_id"].combine_chunks())
-    found = _whoever(reading, latest)
-    consent = found.pop(Reason.NO_CONSENT).take(row)
-    named = _joined(services["root_key"], services["booking_services.provider_id"], services["booking_services.kind"])
-    asked_for = _joined(latest["row_key"].take(row), held["provider_id"], held["kind"])
-    doubts = [
-        pc.is_null(row),
-        pc.and_(consent, pc.equal(held["kind"], HEALTH)),
-        _not(_among(asked_for, named)),
-        *(applies.take(row) for reason, applies in found.items() if reason in REVOKING),
-    ]
-    are_doubtful = reduce(pc.or_, (pc.fill_null(doubt, False) for doubt in doubts))
-    return set(held["booking_id"].filter(are_doubtful).to_pylist())
-
-
-def _joined(keys: pa.ChunkedArray, providers: pa.ChunkedArray, kinds: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A service of a booking version as a text: whose, of which kind."""
-    return pc.binary_join_element_wise(keys, pc.cast(providers, pa.string()), _plain(kinds), " ")
 
 
 def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pa.Table:
@@ -245,6 +291,23 @@ def _of_provider(services: pa.Table, asked: Asked) -> pa.Table:
 def _plain(words: pa.ChunkedArray) -> pa.ChunkedArray:
     """Words of the source as policy writes them, however they stand there."""
     return pc.utf8_lower(pc.utf8_trim_whitespace(words))
+
+
+def _last_of_each(ids: pa.ChunkedArray) -> pa.Array:
+    """Where the last one of each id is, of ids of which equal ones stand together."""
+    ids = ids.combine_chunks()
+    changes = np.asarray(pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True), dtype=bool)
+    return pa.array(np.flatnonzero(np.append(changes, [True] * bool(len(ids)))), pa.int64())
+
+
+def _looked_up(bookings: pa.ChunkedArray, versions: Mapping[int, int]) -> pa.ChunkedArray:
+    """Of each booking a version that is known of it, or NULL."""
+    return pa.array(versions.values(), pa.int64()).take(pc.index_in(bookings, pa.array(versions.keys(), pa.int64())))
+
+
+def _joined(*texts: pa.ChunkedArray | str) -> pa.ChunkedArray:
+    """Texts as one, with the last of them between; NULL where one is."""
+    return pc.binary_join_element_wise(*texts)
 
 
 def _among(values: pa.ChunkedArray, these: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:

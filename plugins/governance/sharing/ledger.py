@@ -27,7 +27,7 @@ _REFERENCES = ("booking_reference", "service_reference", "person_reference")
 _ROWS = pa.schema(
     [
         ("booking_id", pa.int64()),
-        *((name, pa.int32()) for name in ("version", "service_no", "traveller_no")),
+        ("version", pa.int32()),
         ("client_id", pa.int64()),
         *((name, pa.string()) for name in _REFERENCES),
     ]
@@ -104,8 +104,9 @@ def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     return {booking: version for booking, version in cursor.fetchall()}
 
 
-def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[int, str]], int | None]:
-    """Who holds which bookings, of so many that follow one; and the last of these, None where none follows."""
+def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[int, str, bool, int]], int | None]:
+    """Who holds which of so many bookings that follow one, or was told that it may not use it: booking, recipient,
+    whether it holds it, the latest version; and the last of these bookings, None where none follows."""
     cursor.execute(
         "SELECT max(booking_id) FROM (SELECT DISTINCT booking_id FROM sharing.delivered_rows WHERE booking_id > %s "
         "ORDER BY 1 LIMIT %s) following",
@@ -113,14 +114,39 @@ def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[in
     )
     ((last,),) = cursor.fetchall()
     cursor.execute(named_query("share_held_by_all"), {"after": after, "last": last})
-    return [(booking, recipient) for booking, recipient in cursor.fetchall()], last
+    return [(booking, recipient, is_held, version) for booking, recipient, is_held, version in cursor.fetchall()], last
 
 
-def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
-    """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
+def told(cursor: Cursor, recipient: str) -> dict[int, int]:
+    """Bookings of which the recipient was told that it may not use them, and not that they are erased; and the latest
+    version of each that it had."""
+    cursor.execute(named_query("share_told"), {"recipient": recipient})
+    return {booking: version for booking, version in cursor.fetchall()}
+
+
+def supersede(cursor: Cursor, recipient: str) -> int:
+    """Owe a recipient word of services and persons that a later delivery of theirs names no more; returns how many
+    deliveries and bookings are new among what is owed."""
+    cursor.execute(named_query("share_superseded"), {"recipient": recipient})
+    return int(cursor.rowcount)
+
+
+def holders(cursor: Cursor) -> dict[str, str]:
+    """Who holds, or held, bookings, and the kind of the contract by which they were delivered last."""
     cursor.execute(
-        "SELECT booking_id, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
-        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_id = ANY (%s) AND revoked_at IS NOT NULL GROUP BY 1",
+        "SELECT DISTINCT ON (recipient_id) recipient_id, contract_kind FROM sharing.deliveries WHERE kind = 'rows' AND "
+        "sent_at IS NOT NULL AND given_up_at IS NULL ORDER BY recipient_id, sent_at DESC"
+    )
+    return dict(cursor.fetchall())
+
+
+def notices_before(cursor: Cursor, recipient: str, bookings: Collection[str]) -> dict[str, int]:
+    """By reference, how often rows of a booking were revoked, of bookings of which they ever were: given again they are
+    new, also where the number of the booking is no longer known here."""
+    cursor.execute(
+        "SELECT booking_reference, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s) AND revoked_at IS NOT NULL "
+        "GROUP BY 1",
         (recipient, list(bookings)),
     )
     return dict(cursor.fetchall())
@@ -148,6 +174,7 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
     names = ", ".join(told)  # of the dataclass, never input
     # An id that was given up before, and whose content is the same, is announced anew.
     cursor.execute("DELETE FROM sharing.deliveries WHERE delivery_id = %s AND NOT given_up_at IS NULL", values[:1])
+    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", values[:1])
     cursor.execute(f"INSERT INTO sharing.deliveries ({names}) VALUES %s", (tuple(values),))  # noqa: S608
     if rows is not None:
         kept = pa.Table.from_pandas(rows, _ROWS, preserve_index=False).combine_chunks()
@@ -160,20 +187,36 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
 
 
 def close(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery is in the outbox, whole."""
-    cursor.execute("UPDATE sharing.deliveries SET sent_at = %s WHERE delivery_id = %s", (at, delivery_id))
+    """Note that a delivery is in the outbox, whole; also one that was given up, and came there after all."""
+    cursor.execute(
+        "UPDATE sharing.deliveries SET sent_at = %s, given_up_at = NULL WHERE delivery_id = %s", (at, delivery_id)
+    )
 
 
 def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
+    """Note that a delivery is not in the outbox: its rows were not delivered, and what it was to tell is owed.
+
+    Whose rows they were stays known, for a try that lost its lock may still put it there.
+    """
     cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
-    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
+    # What an earlier notice told stays told.
     cursor.execute(
-        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o "
-        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference",
+        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o, sharing.deliveries d "
+        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference "
+        "AND d.delivery_id = o.notice_id AND h.revoked_at = d.read_at",
         (delivery_id,),
     )
     cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
+
+
+def given_up(cursor: Cursor, recipient: str, since: datetime) -> list[Announced]:
+    """Deliveries of a recipient that were given up since an instant."""
+    cursor.execute(
+        "SELECT delivery_id, kind, manifest_sha256, attempt_id, sent_at FROM sharing.deliveries "
+        "WHERE recipient_id = %s AND given_up_at > %s ORDER BY created_at",
+        (recipient, since),
+    )
+    return [Announced(*row) for row in cursor.fetchall()]
 
 
 def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:
@@ -213,10 +256,25 @@ def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> 
             "AND reason = %s AND met_at IS NULL",
             (notice_id, list(one.deliveries), one.booking_reference, one.reason),
         )
+        services, persons = zip(*one.rows, strict=True)
         cursor.execute(
-            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s",
-            (at, list(one.deliveries), one.booking_reference),
+            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s "
+            "AND (service_reference, person_reference) IN (SELECT * FROM unnest(%s, %s)) AND revoked_at IS NULL",
+            (at, list(one.deliveries), one.booking_reference, list(services), list(persons)),
         )
+
+
+def told_of_erasure(cursor: Cursor, recipient: str) -> list[int]:
+    """Clients of bookings of which a recipient has acknowledged that somebody is erased, and whose numbers are here."""
+    cursor.execute(named_query("share_forgettable"), {"recipient": recipient})
+    return [client for (client,) in cursor.fetchall()]
+
+
+def forget(cursor: Cursor, recipient: str, erased: Mapping[int, datetime]) -> int:
+    """Blank the numbers of clients, erased before an instant, where the recipient has acknowledged it; returns rows."""
+    values = {"recipient": recipient, "clients": list(erased), "erased_at": list(erased.values())}
+    cursor.execute(named_query("share_forget"), values)
+    return int(cursor.rowcount)
 
 
 def digest_of(rows: pd.DataFrame) -> str:

@@ -87,6 +87,17 @@ def opened(recipient: str, url: str, secrets: Path) -> Outbox:
             return ObjectOutbox(endpoint, private)
 
 
+def secret(recipient: str, path: Path) -> bytes:
+    """A file of a recipient's private folder. Raises RecipientError, which quotes nothing of it."""
+    try:
+        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
+    except OSError:
+        raise refused(recipient, f"needs a file {path.name} in this site's private folder of it: make one") from None
+    if mode & 0o077:
+        raise refused(recipient, f"has a file {path.name} that others can read: replace it, with mode 0600")
+    return content
+
+
 def in_order(recipient: str, delivery_id: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """The files of a delivery in the order in which they are written: parts, signature, manifest.
 

@@ -295,12 +295,7 @@ class _Server:
 
 def _key(recipient: str, path: Path) -> asyncssh.SSHKey:
     """Our key for a recipient. Raises RecipientError, which quotes nothing of it."""
-    try:
-        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
-    except OSError:
-        raise outbox.refused(recipient, f"needs a key {KEY} in this site's private folder of it: make one") from None
-    if mode & 0o077:
-        raise outbox.refused(recipient, f"has a key {KEY} that others can read: replace it, with mode 0600")
+    content = outbox.secret(recipient, path)
     try:
         return asyncssh.import_private_key(content)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):

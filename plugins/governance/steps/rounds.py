@@ -3,7 +3,7 @@ read once for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -15,6 +15,7 @@ from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Run
 from governance.sharing import contract_files
 from governance.sharing.contracts import Contract
+from governance.sharing.eligibility import REVOKING, Reason
 from governance.sharing.recipients import Terms
 from governance.sharing.register import Recipient
 from governance.steps.reading_source import DATASET, Source
@@ -23,6 +24,22 @@ from governance.steps.workspace import Workspace
 EVENT = "share"
 CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
 LOG_READER, CLOCK_READER = "sequencer", "coordinator"
+NOBODY = 0
+"""No provider's number: what names whoever is in the register no more is not looked at."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A recipient of earlier deliveries, the kind of services that it provides, and its number at the source."""
+
+    recipient_id: str
+    kind: str  # 'health' | 'travel'
+    provider_id: int = NOBODY
+
+    @property
+    def among(self) -> tuple[Reason, ...]:
+        """What takes back what it holds."""
+        return tuple(reason for reason in REVOKING if self.provider_id != NOBODY or reason is not Reason.NOT_NAMED)
 
 
 @dataclass
@@ -33,8 +50,9 @@ class Round:
     partition: Partition
     run: Run
     source: Source
-    doubts: frozenset[int] | None = None
-    """Bookings of which it is in doubt whether who holds them may; None until somebody has looked (`doubting.py`)."""
+    holders: Sequence[Holder]
+    doubts: frozenset[tuple[int, str]] | None = None
+    """Bookings, and holders who perhaps may not use them any more; None until somebody has looked (`doubting.py`)."""
     _contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)
 
     @property
@@ -62,14 +80,14 @@ class Round:
 
 
 @contextmanager
-def begun(workspace: Workspace, partition: Partition, run: Run) -> Iterator[Round]:
+def begun(workspace: Workspace, partition: Partition, run: Run, holders: Sequence[Holder]) -> Iterator[Round]:
     """A round, whose sessions end with it."""
     # Reading an identity checks its key, which takes a tenth of a second (RSA, whether its primes are).
     workspace = replace(workspace, identity=cache(workspace.identity))
     source = Source(workspace, Batch(DATASET, partition.key, run.run_id))
     with kept_open(*(workspace.warehouse_dsn(role) for role in (door.RECORDER, LOG_READER, CLOCK_READER))):
         try:
-            yield Round(workspace, partition, run, source)
+            yield Round(workspace, partition, run, source, holders)
         finally:
             source.close()
 
