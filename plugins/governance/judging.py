@@ -26,7 +26,14 @@ Suite = Mapping[str, Any]
 
 
 def passing(batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, clauses: Collection[str]) -> set[str]:
-    """Row keys of source rows that break no row rule of these clauses; `name` is the landed table's.
+    """Row keys of source rows that break no row rule of these clauses; see `passing_keys`."""
+    return set(passing_keys(batch, name, table, suite, clauses).to_pylist())
+
+
+def passing_keys(
+    batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, clauses: Collection[str]
+) -> pa.StringArray:
+    """Row keys of source rows that break no row rule of these clauses, as an array; `name` is the landed table's.
 
     Raises PolicyError for an expectation of another kind, which could not be judged here.
     """
@@ -36,7 +43,7 @@ def passing(batch: pa.RecordBatch, name: str, table: LandedTable, suite: Suite, 
         if meta["table"] == name and meta["clause"] in clauses:
             values = _fact(batch, table, expectation["kwargs"]["column"])
             passed = pc.and_(passed, _holds(values, expectation["type"], expectation["kwargs"], meta["rule"]))
-    return set(batch["row_key"].filter(passed).to_pylist())
+    return batch["row_key"].filter(passed)
 
 
 def minors(batch: pa.RecordBatch, born: str, recorded_on: date, adult_years: int) -> set[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from governance.errors import ContendedError, KeyringError
 from governance.key_databases import Database, Transaction, connect, create
@@ -113,9 +113,9 @@ class KeyStore:
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
-    def fetch(self, ids: Collection[bytes]) -> dict[bytes, StoredKey]:
-        """The keys of these ids, the destroyed ones included; what the store does not know is missing."""
-        rows = self._database.rows_of(f"SELECT {_COLUMNS} FROM data_keys WHERE id", sorted(set(ids)))  # noqa: S608
+    def fetch(self, ids: Collection[bytes], where: Literal["", "wrapped IS NULL AND "] = "") -> dict[bytes, StoredKey]:
+        """The keys of these ids, the destroyed ones too, or these alone; what the store does not know is missing."""
+        rows = self._database.rows_of(f"SELECT {_COLUMNS} FROM data_keys WHERE {where}id", sorted(set(ids)))  # noqa: S608
         return {row[0]: StoredKey._make(row) for row in rows}
 
     def add(self, keys: Sequence[StoredKey]) -> bool:

@@ -19,11 +19,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg2
 import psycopg2.extensions
+
+from governance import kept_open
 
 T = TypeVar("T")
 
@@ -134,6 +136,7 @@ class Connection(psycopg2.extensions.connection):
         self.cursor_factory = _Cursor
         self._waits_since: float | None = None
         self._was_silent = False
+        self.place: kept_open.Place | None = None
         self._guard = threading.Lock()
         self._left = threading.Event()
         watched = (weakref.ref(self), self._left, ANSWER_SECONDS)
@@ -177,7 +180,9 @@ class Connection(psycopg2.extensions.connection):
             super().rollback()
 
     def close(self) -> None:
-        """As psycopg2's."""
+        """As psycopg2's; one that stays open (`kept_open`) goes back to its place."""
+        if self.place is not None and self.place.takes(self):
+            return
         self._left.set()
         super().close()
 
@@ -229,6 +234,17 @@ def connect(dsn: str, **named: Any) -> Connection:
 
     Raises psycopg2.OperationalError.
     """
+    place = kept_open.place(dsn)
+    if place is None:
+        return _opened(dsn, **named)
+    if (waiting := place.given()) is not None:
+        return cast(Connection, waiting)
+    opened = _opened(dsn, **named)
+    opened.place = place
+    return opened
+
+
+def _opened(dsn: str, **named: Any) -> Connection:
     asked = LINK | psycopg2.extensions.parse_dsn(dsn) | named
     asked["options"] = " ".join([*(f"-c {name}={value}" for name, value in SERVER.items()), asked.get("options", "")])
     opened: Connection = psycopg2.connect(connection_factory=Connection, **asked)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,8 +55,13 @@ OF_BOOKINGS: Mapping[str, str] = MappingProxyType({"of_partition": "of_bookings"
 def named_query(name: str, instead: Mapping[str, str] = MappingProxyType({})) -> str:
     """The text of `sql/<name>.sql`, with what it includes from there as psql would (`\\ir file.sql`); `instead`: other
     files to include in the place of some."""
-    text = resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
-    return _INCLUDED.sub(lambda found: named_query(instead.get(found[1], found[1]), instead).rstrip(), text)
+    return _INCLUDED.sub(lambda found: named_query(instead.get(found[1], found[1]), instead).rstrip(), _text(name))
+
+
+@cache
+def _text(name: str) -> str:
+    """What stands in a file of this package, which is what this process has imported."""
+    return resources.files("governance").joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 class Snapshot:
@@ -75,7 +80,7 @@ class Snapshot:
         self._cursors: list[Any] = []
 
     def open(self) -> None:
-        """Log in, once. Raises SourceUnavailableError."""
+        """Log in, once, and begin. Raises SourceUnavailableError."""
         import adbc_driver_manager
 
         try:
@@ -87,10 +92,20 @@ class Snapshot:
                 f"{self._label}: the source cannot be reached: it {why} (SQLSTATE {state or 'none'}); nothing was "
                 f"changed; check connection wellbe_source and its server, the task retries"
             ) from None
+        self.begin()
+
+    def begin(self) -> None:
+        """A snapshot of this moment, in the place of the one before. Raises SourceUnavailableError."""
+        self.end()
         with self._guarded(), self._cursor() as cursor:
             self._wait(partial(cursor.execute, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             # A policy of the source's owner must not hide rows from counts and rows alike: then the source refuses.
             self._wait(partial(cursor.execute, "SET LOCAL row_security = off"))
+
+    def end(self) -> None:
+        """Let go of the snapshot, and stay. Raises SourceUnavailableError."""
+        with self._guarded():
+            self._wait(self._connection.rollback)
 
     def leave(self) -> None:
         """Log out, or, where the source does not answer, leave that to the thread which waits for it."""

@@ -90,18 +90,22 @@ Work = tuple[str, Callable[..., int], tuple[Any, ...]]
 
 
 def measured(
-    *chain: Work, clusters: Path, times: int = 1, before: Callable[[], object] | None = None
+    *chain: Work,
+    clusters: Path,
+    times: int = 1,
+    before: Callable[[], object] | None = None,
+    libraries: tuple[str, ...] = LIBRARIES,
 ) -> list[Measured]:
     """Do pieces of work one after the other, the whole chain so many times, each piece in a fresh process.
 
-    `before`: done before each time, and not measured.
+    `before`: done before each time, and not measured. `libraries`: imported before the clock starts.
     """
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name, *_ in chain}
     for _ in range(times):
         if before:
             before()
         for name, work, arguments in chain:
-            found[name].append(in_fresh_process(_once, work, arguments, clusters))
+            found[name].append(in_fresh_process(_once, work, arguments, clusters, libraries))
     lines = []
     for name, each in found.items():
         rows, wall, client, server, peak = zip(*each, strict=True)
@@ -198,8 +202,10 @@ def in_fresh_process(target: Callable[..., None], *arguments: Any) -> Any:
         process.join()
 
 
-def _once(sender: Any, work: Callable[..., int], arguments: tuple[Any, ...], clusters: Path) -> None:
-    for name in LIBRARIES:
+def _once(
+    sender: Any, work: Callable[..., int], arguments: tuple[Any, ...], clusters: Path, libraries: tuple[str, ...]
+) -> None:
+    for name in libraries:
         importlib.import_module(name)
     server, wall, client = server_seconds(clusters), time.perf_counter(), _client_seconds()
     rows = work(*arguments)

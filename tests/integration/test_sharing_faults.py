@@ -22,6 +22,7 @@ from governance.errors import (
     EndpointUnavailableError,
     GovernanceError,
     SealingUnavailableError,
+    SourceUnavailableError,
     WarehouseUnavailableError,
 )
 from governance.run_log import Batch
@@ -29,7 +30,8 @@ from governance.sharing import cms, demo_certificates, outbox
 from governance.sharing.certificate_folder import CertificateFolder
 from governance.sharing.outbox import Outbox
 from governance.sharing.recipients import HaltedError
-from governance.steps import Workspace, reading_source
+from governance.steps import Workspace, doubting, reading_source, revoking, sharing
+from governance.steps.reading_source import read_bookings
 from recipients import AGENCY, CLINIC
 
 pytestmark = [pytest.mark.pg, *(pytest.mark.clause(clause) for clause in ("F1", "H1", "N1"))]
@@ -511,3 +513,46 @@ def test_a_minor_without_a_guardians_consent_goes_nowhere_though_the_day_was_val
     world.execute("UPDATE wellbe.guardian_consents SET withdrawn_at = %s", NOW)
     assert share(recipients.sharing(site, register)) == {"excluded minor": 2}
     assert (got(folder, CLINIC), got(folder, AGENCY)) == ([], [])
+
+
+def test_what_both_hold_is_read_once_and_asked_for_again_under_the_lock_of_whoever_may_not_use_it(
+    space: Workspace, site: Site, world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(space)
+    reads: list[int] = []
+
+    def counted(*arguments: object) -> object:
+        reads.append(len(arguments[3]))  # type: ignore[arg-type]  # the bookings
+        return read_bookings(*arguments)  # type: ignore[arg-type]
+
+    for module in (sharing, revoking, doubting):
+        monkeypatch.setattr(module, "read_bookings", counted)
+    assert share(space, NOW + timedelta(hours=1)) == {}
+    assert reads == [2]
+    withdraw(site, world)
+    reads.clear()
+    done = share(space, NOW + timedelta(hours=2))
+    assert (done["notices"], done["revoked"]) == (1, 2)
+    assert reads == [2, 2]  # once for both, and once more by the clinic
+    assert [len(got(folder, name)) for name in (CLINIC, AGENCY)] == [2, 1]
+
+
+def test_where_the_look_at_all_that_is_held_fails_the_next_turn_looks_itself(
+    space: Workspace, site: Site, world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(space)
+    withdraw(site, world)
+    world.execute("UPDATE wellbe.bookings SET status = 'cancelled'")
+    failing = iter([True])
+
+    def read(*arguments: object) -> object:
+        if next(failing, False):
+            raise SourceUnavailableError("dataset bookings: the source gave no answer")
+        return read_bookings(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(doubting, "read_bookings", read)
+    with pytest.raises(SourceUnavailableError):
+        share(space, NOW + timedelta(hours=1))
+    assert [len(got(folder, name)) for name in (CLINIC, AGENCY)] == [1, 2]
+    assert share(space, NOW + timedelta(hours=2))["notices"] == 1
+    assert [len(got(folder, name)) for name in (CLINIC, AGENCY)] == [2, 2]

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 
-from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, ended, judged, offered
+from governance.sharing.eligibility import DELETING, REVOKING, Asked, Reading, Reason, doubtful, ended, judged, offered
 
 pytestmark = [pytest.mark.clause(clause) for clause in ("F1", "N1", "L1", "M1")]
 
@@ -19,10 +18,10 @@ DAY = date(2026, 4, 20)
 CLINIC, AGENCY = 1, 2
 
 
-def frame(rows: list[dict[str, Any]], like: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows as they come from the source: Arrow-backed, with types also where there is no row."""
+def table(rows: list[dict[str, Any]], like: Mapping[str, Any]) -> pa.Table:
+    """Rows as they come from the source, with types also where there is no row."""
     schema = pa.table({name: pa.array([value]) for name, value in like.items()}).schema
-    return pa.Table.from_pylist(rows, schema).to_pandas(types_mapper=pd.ArrowDtype)
+    return pa.Table.from_pylist(rows, schema)
 
 
 BOOKING = {
@@ -58,11 +57,11 @@ def reading(**changes: Any) -> Reading:
     passing = changes.get("passing", ["7/1", "7/2", "7/1/1", "7/1/2", "7/2/1"])
     like = {**HEALTH, "booking_services.itinerary": ""}
     return Reading(
-        frame(bookings, BOOKING),
-        frame(travellers, TRAVELLER),
-        frame(changes.get("services", [HEALTH, TRAVEL]), like),
-        frame(changes.get("grounds", [GROUNDS]), GROUNDS),
-        {"bookings": set(passing), "booking_travellers": set(passing)},
+        table(bookings, BOOKING),
+        table(travellers, TRAVELLER),
+        table(changes.get("services", [HEALTH, TRAVEL]), like),
+        table(changes.get("grounds", [GROUNDS]), GROUNDS),
+        dict.fromkeys(("bookings", "booking_travellers"), pa.array(passing, pa.string())),
         set(changes.get("erased", [])),
         set(changes.get("with_cards", [])),
     )
@@ -163,10 +162,60 @@ def test_what_a_clinic_holds_may_be_used_or_not_whatever_became_of_an_amendment(
 def test_a_clinic_gets_its_patients_and_an_agency_everybody_who_travels() -> None:
     said = reading()
     clinic, agency = (offered(said, asked(provider), frozenset({7})) for provider in (CLINIC, AGENCY))
-    assert clinic[["given_name", "procedure_code", "itinerary"]].values.tolist() == [["Åsa", "dental.implant", pd.NA]]
-    told = agency[["given_name", "traveller_no", "itinerary"]].values.tolist()
-    assert told == [["Åsa", 1, "Malmö to Nice"], ["Bo", 2, "Malmö to Nice"]]
+    assert clinic.select(["given_name", "procedure_code", "itinerary"]).to_pylist() == [
+        {"given_name": "Åsa", "procedure_code": "dental.implant", "itinerary": None}
+    ]
+    told = agency.select(["given_name", "traveller_no", "itinerary"]).sort_by("traveller_no").to_pylist()
+    assert [tuple(row.values()) for row in told] == [("Åsa", 1, "Malmö to Nice"), ("Bo", 2, "Malmö to Nice")]
 
 
 def test_of_bookings_that_may_not_go_nothing_is_offered() -> None:
-    assert offered(reading(), asked(), frozenset()).empty
+    assert offered(reading(), asked(), frozenset()).num_rows == 0
+
+
+# -- what is held, and in doubt ----------------------------------------------------------------------------------------
+
+HOLDERS = {"clinic": (CLINIC, "health"), "agency": (AGENCY, "travel"), "a clinic of before": (None, "health")}
+
+
+def held(*whose: str, version: int = 1) -> pa.Table:
+    """Who holds the booking."""
+    names = ("booking_id", "version", "recipient_id", "provider_id", "kind")
+    rows = [dict(zip(names, (7, version, who, *HOLDERS[who]), strict=True)) for who in whose]
+    return table(rows, dict(zip(names, (7, 1, "clinic", CLINIC, "health"), strict=True)))
+
+
+@pytest.mark.parametrize(("changes", "clinic", "agency"), CASES)
+def test_whatever_takes_back_what_is_held_is_in_doubt_and_what_may_be_used_is_not(
+    changes: Mapping[str, Any], clinic: str | None, agency: str | None
+) -> None:
+    said, reasons = reading(**changes), {"clinic": clinic, "agency": agency}
+    expected = {(7, who) for who, reason in reasons.items() if reason in REVOKING}
+    assert expected <= doubtful(said, held("clinic", "agency"))
+    for who in (who for who, reason in reasons.items() if reason is None):
+        assert (7, who) not in doubtful(said, held("clinic", "agency"))
+
+
+@pytest.mark.parametrize(("changes", "told"), ENDED)
+def test_whatever_ends_the_use_of_an_earlier_version_is_in_doubt(changes: Mapping[str, Any], told: str | None) -> None:
+    assert not told or doubtful(reading(**changes), held("clinic")) == {(7, "clinic")}
+
+
+def test_a_version_that_is_gone_is_in_doubt() -> None:
+    assert doubtful(reading(), held("clinic", version=2)) == {(7, "clinic")}
+
+
+def test_what_names_whoever_is_registered_no_more_leaves_no_doubt_and_a_withdrawal_does() -> None:
+    assert doubtful(reading(services=[TRAVEL]), held("a clinic of before")) == set()
+    withdrawn = reading(grounds=[{**GROUNDS, "has_consented": False}])
+    assert doubtful(withdrawn, held("a clinic of before")) == {(7, "a clinic of before")}
+
+
+@pytest.mark.parametrize(("changes", "is_so"), [({"is_restricted": True}, False), ({"has_consented": False}, True)])
+def test_of_what_was_told_already_only_what_deletes_is_in_doubt(changes: Mapping[str, bool], is_so: bool) -> None:
+    said = reading(grounds=[{**GROUNDS, **changes}])
+    assert doubtful(said, held("a clinic of before"), DELETING) == ({(7, "a clinic of before")} if is_so else set())
+
+
+def test_of_nothing_nothing_is_in_doubt() -> None:
+    assert doubtful(reading(), held()) == set()

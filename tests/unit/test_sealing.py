@@ -41,10 +41,18 @@ def envelope(**changes: Any) -> Envelope:
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Path:
+def sealed(tmp_path: Path, signing: str) -> Path:
     """One sealed part."""
     seal([ROWS], tmp_path, "rows.jsonl", JSONL, envelope())
     return tmp_path / "rows.jsonl.001.p7m"
+
+
+@pytest.fixture(params=["in this process", "beside it"])
+def signing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where rows are signed."""
+    if request.param == "beside it":
+        monkeypatch.setattr(cms, "SIGNED_HERE", 0)
+    return str(request.param)
 
 
 def openssl(*arguments: object) -> int:
@@ -232,7 +240,11 @@ def children() -> list[int]:
 
 @pytest.mark.parametrize(("which", "says"), [(0, "signing by signal 9"), (1, "encrypting by signal 9")])
 @pytest.mark.parametrize("when", ["before the last row", "after the last row"])
-def test_an_openssl_that_is_killed_leaves_no_half_file(tmp_path: Path, which: int, says: str, when: str) -> None:
+def test_an_openssl_that_is_killed_leaves_no_half_file(
+    tmp_path: Path, which: int, says: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cms, "SIGNED_HERE", 0)
+
     def rows() -> Iterator[bytes]:
         yield b"x" * 100_000
         yield b"x" * 100_000  # does not fit into the first part
@@ -246,7 +258,34 @@ def test_an_openssl_that_is_killed_leaves_no_half_file(tmp_path: Path, which: in
     assert "xxx" not in str(raised.value)
 
 
-def test_a_source_that_breaks_leaves_no_half_file(tmp_path: Path) -> None:
+def test_an_openssl_that_ends_before_it_has_encrypted_what_was_signed_here_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "openssl"
+    broken.write_text("#!/bin/sh\nkill -9 $$\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(cms, "OPENSSL", str(broken))
+    for rows in (ROWS, b"x" * 1_000_000):  # what fits into the pipe, and what does not
+        with pytest.raises(SealingUnavailableError, match="ended early: encrypting by signal 9"):
+            seal([rows], tmp_path, "rows", JSONL, envelope())
+        assert [path.name for path in tmp_path.iterdir()] == ["openssl"]
+
+
+@pytest.mark.parametrize(("size", "started"), [(4_194_304, 0), (4_194_305, 2)])
+def test_what_fits_is_signed_in_this_process_and_one_byte_more_is_not(tmp_path: Path, size: int, started: int) -> None:
+    seen: list[int] = []
+
+    def rows() -> Iterator[bytes]:
+        yield b"x" * 100
+        yield b"x" * (size - 100)
+        seen.append(len(children()))
+
+    seal(rows(), tmp_path, "rows", JSONL, envelope())
+    assert seen == [started]
+    assert opened(tmp_path / "rows.001.p7m", recipient("clinic"), identity()) == b"x" * size
+
+
+def test_a_source_that_breaks_leaves_no_half_file(tmp_path: Path, signing: str) -> None:
     def rows() -> Iterator[bytes]:
         yield from [b"x" * 60_000] * 3
         raise KeyboardInterrupt
@@ -261,7 +300,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from certified import NOW, identity, recipient
+from governance.sharing import cms
 from governance.sharing.cms import Envelope, seal
+
+cms.SIGNED_HERE = 0
 
 def rows():
     yield from [b"x" * 100_000] * 3
@@ -303,12 +345,13 @@ def test_a_name_that_is_taken_by_a_folder_can_be_mended(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["rows.001.p7m"]
 
 
-def test_a_machine_without_openssl_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_openssl_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signing: str
+) -> None:
     monkeypatch.setattr(cms, "OPENSSL", "openssl-that-is-not-there")
-    for act in (lambda: seal([ROWS], tmp_path, "rows", JSONL, envelope()), lambda: sign(b"", identity())):
-        with pytest.raises(SealingError, match=r"install OpenSSL 3\.0 or newer") as raised:
-            act()
-        assert not isinstance(raised.value, SealingUnavailableError)
+    with pytest.raises(SealingError, match=r"install OpenSSL 3\.0 or newer") as raised:
+        seal([ROWS], tmp_path, "rows", JSONL, envelope())
+    assert not isinstance(raised.value, SealingUnavailableError)
     assert not list(tmp_path.iterdir())
 
 
@@ -332,6 +375,7 @@ def test_openssl_is_told_no_secret_as_an_argument_or_in_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "a secret")
+    monkeypatch.setattr(cms, "SIGNED_HERE", 0)
     told = []
 
     def rows() -> Iterator[bytes]:
@@ -373,6 +417,6 @@ def test_a_certificate_that_is_none_verifies_nothing() -> None:
         verify(b"{}", sign(b"{}", identity()), "no certificate")
 
 
-def test_an_openssl_that_cannot_sign_says_so() -> None:
-    with pytest.raises(SealingUnavailableError, match=r"could not be signed \(openssl with \d"):
+def test_an_identity_with_somebody_elses_key_signs_nothing() -> None:
+    with pytest.raises(IdentityError, match="a key that is not its certificate's"):
         sign(b"{}", Identity(identity().certificate, identity("somebody else's").private_key))

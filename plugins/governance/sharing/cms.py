@@ -1,9 +1,11 @@
 """The envelope of a delivery: CMS, signed inside enveloped, by OpenSSL (clause F1). An edge.
 
 Rows go through a pipe into `openssl cms -sign`, from there into `openssl cms -encrypt`, and only the ciphertext comes
-to the disk; both stream, and a delivery of any size takes some megabytes. Private keys and certificates are handed over
-as files that exist in memory alone. What is sealed: AuthEnvelopedData (RFC 5083) with AES-256-GCM (RFC 5084), its key
-under the recipient's RSA key by OAEP with SHA-256 (RFC 4055); within, SignedData (RFC 5652) with RSA and SHA-256.
+to the disk; both stream, and a delivery of any size takes some megabytes. What fits into `SIGNED_HERE` is signed in
+this process, by the OpenSSL of `cryptography`, which saves the start of another one. Private keys and certificates are
+handed over as files that exist in memory alone. What is sealed: AuthEnvelopedData (RFC 5083) with AES-256-GCM (RFC
+5084), its key under the recipient's RSA key by OAEP with SHA-256 (RFC 4055); within, SignedData (RFC 5652) with RSA and
+SHA-256.
 
 The signature is PKCS #1 v1.5, not PSS: OpenSSL 3.0 cannot stream a signature with PSS. A part is opened in one piece by
 OpenSSL, which takes 2.7 times its size of memory there; hence parts.
@@ -14,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +40,8 @@ from governance.sharing.allowances import LARGEST_PART_BYTES
 from governance.sharing.identities import Identity
 from governance.sharing.manifests import Part
 
+SIGNED_HERE = 4 * 1024 * 1024
+"""Bytes of rows that are signed in this process, in memory."""
 OPENSSL = "openssl"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "SSL_CERT_DIR", "SSL_CERT_FILE")
 """What OpenSSL is told of our environment, in which there are passwords."""
@@ -113,13 +117,8 @@ def _pieces(source: Iterable[bytes], name: str, envelope: Envelope) -> Iterator[
 
 
 def sign(content: bytes, identity: Identity) -> bytes:
-    """A detached signature of a content that fits into memory: CMS in DER. Raises SealingError."""
-    with _in_memory(identity.certificate, identity.private_key) as (certificate, key):
-        command = (*_signing(certificate, key), "-outform", "DER")
-        done = _run(command, (certificate, key), content)
-    if done.returncode:
-        raise SealingUnavailableError(f"a manifest could not be signed (openssl {_ending(done.returncode)}); try again")
-    return done.stdout
+    """A detached signature of a content that fits into memory: CMS in DER. Raises IdentityError."""
+    return identity.signed(content, is_detached=True)
 
 
 def verify(content: bytes, signature: bytes, certificate: str) -> None:
@@ -141,32 +140,43 @@ def verify(content: bytes, signature: bytes, certificate: str) -> None:
 
 
 class _Sealing:
-    """One part that is being sealed: two processes joined by a pipe, and the draft that they write."""
+    """One part that is being sealed: what waits to be signed here, or two processes and their pipe; and the draft."""
 
     def __init__(self, path: Path, certificate: str, envelope: Envelope) -> None:
         self.size = 0
         self._path, self._draft, self._recipient = path, private_files.draft_of(path), envelope.recipient
+        self._certificate, self._identity = certificate, envelope.identity
         self._digest = hashlib.sha256()
+        self._waiting: list[bytes] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        try:
-            self._begin(certificate, envelope.identity)
-        except BaseException:
-            self.break_off()
-            raise
 
     def write(self, rows: bytes) -> None:
         """More rows. Raises SealingUnavailableError when OpenSSL is gone."""
         self.size += len(rows)
         self._digest.update(rows)
+        if not self._processes and self.size <= SIGNED_HERE:
+            self._waiting.append(rows)
+            return
+        if not self._processes:
+            self._begin(self._signing)
+            self._feed(b"".join(self._waiting))
+            self._waiting.clear()
+        self._feed(rows)
+
+    def _feed(self, content: bytes) -> None:
         try:
-            self._rows.write(rows)
+            self._sink.write(content)
         except BrokenPipeError:
             raise self._failed() from None
 
     def finish(self, format: str) -> Part:
         """The part, whole, under its name. Raises SealingUnavailableError."""
+        if not self._processes:
+            signed = self._identity.signed(b"".join(self._waiting), is_detached=False)
+            self._begin(lambda: subprocess.PIPE)
+            self._feed(signed)
         with suppress(BrokenPipeError):  # the exit codes say it
-            self._rows.close()
+            self._sink.close()
         # Whichever of the two ended early, the other took what came until then for the whole.
         if any([process.wait() for process in self._processes]):
             raise self._failed()
@@ -183,18 +193,26 @@ class _Sealing:
                     process.stdin.close()
         self._draft.unlink(missing_ok=True)
 
-    def _begin(self, certificate: str, identity: Identity) -> None:
-        texts = (identity.certificate, identity.private_key, certificate)
-        with _in_memory(*texts) as (signer, key, recipient), self._drafted() as sealed:
-            command = (*_signing(signer, key), "-nodetach", "-stream", "-outform", "DER")
-            signing = self._start(command, (signer, key), subprocess.PIPE, subprocess.PIPE)
-            self._rows, joint = cast(IO[bytes], signing.stdin), cast(IO[bytes], signing.stdout)
+    def _begin(self, source: Callable[[], int | IO[bytes]]) -> None:
+        """Start what encrypts what comes from a source; of what is signed beside us, the output of that."""
+        with _in_memory(self._certificate) as (recipient,), self._drafted() as sealed:
             command = (
                 "cms", "-encrypt", "-binary", "-stream", "-outform", "DER", "-aes-256-gcm", "-recip", _path(recipient),
                 "-keyopt", "rsa_padding_mode:oaep", "-keyopt", "rsa_oaep_md:sha256",
             )  # fmt: skip
-            with joint:  # our end of it: the first must notice when the second is gone
+            joint = source()
+            with nullcontext() if isinstance(joint, int) else joint:  # the first must notice when the second is gone
                 self._start(command, (recipient,), joint, sealed)
+        self._sink = cast(IO[bytes], self._processes[0].stdin)
+
+    def _signing(self) -> IO[bytes]:
+        """Start what signs; returns what comes out of it."""
+        with _in_memory(self._identity.certificate, self._identity.private_key) as (signer, key):
+            command = (
+                "cms", "-sign", "-binary", "-md", "sha256", "-signer", _path(signer), "-inkey", _path(key), "-nodetach",
+                "-stream", "-outform", "DER",
+            )  # fmt: skip
+            return cast(IO[bytes], self._start(command, (signer, key), subprocess.PIPE, subprocess.PIPE).stdout)
 
     def _drafted(self) -> IO[bytes]:
         try:
@@ -231,19 +249,17 @@ class _Sealing:
 
     def _failed(self) -> SealingUnavailableError:
         """Once one of the processes has ended badly, how both did."""
-        self._processes[0].kill()  # where only the second ended, the first waits for ever with a full pipe
-        signed, sealed = (process.wait() for process in self._processes)
-        return self._unavailable(f"openssl ended early: signing {_ending(signed)}, encrypting {_ending(sealed)}")
+        for process in self._processes[:-1]:  # where only the second ended, the first waits for ever with a full pipe
+            process.kill()
+        endings = [_ending(process.wait()) for process in self._processes]
+        told = zip(("signing", "encrypting")[-len(endings) :], endings, strict=True)
+        return self._unavailable(f"openssl ended early: {', '.join(map(' '.join, told))}")
 
     def _unavailable(self, what: str) -> SealingUnavailableError:
         return SealingUnavailableError(
             f"recipient {self._recipient}: {shown(self._path.name)}: {what}; nothing is left of it; is memory and disk "
             "free? The task retries"
         )
-
-
-def _signing(certificate: int, key: int) -> tuple[str, ...]:
-    return ("cms", "-sign", "-binary", "-md", "sha256", "-signer", _path(certificate), "-inkey", _path(key))
 
 
 def _run(command: Sequence[str], kept: Sequence[int], given: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -101,7 +101,7 @@ def projected(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = (
         with _named(contract, column):
             _require(column, _array(column, rows))
     keys = [column.name for column in columns if column.is_key]
-    twice = int(rows.duplicated(keys).sum()) if keys else 0
+    twice = _twice(rows, keys) if keys else 0
     if twice:
         raise ContractError(f"{contract.label}: {twice} of {len(rows)} rows stand there twice; nothing was handed over")
     return rows[[column.name for column in columns]]
@@ -137,6 +137,12 @@ def unfit(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -
                 strange = pc.or_(strange, pc.invert(pc.match_substring_regex(array, column.pattern)))
             found |= pc.fill_null(strange, False).to_numpy(zero_copy_only=False)
     return found
+
+
+def _twice(rows: pd.DataFrame, keys: list[str]) -> int:
+    """How many rows have a key that another row had before."""
+    distinct = pa.Table.from_pandas(rows[keys], preserve_index=False).group_by(keys).aggregate([])
+    return len(rows) - int(distinct.num_rows)
 
 
 class _UnfitError(ContractError):

@@ -7,13 +7,16 @@ as a whole: of a family whose child has no guardian's consent nobody's data goes
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import reduce
 from typing import Literal
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 HEALTH = "health"
 
@@ -69,24 +72,32 @@ class Reading:
     with a card number in a text.
     """
 
-    bookings: pd.DataFrame
-    travellers: pd.DataFrame
-    services: pd.DataFrame
-    grounds: pd.DataFrame
-    passing: Mapping[str, AbstractSet[str]]
+    bookings: pa.Table
+    travellers: pa.Table
+    services: pa.Table
+    grounds: pa.Table
+    passing: Mapping[str, pa.Array | pa.ChunkedArray]
     erased: AbstractSet[str]
     with_cards: AbstractSet[str] = frozenset()
 
     @property
-    def latest(self) -> pd.DataFrame:
-        """The latest version of each booking, by booking_id; of a version that was recorded twice the later row."""
-        ordered = self.bookings.sort_values(["bookings.version", "bookings.recorded_at"], kind="stable")
-        return ordered.drop_duplicates("bookings.booking_id", keep="last").set_index("bookings.booking_id", drop=False)
+    def versions(self) -> pa.Table:
+        """Each version of each booking, ascending by both; of one that was recorded twice the later row."""
+        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
+        ordered = self.bookings.take(pc.sort_indices(self.bookings, order))  # stable; what is NULL comes last
+        ids = pc.binary_join_element_wise(*(pc.cast(ordered[name], pa.string()) for name, _ in order[:2]), "/")
+        return ordered.take(_last_of_each(ids))
+
+    @property
+    def latest(self) -> pa.Table:
+        """The latest version of each booking, ascending by booking_id."""
+        versions = self.versions
+        return versions.take(_last_of_each(versions["bookings.booking_id"]))
 
     def up_to(self, versions: Mapping[int, int]) -> Reading:
         """The same without what came after these versions, by booking."""
-        last = self.bookings["bookings.booking_id"].astype("int64").map(dict(versions))
-        return replace(self, bookings=self.bookings[self.bookings["bookings.version"].astype("int64") <= last])
+        last = _looked_up(self.bookings["bookings.booking_id"], versions)
+        return replace(self, bookings=self.bookings.filter(pc.less_equal(self.bookings["bookings.version"], last)))
 
 
 @dataclass(frozen=True)
@@ -103,13 +114,13 @@ class Asked:
 def judged(reading: Reading, asked: Asked, among: Container[Reason] = tuple(Reason)) -> dict[int, Reason | None]:
     """Of each booking that was asked for, the reason why it may not go, or None; only those `among` are looked at."""
     latest = reading.latest
-    found: dict[int, Reason | None] = dict.fromkeys(asked.versions, Reason.UNKNOWN)
-    found.update(dict.fromkeys(found.keys() & set(latest.index)))
-    for reason, applies in _tests(reading, latest, asked).items():
+    reasons: list[Reason | None] = [None] * latest.num_rows
+    for reason, applies in reversed(_tests(reading, latest, asked).items()):
         if reason in among:
-            for booking in latest.index[applies]:
-                found[booking] = found[booking] or reason
-    return found
+            for place in np.flatnonzero(pc.fill_null(applies, False)):
+                reasons[place] = reason
+    known = dict(zip(latest["bookings.booking_id"].to_pylist(), reasons, strict=True))
+    return {booking: known.get(booking, Reason.UNKNOWN) for booking in asked.versions}
 
 
 def ended(reading: Reading, held: Asked, among: Container[Reason] = REVOKING.keys()) -> dict[int, Obliged]:
@@ -129,91 +140,181 @@ def ended(reading: Reading, held: Asked, among: Container[Reason] = REVOKING.key
     return found
 
 
-def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason, pd.Series]:
+def doubtful(reading: Reading, held: pa.Table, among: Container[Reason] = REVOKING.keys()) -> set[tuple[int, str]]:
+    """Of bookings that are held, and by whom, those that perhaps may not be used any more: all that `ended` would find,
+    holder by holder, and few others.
+
+    `held` has booking_id, version, recipient_id, and the provider_id and kind of services of that recipient, whose
+    provider_id is NULL where nothing that names it is looked at.
+    """
+    versions = reading.versions
+    found = {reason: applies for reason, applies in _whoever(reading, versions).items() if reason in among}
+    last = _last_of_each(versions["bookings.booking_id"])
+    latest = last.take(pc.index_in(held["booking_id"], versions["bookings.booking_id"].take(last).combine_chunks()))
+    had = _joined(pc.cast(held["booking_id"], pa.string()), pc.cast(held["version"], pa.string()), "/")
+    doubts = [
+        doubt
+        for row in (latest, pc.index_in(had, versions["row_key"].combine_chunks()))
+        for doubt in _doubts(reading, versions.take(row), held, {reason: a.take(row) for reason, a in found.items()})
+    ]
+    are_doubtful = reduce(pc.or_, (pc.fill_null(doubt, False) for doubt in doubts))
+    told = held.filter(are_doubtful)
+    return set(zip(told["booking_id"].to_pylist(), told["recipient_id"].to_pylist(), strict=True))
+
+
+def _doubts(
+    reading: Reading, versions: pa.Table, held: pa.Table, found: dict[Reason, pa.ChunkedArray]
+) -> Iterator[pa.ChunkedArray]:
+    """Of each row of what is held, whether something speaks against a version of it; one that is gone is in doubt."""
+    yield pc.is_null(versions["row_key"])
+    for reason, applies in found.items():
+        is_of_health = reason is Reason.NO_CONSENT
+        yield pc.and_(applies, pc.equal(held["kind"], HEALTH)) if is_of_health else applies
+    services, provider = reading.services, pc.cast(held["provider_id"], pa.string())
+    named = _joined(
+        services["root_key"], pc.cast(services["booking_services.provider_id"], pa.string()),
+        _plain(services["booking_services.kind"]), " ",
+    )  # fmt: skip
+    asked_for = _joined(versions["row_key"], provider, held["kind"], " ")
+    yield pc.and_(pc.is_valid(provider), _not(_among(asked_for, named)))
+
+
+def _tests(reading: Reading, latest: pa.Table, asked: Asked) -> dict[Reason, pa.ChunkedArray]:
     """Of each booking that the source knows, whether a reason applies; in the order of `Reason`."""
-    keys = latest["row_key"].astype(object)
-    grounds = reading.grounds.set_index("client_id").reindex(latest["bookings.client_id"]).set_axis(latest.index)
-    version = latest["bookings.version"].astype("int64")
-    accepted = latest.index.to_series().map(dict(asked.versions))
-    failing = {
-        root for key, root in zip(reading.travellers["row_key"], reading.travellers["root_key"], strict=True)
-        if key not in reading.passing["booking_travellers"]
-    }  # fmt: skip
-    named = _of_provider(reading.services, asked)["root_key"]
-    lacking = ~keys.isin(set(reading.travellers["root_key"]))
+    keys, version, bookings = latest["row_key"], latest["bookings.version"], latest["bookings.booking_id"]
+    accepted = _looked_up(bookings, asked.versions)
+    whoever = _whoever(reading, latest)
+    found = {
+        **whoever,
+        Reason.NOT_VALIDATED: _not(_among(bookings, pa.array(asked.validated, pa.int64()))),
+        Reason.NEWER_VERSION: pc.greater(version, accepted),
+        Reason.OLDER_VERSION: pc.less(version, accepted),
+        Reason.NOT_NAMED: _not(_among(keys, _of_provider(reading.services, asked)["root_key"])),
+        Reason.NO_CONSENT: pc.and_(whoever[Reason.NO_CONSENT], asked.kind == HEALTH),
+    }
+    return {reason: found[reason] for reason in Reason if reason in found}
+
+
+def _whoever(reading: Reading, versions: pa.Table) -> dict[Reason, pa.ChunkedArray]:
+    """Of booking versions, whether a reason applies that does not ask who is to have it, nor which version; without
+    consent to health data, as if it were one of health."""
+    keys = versions["row_key"]
+    of_client = pc.index_in(versions["bookings.client_id"], reading.grounds["client_id"].combine_chunks())
+    grounds = {name: reading.grounds[name].take(of_client) for name in reading.grounds.column_names}
+    travellers = reading.travellers
+    failing = travellers["root_key"].filter(_not(_among(travellers["row_key"], reading.passing["booking_travellers"])))
     return {
-        Reason.ERASED: keys.isin(reading.erased),
-        Reason.CANCELLED: _plain(latest["bookings.status"]).eq("cancelled"),
-        Reason.NOT_VALIDATED: ~latest.index.to_series().isin(asked.validated),
-        Reason.NEWER_VERSION: version > accepted,
-        Reason.OLDER_VERSION: version < accepted,
-        Reason.NOT_NAMED: ~keys.isin(set(named)),
-        Reason.RESTRICTED: _is_so(grounds["is_restricted"]),
-        Reason.OBJECTED: _is_so(grounds["has_objected"]),
-        Reason.ASKED_FOR_ERASURE: _is_so(grounds["asked_for_erasure"]),
-        Reason.NOT_ACCEPTED: latest["terms_acceptances.accepted_at"].isna() | grounds["is_restricted"].isna(),
-        Reason.NO_CONSENT: ~_is_so(grounds["has_consented"]) if asked.kind == HEALTH else _never(latest),
-        Reason.MINOR: keys.isin(failing) | lacking | ~keys.isin(reading.passing["bookings"]),
-        Reason.CARD_IN_TEXT: keys.isin(reading.with_cards),
+        Reason.ERASED: _among(keys, pa.array(reading.erased, pa.string())),
+        Reason.CANCELLED: pc.equal(_plain(versions["bookings.status"]), "cancelled"),
+        Reason.RESTRICTED: grounds["is_restricted"],
+        Reason.OBJECTED: grounds["has_objected"],
+        Reason.ASKED_FOR_ERASURE: grounds["asked_for_erasure"],
+        Reason.NOT_ACCEPTED: pc.or_(
+            pc.is_null(versions["terms_acceptances.accepted_at"]), pc.is_null(grounds["is_restricted"])
+        ),
+        Reason.NO_CONSENT: _not(grounds["has_consented"]),
+        Reason.MINOR: pc.or_(
+            pc.or_(_among(keys, failing), _not(_among(keys, travellers["root_key"]))),
+            _not(_among(keys, reading.passing["bookings"])),
+        ),
+        Reason.CARD_IN_TEXT: _among(keys, pa.array(reading.with_cards, pa.string())),
     }
 
 
-def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pd.DataFrame:
-    """The rows of bookings that may go: one a service of the provider and person, ascending by their keys.
+def offered(reading: Reading, asked: Asked, bookings: AbstractSet[int]) -> pa.Table:
+    """The rows of bookings that may go: one a service of the provider and person, in no order.
 
     Columns: those that contracts choose from, but for references and `replaces_version`; and, to make these from,
     booking_id, version, service_no, traveller_no, client_id. Of a health service the patients are persons, of a travel
     service everybody who travels; of several patients' notes none is told apart, so the note goes with each.
     """
     latest = reading.latest
-    latest = latest[latest.index.isin(bookings)]
-    services = _of_provider(reading.services, asked).add_prefix("service.")
+    latest = latest.filter(_among(latest["bookings.booking_id"], pa.array(bookings, pa.int64())))
     travellers = reading.travellers
     if asked.kind == HEALTH:
-        travellers = travellers[_plain(travellers["booking_travellers.role"]) == "patient"]
-    rows = latest.merge(services, left_on="row_key", right_on="service.root_key").merge(
-        travellers.add_prefix("person."), left_on="row_key", right_on="person.root_key"
-    )
-    number = rows["person.row_key"].astype(object).str.rsplit("/", n=1).str[-1].astype("int64")
-    return pd.DataFrame(
-        {
-            "booking_id": rows["bookings.booking_id"].astype("int64"),
-            "version": rows["bookings.version"].astype("int64"),
-            "service_no": rows["service.booking_services.service_no"].astype("int64"),
-            "traveller_no": number,
-            "client_id": rows["bookings.client_id"],
-            "booking_version": rows["bookings.version"].astype("int64"),
-            "booking_status": rows["bookings.status"],
-            "booking_changed_at": rows["bookings.changed_at"],
-            "given_name": rows["person.booking_travellers.given_name"],
-            "family_name": rows["person.booking_travellers.family_name"],
-            "birth_date": rows["person.booking_travellers.birth_date"],
-            "email": rows["clients.email"],
-            "phone": rows["clients.phone"],
-            "language": rows["bookings.locale"],
-            "procedure_code": rows["service.booking_services.procedure_code"],
-            "clinical_note": rows["bookings.notes"],
-            "service_date": rows["service.booking_services.starts_on"],
-            "nights_count": rows["bookings.nights_count"],
-            "itinerary": rows["service.booking_services.itinerary"],
-        }
-    )
+        travellers = travellers.filter(pc.equal(_plain(travellers["booking_travellers.role"]), "patient"))
+    numbers = pc.cast(pc.replace_substring_regex(travellers["row_key"], "^.*/", ""), pa.int64())
+    people = _only(travellers, _OF_PERSON).append_column("traveller_no", numbers)
+    services = _only(_of_provider(reading.services, asked), _OF_SERVICE)
+    rows = _only(latest, _OF_BOOKING).join(services, "root_key", join_type="inner", use_threads=False)
+    return rows.join(people, "root_key", join_type="inner", use_threads=False).select(_OFFERED)
 
 
-def _of_provider(services: pd.DataFrame, asked: Asked) -> pd.DataFrame:
-    is_theirs = (services["booking_services.provider_id"] == asked.provider_id).fillna(False)
-    return services[is_theirs & (_plain(services["booking_services.kind"]) == asked.kind)]
+_OF_BOOKING = {
+    "root_key": "row_key",
+    "booking_id": "bookings.booking_id",
+    "version": "bookings.version",
+    "client_id": "bookings.client_id",
+    "booking_version": "bookings.version",
+    "booking_status": "bookings.status",
+    "booking_changed_at": "bookings.changed_at",
+    "email": "clients.email",
+    "phone": "clients.phone",
+    "language": "bookings.locale",
+    "clinical_note": "bookings.notes",
+    "nights_count": "bookings.nights_count",
+}
+_OF_SERVICE = {
+    "root_key": "root_key",
+    "service_no": "booking_services.service_no",
+    "procedure_code": "booking_services.procedure_code",
+    "service_date": "booking_services.starts_on",
+    "itinerary": "booking_services.itinerary",
+}
+_OF_PERSON = {
+    "root_key": "root_key",
+    "given_name": "booking_travellers.given_name",
+    "family_name": "booking_travellers.family_name",
+    "birth_date": "booking_travellers.birth_date",
+}
+_OFFERED = [
+    "booking_id", "version", "service_no", "traveller_no", "client_id", "booking_version", "booking_status",
+    "booking_changed_at", "given_name", "family_name", "birth_date", "email", "phone", "language", "procedure_code",
+    "clinical_note", "service_date", "nights_count", "itinerary",
+]  # fmt: skip
+_WHOLE = ("booking_id", "version", "service_no", "booking_version")
+"""Numbers that are 64 bits wide here, however wide they are at the source."""
 
 
-def _plain(words: pd.Series) -> pd.Series:
+def _only(table: pa.Table, named: Mapping[str, str]) -> pa.Table:
+    """Columns of a table, by the names that they have here."""
+    columns = {name: table[column] for name, column in named.items()}
+    return pa.table({name: pc.cast(c, pa.int64()) if name in _WHOLE else c for name, c in columns.items()})
+
+
+def _of_provider(services: pa.Table, asked: Asked) -> pa.Table:
+    """Services of theirs; one of which nobody knows the provider is nobody's."""
+    is_theirs = pc.equal(services["booking_services.provider_id"], asked.provider_id)
+    return services.filter(pc.and_(is_theirs, pc.equal(_plain(services["booking_services.kind"]), asked.kind)))
+
+
+def _plain(words: pa.ChunkedArray) -> pa.ChunkedArray:
     """Words of the source as policy writes them, however they stand there."""
-    return words.astype(object).str.strip().str.lower()
+    return pc.utf8_lower(pc.utf8_trim_whitespace(words))
 
 
-def _is_so(values: pd.Series) -> pd.Series:
+def _last_of_each(ids: pa.ChunkedArray) -> pa.Array:
+    """Where the last one of each id is, of ids of which equal ones stand together."""
+    ids = ids.combine_chunks()
+    changes = np.asarray(pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True), dtype=bool)
+    return pa.array(np.flatnonzero(np.append(changes, [True] * bool(len(ids)))), pa.int64())
+
+
+def _looked_up(bookings: pa.ChunkedArray, versions: Mapping[int, int]) -> pa.ChunkedArray:
+    """Of each booking a version that is known of it, or NULL."""
+    return pa.array(versions.values(), pa.int64()).take(pc.index_in(bookings, pa.array(versions.keys(), pa.int64())))
+
+
+def _joined(*texts: pa.ChunkedArray | str) -> pa.ChunkedArray:
+    """Texts as one, with the last of them between; NULL where one is."""
+    return pc.binary_join_element_wise(*texts)
+
+
+def _among(values: pa.ChunkedArray, these: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each is one of these; what is NULL is none."""
+    return pc.is_in(values, these.combine_chunks() if isinstance(these, pa.ChunkedArray) else these, skip_nulls=True)
+
+
+def _not(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """What nobody knows is not so."""
-    return values.fillna(False).astype(bool)
-
-
-def _never(latest: pd.DataFrame) -> pd.Series:
-    return pd.Series(False, index=latest.index)
+    return pc.invert(pc.fill_null(values, False))

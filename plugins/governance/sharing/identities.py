@@ -23,6 +23,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7Options
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from governance import private_files
@@ -81,6 +83,23 @@ class Identity:
     def fingerprint(self) -> str:
         """SHA-256 of the certificate's DER, 64 hex digits: what a manifest names, and recipients pin."""
         return certificates.fingerprint(self.x509)
+
+    @cached_property
+    def _key(self) -> rsa.RSAPrivateKey:
+        key = serialization.load_pem_private_key(self.private_key.encode(), None)
+        if not isinstance(key, rsa.RSAPrivateKey) or key.public_key() != self.x509.public_key():
+            raise IdentityError("the identity that signs deliveries has a key that is not its certificate's")
+        return key
+
+    def signed(self, content: bytes, *, is_detached: bool) -> bytes:
+        """A content that fits into memory, signed, or the signature alone: CMS SignedData in DER (RFC 5652), RSA with
+        SHA-256 (PKCS #1 v1.5). Raises IdentityError.
+        """
+        options = [PKCS7Options.Binary, PKCS7Options.NoCapabilities]
+        signing = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(self.x509, self._key, hashes.SHA256())
+        return signing.sign(
+            serialization.Encoding.DER, [*options, *([PKCS7Options.DetachedSignature] if is_detached else [])]
+        )
 
     def require_valid(self, now: datetime) -> None:
         """Raises IdentityError outside the certificate's validity: recipients would refuse what it signs."""

@@ -13,16 +13,26 @@ from typing import Any
 
 import pandas as pd
 import psycopg2.extensions
-from psycopg2.extras import Json, execute_values
+import pyarrow as pa
+from psycopg2.extras import Json
 
+from governance.database import BinaryCopy
 from governance.sharing import references
 from governance.sources import named_query
 
 Cursor = psycopg2.extensions.cursor
 
 SENT = "given_up_at IS NULL"
-_KEYS = ("booking_id", "version", "client_id")
 _REFERENCES = ("booking_reference", "service_reference", "person_reference")
+_ROWS = pa.schema(
+    [
+        ("booking_id", pa.int64()),
+        ("version", pa.int32()),
+        ("client_id", pa.int64()),
+        *((name, pa.string()) for name in _REFERENCES),
+    ]
+)
+"""What is noted of each row: sharing.delivered_rows."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,19 @@ def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     return {booking: version for booking, version in cursor.fetchall()}
 
 
+def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[int, str, bool, int]], int | None]:
+    """Who holds which of so many bookings that follow one, or was told that it may not use it: booking, recipient,
+    whether it holds it, the latest version; and the last of these bookings, None where none follows."""
+    cursor.execute(
+        "SELECT max(booking_id) FROM (SELECT DISTINCT booking_id FROM sharing.delivered_rows WHERE booking_id > %s "
+        "ORDER BY 1 LIMIT %s) following",
+        (after, at_once),
+    )
+    ((last,),) = cursor.fetchall()
+    cursor.execute(named_query("share_held_by_all"), {"after": after, "last": last})
+    return [(booking, recipient, is_held, version) for booking, recipient, is_held, version in cursor.fetchall()], last
+
+
 def told(cursor: Cursor, recipient: str) -> dict[int, int]:
     """Bookings of which the recipient was told that it may not use them, and not that they are erased; and the latest
     version of each that it had."""
@@ -154,12 +177,12 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
     cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", values[:1])
     cursor.execute(f"INSERT INTO sharing.deliveries ({names}) VALUES %s", (tuple(values),))  # noqa: S608
     if rows is not None:
-        kept = rows[[*_KEYS, *_REFERENCES]].astype(object).where(rows[[*_KEYS, *_REFERENCES]].notna(), None)
-        execute_values(
-            cursor,
-            f"INSERT INTO sharing.delivered_rows (delivery_id, {', '.join((*_KEYS, *_REFERENCES))}) VALUES %s",  # noqa: S608
-            [(delivery.delivery_id, *row) for row in kept.itertuples(index=False)],
-            page_size=1000,
+        kept = pa.Table.from_pandas(rows, _ROWS, preserve_index=False).combine_chunks()
+        kept = kept.add_column(0, "delivery_id", pa.repeat(delivery.delivery_id, len(kept)))
+        batches = iter(kept.to_batches())
+        cursor.copy_expert(
+            f"COPY sharing.delivered_rows ({', '.join(kept.column_names)}) FROM STDIN WITH (FORMAT BINARY)",
+            BinaryCopy(next(batches), batches),  # type: ignore[arg-type]  # the stub asks for `readline` too
         )
 
 
@@ -265,7 +288,8 @@ def forget(cursor: Cursor, recipient: str, erased: Mapping[int, datetime]) -> in
 
 def digest_of(rows: pd.DataFrame) -> str:
     """SHA-256 of the references of rows; see `references.digest`."""
-    return references.digest(rows[list(_REFERENCES)].itertuples(index=False, name=None))
+    columns = (pa.Array.from_pandas(rows[name]).to_pylist() for name in _REFERENCES)
+    return references.digest(zip(*columns, strict=True))
 
 
 def who_has(cursor: Cursor, client: int) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from governance.sharing.rows import Context, Slice, instant, slices
 
 __all__ = [
     "CHUNK_BYTES", "MEDIA_TYPES", "NOTICE_FIELDS", "REVOCATIONS", "Context", "Form", "Revoked", "chunks", "revocations",
+    "slices", "written",
 ]  # fmt: skip
 
 Form = Literal["fhir", "jsonl", "csv"]
@@ -49,7 +50,12 @@ def chunks(frames: pd.DataFrame | Iterable[pd.DataFrame], form: Form, context: C
     """Rows in a format; no rows are no chunk, not even a header. Raises DeliveryError as `rows.slices` and
     `fhir.bundle_lines` do, before anything of what is wrong is written, and after what comes before it.
     """
-    return _joined(_LINES[form](slices(frames, context), context))
+    return written(slices(frames, context), form, context)
+
+
+def written(parts: Iterable[Slice], form: Form, context: Context) -> Iterator[bytes]:
+    """Rows that were cut by `rows.slices`, in a format; see `chunks`."""
+    return _joined(_LINES[form](parts, context))
 
 
 class Revoked(Protocol):

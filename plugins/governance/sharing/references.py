@@ -16,8 +16,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from governance.key import DataKey
 
@@ -31,19 +31,22 @@ def reference(key: DataKey, domain: str, name: str) -> str:
     return hmac.digest(key.secret, b"governance reference 1\0%b\0%b" % (domain.encode(), name.encode()), "sha256").hex()
 
 
-def referenced(rows: pd.DataFrame, key: DataKey) -> pd.DataFrame:
-    """Rows with booking_reference, service_reference and person_reference, ascending by these; a frame of its own.
+def referenced(rows: pa.Table, key: DataKey) -> pa.Table:
+    """Rows with booking_reference, service_reference and person_reference, ascending by these.
 
     `rows` has booking_id, service_no and traveller_no: integers.
     """
-    bookings = rows["booking_id"].astype(str)
+    booking, service, person = (
+        pc.cast(rows[name], pa.string()) for name in ("booking_id", "service_no", "traveller_no")
+    )
     named = {
-        "booking_reference": ("booking", bookings),
-        "service_reference": ("service", bookings + "/" + rows["service_no"].astype(str)),
-        "person_reference": ("person", bookings + "/" + rows["traveller_no"].astype(str)),
+        "booking_reference": ("booking", booking),
+        "service_reference": ("service", pc.binary_join_element_wise(booking, service, "/")),
+        "person_reference": ("person", pc.binary_join_element_wise(booking, person, "/")),
     }
-    added = rows.assign(**{column: _references(key, domain, names) for column, (domain, names) in named.items()})
-    return added.sort_values(list(named), kind="stable", ignore_index=True)
+    for column, (domain, names) in named.items():
+        rows = rows.append_column(column, _references(key, domain, names))
+    return rows.take(pc.sort_indices(rows, [(column, "ascending") for column in named]))
 
 
 def digest(references: Iterable[tuple[str, str, str]]) -> str:
@@ -51,6 +54,7 @@ def digest(references: Iterable[tuple[str, str, str]]) -> str:
     return hashlib.sha256("".join(f"{' '.join(row)}\n" for row in sorted(references)).encode()).hexdigest()
 
 
-def _references(key: DataKey, domain: str, names: pd.Series) -> pd.Series:
-    distinct = {name: reference(key, domain, name) for name in names.unique()}
-    return names.map(distinct).astype(pd.ArrowDtype(pa.string()))
+def _references(key: DataKey, domain: str, names: pa.ChunkedArray) -> pa.Array:
+    encoded = names.combine_chunks().dictionary_encode()
+    distinct = pa.array([reference(key, domain, name) for name in encoded.dictionary.to_pylist()], pa.string())
+    return distinct.take(encoded.indices)

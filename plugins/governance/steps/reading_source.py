@@ -7,15 +7,16 @@ E10). The instant of the snapshot is evidence.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from governance import judging, sources, subjects, validation
+from governance.errors import SourceUnavailableError
 from governance.keys import KeyService
 from governance.partitions import UpTo
 from governance.run_log import Batch
@@ -42,12 +43,50 @@ class Read:
     at: datetime
 
 
-def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int], service: KeyService) -> Read:
+class Source:
+    """The source, to be read again and again in one session: each time in a snapshot of its own."""
+
+    def __init__(self, workspace: Workspace, batch: Batch) -> None:
+        self._workspace, self._batch = workspace, batch
+        self._stack = ExitStack()
+        self._opened: Snapshot | None = None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """A snapshot of this moment. Raises SourceUnavailableError; what comes after it is read in another session."""
+        try:
+            opened = self._begun()
+            yield opened
+            opened.end()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begun(self) -> Snapshot:
+        if self._opened is not None:
+            try:
+                self._opened.begin()
+            except SourceUnavailableError:  # it has let go of us since
+                self.close()
+            else:
+                return self._opened
+        self._opened = self._stack.enter_context(sources.snapshot(self._workspace.source_uri(), self._batch.label))
+        return self._opened
+
+    def close(self) -> None:
+        """Log out, where somebody is logged in."""
+        self._opened = None
+        self._stack.close()
+
+
+def read_bookings(
+    source: Source, workspace: Workspace, batch: Batch, bookings: Collection[int], service: KeyService
+) -> Read:
     """What the source knows of bookings at this moment; the key service tells who was erased.
 
     Raises SourceUnavailableError, GapError, ClockError.
     """
-    with sources.snapshot(workspace.source_uri(), batch.label) as snapshot:
+    with source.snapshot() as snapshot:
         workspace.require_one_time_with(snapshot, batch)
         sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
         at = workspace.source_clock(snapshot)
@@ -61,10 +100,10 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
         erased = _erased(workspace, snapshot, known, found, service)
     return Read(
         Reading(
-            bookings=_frame(found["bookings"]),
-            travellers=_frame(found["booking_travellers"]),
-            services=_frame(found["booking_services"]),
-            grounds=_frame(grounds),
+            bookings=found["bookings"],
+            travellers=found["booking_travellers"],
+            services=found["booking_services"],
+            grounds=grounds,
             passing=_passing(workspace, found),
             erased=erased,
             with_cards=_with_cards(workspace, found),
@@ -83,7 +122,7 @@ def _tables(workspace: Workspace) -> list[str]:
     return [name for name in workspace.policy.dataset(DATASET).landed if name != "payment_cards"]
 
 
-def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[str]]:
+def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, pa.ChunkedArray]:
     """By table, the row keys that break no rule about age and consent."""
     return {table: _judged(workspace, table, found[table], RULES) for table in ("bookings", "booking_travellers")}
 
@@ -91,20 +130,20 @@ def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[
 def _with_cards(workspace: Workspace, found: dict[str, pa.Table]) -> set[str]:
     """Row keys of booking versions of which a text holds a card number or its code."""
     keys = {"bookings": "row_key", "booking_services": "root_key"}
-    return {
-        root
-        for table, key in keys.items()
-        for passed in [_judged(workspace, table, found[table], CARDS)]
-        for row, root in zip(found[table]["row_key"].to_pylist(), found[table][key].to_pylist(), strict=True)
-        if row not in passed
-    }
+    roots: set[str] = set()
+    for table, key in keys.items():
+        passed = _judged(workspace, table, found[table], CARDS).combine_chunks()
+        failed = pc.invert(pc.is_in(found[table]["row_key"], passed, skip_nulls=True))
+        roots.update(found[table][key].filter(failed).to_pylist())
+    return roots
 
 
-def _judged(workspace: Workspace, table: str, rows: pa.Table, clauses: Collection[str]) -> set[str]:
+def _judged(workspace: Workspace, table: str, rows: pa.Table, clauses: Collection[str]) -> pa.ChunkedArray:
     """Row keys of a table that break no rule of these clauses."""
     suite = validation.load_suite(DATASET, workspace.suites)
     landed = workspace.policy.dataset(DATASET).landed[table]
-    return set().union(*(judging.passing(part, table, landed, suite, clauses) for part in rows.to_batches()))
+    passing = (judging.passing_keys(part, table, landed, suite, clauses) for part in rows.to_batches())
+    return pa.chunked_array(passing, pa.string())
 
 
 def _erased(
@@ -147,16 +186,11 @@ def _of_clients(
 def ended_keys(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
     """When the keys of scopes of subjects were destroyed, of those whose key is: the tombstone. Opens none."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
-    found = service.store.fetch(list(by_id)).values()
-    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}
+    destroyed = service.store.fetch(by_id, "wrapped IS NULL AND ").values()
+    return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in destroyed}
 
 
 def _made(service: KeyService, scopes: Collection[str]) -> set[str]:
     """Those of scopes for which a key was ever made."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
     return {by_id[id] for id in service.store.fetch(list(by_id))}
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
-    return frame

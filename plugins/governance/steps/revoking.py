@@ -22,38 +22,24 @@ from governance.recording import Recorded, new_id
 from governance.run_log import Entry, Outcome
 from governance.sharing import ledger, portions, recipients
 from governance.sharing.certificate_folder import Kept
-from governance.sharing.eligibility import DELETING, REVOKING, Asked, Reason, ended
+from governance.sharing.eligibility import DELETING, Asked, Reason, ended
 from governance.sharing.ledger import Owed
 from governance.sharing.manifests import REVOCATION
+from governance.steps import doubting
 from governance.steps.delivering import Content, Desk
 from governance.steps.reading_source import ended_keys, parts, read_bookings
+from governance.steps.rounds import Holder, Round
 from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
 SEES = "coordinator"
-NOBODY = 0
-"""No provider's number: what names whoever is in the register no more is not looked at."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A recipient of earlier deliveries, the kind of services that it provides, and its number at the source."""
-
-    recipient_id: str
-    kind: str  # 'health' | 'travel'
-    provider_id: int = NOBODY
-
-    @property
-    def among(self) -> tuple[Reason, ...]:
-        """What takes back what it holds."""
-        return tuple(reason for reason in REVOKING if self.provider_id != NOBODY or reason is not Reason.NOT_NAMED)
 
 
 @dataclass(frozen=True)
 class Holdings:
     """What one recipient holds, and what is needed to hold it against the source."""
 
-    workspace: Workspace
+    round: Round
     recorded: Recorded
     connection: Warehouse
     service: KeyService
@@ -70,8 +56,12 @@ class Holdings:
                 append(self._entry("superseded", raised))
             held = ledger.held(cursor, self.holder.recipient_id)
             told = ledger.told(cursor, self.holder.recipient_id)
-        for versions, among in ((held, self.holder.among), (told, DELETING)):
-            raised += sum(self._owe(dict(part), among) for part in parts(versions.items()))
+        if held or told:
+            in_doubt = doubting.in_doubt(self.round, self.connection, self.service)
+            doubts = {booking for booking, holder in in_doubt if holder == self.holder.recipient_id}
+            for versions, among in ((held, self.holder.among), (told, DELETING)):
+                doubtful = {booking: version for booking, version in versions.items() if booking in doubts}
+                raised += sum(self._owe(dict(part), among) for part in parts(doubtful.items()))
         return raised
 
     def forget(self) -> int:
@@ -95,7 +85,7 @@ class Holdings:
         return rows
 
     def _owe(self, versions: Mapping[int, int], among: Sequence[Reason]) -> int:
-        read = read_bookings(self.workspace, self.recorded.attempt.batch, versions, self.service)
+        read = read_bookings(self.round.source, self.round.workspace, self.round.batch, versions, self.service)
         asked = Asked(versions, self.holder.provider_id, self.holder.kind, frozenset(versions))
         by_obligation: dict[Obliged, list[int]] = {}
         for booking, obliged in ended(read.reading, asked, among).items():

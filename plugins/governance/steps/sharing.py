@@ -18,29 +18,29 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import rfc8785
 
-from governance import door, log_entries, schema, warehouse
+from governance import door, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
-from governance.partitions import Partition
-from governance.recording import Recorded, code_digest, new_id
-from governance.run_log import Attempt, Batch, Digests, Outcome, Run
-from governance.sharing import contract_files, contracts, ledger, portions, recipients
+from governance.recording import Recorded, new_id
+from governance.run_log import Batch, Outcome, Run
+from governance.sharing import contracts, ledger, portions, recipients
 from governance.sharing.certificate_folder import Kept
 from governance.sharing.eligibility import Asked, Reading, Reason, judged, offered
 from governance.sharing.ledger import Candidate
 from governance.sharing.manifests import ROWS
 from governance.sharing.recipients import HaltedBy, HaltedError
 from governance.sharing.references import referenced
+from governance.steps import rounds
 from governance.steps.delivering import Content, Desk
 from governance.steps.reading_source import DATASET, Read, parts, read_bookings
-from governance.steps.revoking import Holder, Holdings, former, tell
+from governance.steps.revoking import Holdings, former, tell
+from governance.steps.rounds import Holder, Round
 from governance.steps.workspace import Workspace
 
 ROLE, PURPOSE = "sharer", "contract"
-LOG_READER = "sequencer"
-EVENT = "share"
-CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
 READS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "vault.bookings": ("booking_id", "row_key", "version"),
@@ -74,40 +74,37 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
         *former(workspace),
     ]
     if not holders:
-        recorded = _recorded(workspace, partition, run)
+        recorded = rounds.recorded(workspace, Batch(DATASET, partition.key, run.run_id), run)
         recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
         return {}
     counts: Counter[str] = Counter()
     errors: list[GovernanceError] = []
-    for holder in holders:
-        try:
-            counts.update(_Turn(workspace, holder, partition).taken(run))
-        except GovernanceError as error:
-            errors.append(error)
+    with rounds.begun(workspace, partition, run, holders) as round:
+        for holder in holders:
+            try:
+                counts.update(_Turn(round, holder).taken())
+            except GovernanceError as error:
+                errors.append(error)
     if errors:
         raise next((error for error in errors if not isinstance(error, TransientError)), errors[0])
     return dict(counts)
-
-
-def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
-    """A try of sharing up to a partition; its intent is for the caller to write."""
-    batch = Batch(DATASET, partition.key, run.run_id)
-    attempt = Attempt(new_id(), EVENT, batch, run, Digests(workspace.policy.digest, None, code_digest()), CLAUSES)
-    dsn = workspace.warehouse_dsn(door.RECORDER)
-    return Recorded(attempt, dsn=dsn, clock=workspace.clock, has_intent=False, texts=workspace.policy.texts)
 
 
 @dataclass(frozen=True)
 class _Turn:
     """One recipient's turn, or that of somebody who is in the register no more, and still holds what was delivered."""
 
-    workspace: Workspace
+    round: Round
     holder: Holder
-    partition: Partition
 
-    def taken(self, run: Run) -> Mapping[str, int]:
+    @property
+    def workspace(self) -> Workspace:
+        """What the round works with."""
+        return self.round.workspace
+
+    def taken(self) -> Mapping[str, int]:
         """Owe, settle, note, tell and deliver, as one recorded try; returns counts."""
-        with _recorded(self.workspace, self.partition, run) as recorded:
+        with rounds.recorded(self.workspace, self.round.batch, self.round.run) as recorded:
             attempt = recorded.attempt
             details = {"recipient": self.holder.recipient_id}
             recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
@@ -117,7 +114,7 @@ class _Turn:
                 counts = Counter(obligations=holdings.owe(), forgotten=holdings.forget())
                 recorded.facts["counts"] = dict(counts)  # owed, whatever becomes of the rest
                 if self.holder.recipient_id in self.workspace.policy.all_recipients:
-                    counts.update(_Work(self._desk(holdings), holdings, self.partition).done())
+                    counts.update(_Work(self.round, self._desk(holdings), holdings).done())
             counts = Counter({name: number for name, number in counts.items() if number})
             is_done = any(not name.startswith(EXCLUDED) for name in counts)  # all left out is no success (E16)
             outcome = Outcome.PASSED if is_done else Outcome.NO_DATA
@@ -135,30 +132,29 @@ class _Turn:
             stack.enter_context(connection.exclusive(Batch("provider_sharing", self.holder.recipient_id, "")))
             service = workspace.keys()
             stack.callback(service.close)
-            yield Holdings(workspace, recorded, connection, service, self.holder)
+            yield Holdings(self.round, recorded, connection, service, self.holder)
 
     def _desk(self, holdings: Holdings) -> Desk:
         """The recipient's contract and outbox. Raises ContractError, RecipientError."""
         workspace, name = self.workspace, self.holder.recipient_id
         recipient = workspace.policy.all_recipients[name]
         try:
-            contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+            contract = self.round.contract(recipient)
         except ContractError:
             holdings.recorded.facts["details"] = {"recipient": name, "halted_by": HaltedBy.CONTRACT_UNKNOWN}
             raise
         outbox = workspace.outbox(name, recipient.endpoint)
-        return Desk(
-            workspace, holdings.recorded, holdings.connection, outbox, name, recipient, contract, self.partition.day
-        )
+        day = self.round.partition.day
+        return Desk(workspace, holdings.recorded, holdings.connection, outbox, name, recipient, contract, day)
 
 
 @dataclass
 class _Work:
     """What is done in one turn, step by step."""
 
+    round: Round
     desk: Desk
     holdings: Holdings
-    partition: Partition
 
     def done(self) -> dict[str, int]:
         """Counts of deliveries, rows, notices, acknowledgements, and bookings that were left out by reason."""
@@ -173,7 +169,7 @@ class _Work:
         with desk.connection.ending() as (cursor, _):
             owed = ledger.owed(cursor, desk.recipient_id)
             new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
-        new = [one for one in new if one.partition <= self.partition.day]
+        new = [one for one in new if one.partition <= self.round.partition.day]
         recorded.facts["counts"] = dict(counts)
         if owed:
             counts.update(tell(desk, owed))
@@ -212,11 +208,12 @@ class _Work:
         a whole, so that no other waits for them."""
         desk = self.desk
         keys = self.holdings.service.acting(ROLE, PURPOSE, desk.recorded.refused)
-        rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
+        table = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
-        before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
-        rows = rows.assign(replaces_version=before.astype("int64[pyarrow]"))
+        had = pc.index_in(table["booking_id"], pa.array(held.keys(), pa.int64()))
+        table = table.append_column("replaces_version", pa.array(held.values(), pa.int64()).take(had))
+        rows: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
         unfit = set(rows["booking_id"][contracts.unfit(desk.contract, rows, desk.recipient.options)])
         incomplete = set(rows["booking_id"][contracts.incomplete(desk.contract, rows, desk.recipient.options)])
         incomplete |= bookings - set(rows["booking_id"])  # nobody of it is a patient
@@ -230,16 +227,17 @@ class _Work:
         with desk.connection.ending() as (cursor, _):
             again = ledger.notices_before(cursor, desk.recipient_id, rows["booking_reference"].unique().tolist())
             replaced = ledger.deliveries_of(cursor, desk.recipient_id, bookings)
-        lines = hashlib.sha256()
-        for chunk in portions.chunks(projected, "jsonl", self._context(read)):
-            lines.update(chunk)
+        context = self._context(read)
+        sliced = list(portions.slices(projected, context))
+        lines = list(portions.written(sliced, "jsonl", context))
+        digest = hashlib.sha256(b"".join(lines)).hexdigest()
         return Content(
             kind=ROWS,
-            digest=hashlib.sha256(rfc8785.dumps([lines.hexdigest(), sum(again.values())])).hexdigest(),
+            digest=hashlib.sha256(rfc8785.dumps([digest, sum(again.values())])).hexdigest(),
             fields=tuple(projected.columns),
             count=len(projected),
             files={
-                portions.MEDIA_TYPES[form]: portions.chunks(projected, form, self._context(read))
+                portions.MEDIA_TYPES[form]: iter(lines) if form == "jsonl" else portions.written(sliced, form, context)
                 for form in FORMS[desk.contract.kind]
             },
             read_at=read.at,
@@ -256,11 +254,10 @@ class _Work:
         """The certificate to encrypt to, of a recipient that may have something now. Raises HaltedError."""
         desk, workspace = self.desk, self.desk.workspace
         kept = workspace.certificates().current(desk.recipient_id)
-        policy = workspace.policy
-        terms = contract_files.terms(policy)
+        register = workspace.policy.all_recipients
         try:
             found = kept.certificate if kept else None
-            recipients.standing(policy.all_recipients, desk.recipient_id, found, terms, workspace.clock())
+            recipients.standing(register, desk.recipient_id, found, self.round.terms, workspace.clock())
         except HaltedError as halted:
             desk.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
             raise
@@ -271,10 +268,8 @@ class _Work:
         return Asked(versions, holder.provider_id, holder.kind, frozenset(validated))
 
     def _validated(self, candidates: Sequence[Candidate]) -> set[int]:
-        """Bookings whose partition was validated, by the log: what somebody marks in a UI is no record (E24)."""
-        log = log_entries.validated(self.desk.workspace.warehouse_dsn(LOG_READER), DATASET)
-        return {one.booking_id for one in candidates if one.partition.isoformat() in log}
+        """Bookings whose partition was validated, by the log."""
+        return {one.booking_id for one in candidates if one.partition.isoformat() in self.round.validated}
 
     def _read(self, bookings: Collection[int]) -> Read:
-        batch = self.desk.recorded.attempt.batch
-        return read_bookings(self.desk.workspace, batch, bookings, self.holdings.service)
+        return read_bookings(self.round.source, self.round.workspace, self.round.batch, bookings, self.holdings.service)
