@@ -233,9 +233,8 @@ def test_tables_that_were_put_back_and_another_booking_since_deliver_nothing_whi
 
 def test_deliveries_that_retention_has_ended_are_known_by_the_log(put_back: Workspace, folder: Path) -> None:
     values = put_back.policy.open_values
-    ended = values["booking_days"].model_copy(
-        update={"value": -1000}
-    )  # the term of all that was ever delivered is over
+    # As if the term of all that was ever delivered were over.
+    ended = values["booking_days"].model_copy(update={"value": -1000})
     policy = put_back.policy.model_copy(update={"open_values": {**values, "booking_days": ended}})
     share(replace(put_back, policy=policy))
     assert (rows_of(folder, CLINIC), rows_of(folder, AGENCY)) == (5, 5)
