@@ -15,6 +15,9 @@ did in the UI, with their names.
 | *merge_delay* | entries of the run log wait too long for their place in its tree |
 | *oldest_card* | a card is about to outlive its ten days, or has |
 | *obligations* | a recipient had to be told that what was shared may not be used any more, and was not |
+| *acknowledgements* | a recipient has not acknowledged in time what it was sent |
+| *expiries* | a recipient's certificate or agreement, or the identity that signs deliveries, is about to end, or has |
+| *whole_attacks* | no attack on all releases together has passed for longer than a week |
 | *source_schema* | the source has other columns than policy declares: the next pull will stop |
 
 **A failure means** an alarm, as its message says, or a server that is away.
@@ -30,7 +33,7 @@ from governance.orchestration import WATCH, watches
 @dag(
     schedule="*/15 * * * *",
     doc_md=__doc__,
-    tags=["alarms", "run log", "A1", "B1", "K1", "L3", "R1"],
+    tags=["alarms", "run log", "A1", "B1", "E1", "F1", "H1", "K1", "L3", "R1"],
     **WATCH,
 )
 def watch() -> None:

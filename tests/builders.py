@@ -421,8 +421,8 @@ def delivered(site: Site, delivery: str, root_key: str, recipient: str = "clinic
     )  # fmt: skip
     read(
         site,
-        "INSERT INTO sharing.delivered_rows (delivery_id, booking_id, version, service_no, traveller_no, "
-        "booking_reference, service_reference, person_reference) VALUES (%s, %s, %s, 1, 1, %s, 'service', 'person')",
+        "INSERT INTO sharing.delivered_rows (delivery_id, booking_id, version, booking_reference, service_reference, "
+        "person_reference) VALUES (%s, %s, %s, %s, 'service', 'person')",
         delivery, int(booking), int(version), f"booking {booking}",
     )  # fmt: skip
 

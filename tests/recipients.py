@@ -101,8 +101,10 @@ def certify(site: Site, *names: str) -> None:
 
 
 def opened(folder: Path, name: str, scratch: Path) -> list[Opened]:
-    """Every delivery in a folder, in the order in which they came, verified and opened with openssl."""
-    found = [_opened(delivery, name, scratch) for delivery in folder.iterdir() if delivery.is_dir()]
+    """Every delivery in a folder, in the order in which they came, verified and opened with openssl. What has no
+    manifest, or a name with a dot before it, is none."""
+    whole = [path.parent for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    found = [_opened(delivery, name, scratch) for delivery in whole]
     return sorted(found, key=lambda one: (one.manifest["created_at"], one.manifest["kind"]))
 
 
@@ -130,7 +132,7 @@ def openssl(*arguments: str) -> bytes:
 def acknowledge(folder: Path) -> int:
     """Acknowledge every delivery in a folder that is not; returns how many."""
     done = 0
-    for delivery in folder.iterdir():
+    for delivery in list(folder.iterdir()):
         answer = folder / f"{delivery.name}{ACKNOWLEDGEMENT}"
         if delivery.is_dir() and not answer.exists():
             digest = subprocess.run(["sha256sum", delivery / MANIFEST], check=True, capture_output=True, text=True)

@@ -25,11 +25,11 @@ KEEPING_ENTRIES = frozenset(
 WATCHES = frozenset(
     {
         "reconcile", "partitions", "quarantine_rate", "oldest_row", "merge_delay", "source_schema", "oldest_card",
-        "obligations", "acknowledgements",
+        "obligations", "acknowledgements", "expiries", "whole_attacks",
     }
 )  # fmt: skip
 """Tasks that fail in order to be seen: their alarm has an entry of its own."""
-BESIDE = frozenset({"read", "use_key", "breach", "deliver", "settle_delivery", "acknowledge", "oblige"})
+BESIDE = frozenset({"read", "use_key", "breach", "deliver", "settle_delivery", "acknowledge", "oblige", "forget"})
 """Events of a try that say nothing of how the try itself ended."""
 GRACE = timedelta(minutes=2)
 """An attempt that began within this may belong to a try that Airflow's tables do not show yet."""

@@ -26,6 +26,7 @@ class Tried:
     outcome: str
     run: Mapping[str, Any]
     entry: Mapping[str, Any]  # the outcome, or the intent where there is none
+    recipient: str | None = None  # whose turn, of a hop that serves one recipient after the other
 
     @property
     def conservation(self) -> Mapping[str, int]:
@@ -77,9 +78,15 @@ def attempts(entries: Iterable[Mapping[str, Any]]) -> list[Tried]:
                 outcome["outcome"] if outcome else INTERRUPTED,
                 entry["run"],
                 entry,
+                _recipient(outcome) or _recipient(intent),  # of what was interrupted, the intent alone has it
             )
         )
     return sorted(found, key=lambda tried: (tried.started_at, tried.attempt_id))
+
+
+def _recipient(entry: Mapping[str, Any] | None) -> str | None:
+    found = ((entry or {}).get("details") or {}).get("recipient")
+    return None if found is None else str(found)
 
 
 def effective(tries: Sequence[Tried], event: str) -> dict[tuple[str, str], Tried]:

@@ -2,9 +2,9 @@
 
 A backup is a key store in a file of its own: keys still wrapped, by the key-encryption key of its day. That one is
 replaced and destroyed every few days (`key_encryption_key_days`), and the backup is worth nothing from then on. Keys
-that die before that are left out: no backup outlives the deadline of a key in it. What was destroyed by an act since
-(a person's erasure) is destroyed again while the backup is put back, from what the run log says. Policy clauses J1, K1,
-M1.
+that die before that are left out, and kinds that policy keeps out of backups: no backup outlives a key in it. What was
+destroyed by an act since (a person's erasure) is destroyed again while the backup is put back, from what the run log
+says. Policy clauses B2, J1, K1, M1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def made_at(service: KeyService) -> datetime:
 
 @dataclass(frozen=True)
 class Backup:
-    """What was written: when it expires, and how many keys were left out because they die before it."""
+    """What was written: when it expires, and how many keys were left out because they die before it, or may."""
 
     expires_at: datetime
     left_out: int
@@ -55,11 +55,15 @@ def back_up(service: KeyService, path: Path) -> Backup:
             "rotate` go on where one that was broken off has left it"
         )
     expires_at, left_out = made_at(service) + service.policy.key_encryption_key_life, 0
+    apart = {name for name, kind in service.policy.keys.items() if not kind.is_backed_up}
+
+    def lasts(key: StoredKey) -> bool:
+        return key.kind not in apart and not key.is_due(int(expires_at.timestamp()))
 
     def kept() -> Iterator[list[StoredKey]]:
         nonlocal left_out
         for page in service.store.pages():
-            lasting = [key for key in page if key.is_destroyed or not key.is_due(int(expires_at.timestamp()))]
+            lasting = [key for key in page if key.is_destroyed or lasts(key)]
             left_out += len(page) - len(lasting)
             yield lasting
 

@@ -17,19 +17,20 @@ class KeyKind(Strict):
     """One kind of data key.
 
     `scope` says what a single key is for: an hour (UTC) or a day, by its name; a person, whose name is never stored;
-    a case, by its number. `term` (days) and `margin` (hours, by which a key dies before its term ends) name open
-    values of the policy.
+    a case, by its number; one landing of a partition, whose key has done its work once all of it has landed. `term`
+    (days) and `margin` (hours, by which a key dies before its term ends) name open values of the policy.
     """
 
     protects: str
     clause: str
     use: Literal["encrypt", "token"]
-    scope: Literal["hour", "day", "person", "case"]
+    scope: Literal["hour", "day", "person", "case", "landing"]
     created: str
     term: str = ""
     margin: str = ""
     counted_from: Literal["scope", "creation"] = "creation"
     destroyed: str
+    is_backed_up: bool = True  # a key that may be destroyed at any moment must not live on in a backup of its store
     seal: tuple[str, ...]  # purposes that may encrypt or tokenise with it, and so bring one into being
     open: tuple[str, ...]  # purposes that may decrypt with it
     apart_from: tuple[str, ...] = ()  # kinds that no role may use which may use this one
@@ -62,6 +63,20 @@ class KeyKind(Strict):
         if self.scope in SCOPE_FORMATS:
             started = datetime.strptime(scope, SCOPE_FORMATS[self.scope]).replace(tzinfo=UTC)
         return started if self.counted_from == "scope" else created_at
+
+
+def landing_scope(partition_key: str, landing_id: str) -> str:
+    """The name of one landing of a partition, of whose rows a key is."""
+    return f"{partition_key}/{landing_id}"
+
+
+def landing_of(scope: str) -> str:
+    """The id of the landing that a key is for.
+
+    >>> landing_of(landing_scope("2026-03-10", "0195"))
+    '0195'
+    """
+    return scope.partition("/")[2]
 
 
 def life(days: float, margin_hours: float) -> timedelta:

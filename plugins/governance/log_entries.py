@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,6 +81,12 @@ def published(dsn: str, dataset: str | None = None, partition: str | None = None
 def validated(dsn: str, dataset: str) -> frozenset[str]:
     """The partitions of a dataset whose validation had its effect: what Airflow's UI calls a success is no record."""
     return frozenset(key for (key,) in _rows(dsn, named_query("log/validated"), {"dataset": dataset}))
+
+
+def delivered(dsn: str, deliveries: Collection[str], before: datetime) -> set[str]:
+    """Of deliveries, by id, those that were made before an instant."""
+    values = {"deliveries": list(deliveries), "before": before}
+    return {delivery for (delivery,) in _rows(dsn, named_query("log/delivered"), values)}
 
 
 def _rows(dsn: str, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -39,7 +39,8 @@ def raise_for(
 ) -> int:
     """Oblige us to tell the recipients (or one of them) of deliveries of these bookings; returns how many are new.
 
-    What was revoked before is owed anew only once it was delivered again; what was never sent, never.
+    What was revoked before is owed anew once it was delivered again, or when it has to be deleted now; what was never
+    sent, never.
     """
     cursor.execute(named_query("raise_obligations"), (reason, list(bookings), recipient))
     return int(cursor.rowcount)
@@ -55,9 +56,9 @@ def listed(cursor: psycopg2.extensions.cursor, days: float) -> list[Obligation]:
 
 
 def meet(cursor: psycopg2.extensions.cursor, delivery_id: str, reason: Reason, at: datetime) -> bool:
-    """Note that the recipient of a delivery was told; False when that is not owed, or was done before."""
-    cursor.execute(
-        "UPDATE sharing.obligations SET met_at = %s WHERE delivery_id = %s AND reason = %s AND met_at IS NULL",
-        (at, delivery_id, reason),
-    )
-    return bool(cursor.rowcount)
+    """Note that the recipient of a delivery was told; False when that is not owed, or was done before.
+
+    What it was told of it has no more: a consent that is given again delivers it anew.
+    """
+    cursor.execute(named_query("meet_obligations"), {"at": at, "delivery": delivery_id, "reason": reason})
+    return bool(cursor.fetchone())

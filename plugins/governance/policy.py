@@ -170,7 +170,7 @@ class Policy(Strict):
             if kind.margin and float(self.value(kind.margin)) < 0:
                 yield f"keys {name} would outlive their term: {kind.margin} is negative"
             lasting = self.key_life(name)
-            if lasting is not None and lasting <= self.key_encryption_key_life:
+            if kind.is_backed_up and lasting is not None and lasting <= self.key_encryption_key_life:
                 yield f"keys {name} die before a backup of the key store expires: shorten key_encryption_key_days"
 
     def _short_ledgers(self) -> Iterator[str]:

@@ -11,9 +11,9 @@ sharing a token is below 10^-14.
 
 This is pseudonymisation, not anonymisation (GDPR article 4(5)): who holds the key can test a guess, and identifiers are
 easily guessed; tokens link everything that one person did under one key; equal values stay visibly equal. How long a
-key lives bounds that: the key of a day's visitors dies a week later (`visitor_day` in `policies/keys.yaml`). A client's
-token is the id of the client's own key, so that it means nothing any more once that key is destroyed. Source: RFC 2104;
-ENISA, Pseudonymisation techniques (2019); policy clauses B2, E1.
+key lives bounds that: the key of a day's visitors dies once the day has landed (`visitor_day` in
+`policies/keys.yaml`). A client's token is the id of the client's own key, so that it means nothing any more once that
+key is destroyed. Source: RFC 2104; ENISA, Pseudonymisation techniques (2019); policy clauses B2, E1.
 """
 
 from __future__ import annotations

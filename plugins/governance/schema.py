@@ -73,16 +73,14 @@ RIGHTS: dict[str, dict[str, str]] = {
         "quarantine.reviews": "SELECT",
         "quarantine.findings": "SELECT (dataset, partition_key, table_name, row_key, root_key, clause, rule)",
         "quarantine.erasures": "SELECT, INSERT, UPDATE (travellers, versions, clients, booked_at), DELETE",
-        "sharing.deliveries": "SELECT (delivery_id, recipient_id, given_up_at)",
+        "sharing.deliveries": "SELECT (delivery_id, recipient_id, sent_at, given_up_at)",
         "sharing.delivered_rows": "SELECT (delivery_id, booking_id, booking_reference, revoked_at)",
         "sharing.obligations": "SELECT (delivery_id, booking_reference, reason), INSERT",
         "analytics.releases": "SELECT (dataset, partition_key)",
         "audit.append(text)": "EXECUTE",
     },
     "steward": {
-        "quarantine.findings": "SELECT",
-        "quarantine.rows": "SELECT",
-        "quarantine.refusals": "SELECT",
+        "quarantine.findings, quarantine.rows, quarantine.refusals": "SELECT",
     },
     "pipeline": {},
     "recorder": {
@@ -94,7 +92,9 @@ RIGHTS: dict[str, dict[str, str]] = {
         "control.batches": "SELECT",
         "analytics.releases": "SELECT",
         "sharing.obligations": "SELECT",
-        "sharing.deliveries": "SELECT (delivery_id, recipient_id, kind, sent_at, acknowledged_at, given_up_at)",
+        "sharing.deliveries": (
+            "SELECT (delivery_id, recipient_id, kind, contract_kind, sent_at, acknowledged_at, given_up_at)"
+        ),
     },
     "sharer": {
         "control.in_force": "SELECT",

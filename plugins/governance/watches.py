@@ -5,7 +5,7 @@ Each watch takes what is known and returns alarms, as sentences that name datase
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from statistics import median
@@ -177,6 +177,26 @@ def nearing_end(what: str, oldest_at: datetime, term: timedelta, limit: timedelt
         yield f"{what}: the oldest row that is left {how}; see DAG retention, or start it"
 
 
+def overdue_attack(
+    dataset: str, released_at: datetime | None, passed_at: datetime | None, limit: timedelta, now: datetime
+) -> Iterator[str]:
+    """Releases that were not attacked together for too long, so that nobody knows whether they still tell too little.
+
+    `released_at`: when the first was published; `passed_at`: when an attack on all of them last passed.
+    """
+    if released_at is None:
+        return
+    since = max(released_at, passed_at or released_at)
+    if since + limit <= now:
+        yield (
+            f"E1 releases of {dataset}: an attack on all of them together last passed {(now - since).days} days ago; "
+            "start DAG release_attack, or see what its task says"
+            if passed_at
+            else f"E1 releases of {dataset}: no attack on all of them together has passed, the first is "
+            f"{(now - since).days} days old; start DAG release_attack, or see what its task says"
+        )
+
+
 def past_due_obligations(due_at: Sequence[datetime], now: datetime) -> Iterator[str]:
     """Recipients that had to be told by now that what was shared may not be used any more, and were not.
 
@@ -206,6 +226,27 @@ def unacknowledged(sent: Sequence[tuple[str, datetime]], hours: Mapping[str, int
             f"F1 recipient {recipient}: {len(late)} deliveries are not acknowledged, the oldest for "
             f"{(now - min(late)).total_seconds() / 3600:.0f} hours; ask whether they arrived and were opened"
         )
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What sharing rests on: the clause and whose it is, until when it holds, how long before that somebody is told,
+    and what to do."""
+
+    what: str
+    until: datetime
+    warned: timedelta
+    next_step: str
+
+
+def nearing_expiry(endings: Iterable[Ending], now: datetime) -> Iterator[str]:
+    """What ends within its time of warning, or has ended."""
+    for one in endings:
+        left = one.until - now
+        if left <= one.warned:
+            when = f"{one.until:%Y-%m-%d %H:%M} UTC"
+            how = f"ends on {when}, in {left.days} days" if left >= timedelta(0) else f"has ended on {when}"
+            yield f"{one.what}: {how}; {one.next_step}"
 
 
 def _rate(state: PartitionState) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -49,6 +51,19 @@ def test_a_site_makes_one_identity_and_keeps_it(here: Site, space: Workspace, ma
     assert first(space, here) == made
     assert here.identity_path.stat().st_mode & 0o777 == 0o600
     assert announced(here) == [("create_identity", made.current.fingerprint)]
+
+
+def test_identities_last_as_long_as_policy_says(here: Site, space: Workspace) -> None:
+    here.identity_path.unlink(missing_ok=True)
+    sharing = space.policy.sharing.model_copy(update={"identity_days": 400})
+    space = replace(space, policy=space.policy.model_copy(update={"sharing": sharing}))
+    made = first(space, here)
+    renewed = steps.renew_identity(space, here.identity_path, workspaces.by_hand("deliveries renew"))
+    for one in (made.current, renewed.coming):
+        assert one is not None
+        assert one.x509.not_valid_after_utc - one.x509.not_valid_before_utc == timedelta(days=400)
+    here.identity_path.unlink()
+    Identities.ensure(here.identity_path, space.clock())
 
 
 def test_an_identity_that_was_saved_and_not_announced_is_announced(here: Site, space: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,7 +29,7 @@ from governance.errors import InputError, KeyDestroyedError, KeyPurposeError, Ke
 from governance.key import DataKey
 from governance.key_store import KeyStore
 from governance.keyring import KEY_ENCRYPTION, Keyring
-from governance.run_log import Batch
+from governance.run_log import Batch, Shard
 from governance.steps import Workspace
 from governance.warehouse import Warehouse
 
@@ -346,34 +347,102 @@ def test_a_row_that_comes_back_from_a_backup_is_erased_all_the_same(site: Site, 
     assert terms(site)[-1]["erased"] == 1
 
 
-@pytest.mark.clause("B2")
 @pytest.mark.clause("B1")
-def test_a_day_whose_keys_are_gone_cannot_be_pulled_again(site: Site, world: World, space: Workspace) -> None:
+def test_a_day_whose_key_of_views_is_gone_cannot_be_pulled_again(site: Site, world: World, space: Workspace) -> None:
     world.visitors(10)
     through(space, "visits", KEY)
-    kept = timedelta(days=builders.POLICY.value("visitor_key_days"))
+    kept = timedelta(days=builders.POLICY.value("visit_days"))
     late = builders.workspace(site, now=NOW + kept)
-    with pytest.raises(KeyDestroyedError, match=rf"the key visitor_day of {KEY} is destroyed or past its deadline"):
+    with pytest.raises(KeyDestroyedError, match=rf"the key visit_day of {KEY} is destroyed or past its deadline"):
         steps.pull(late, "visits", KEY, builders.run("late"))
     in_time = builders.workspace(site, now=NOW + kept - timedelta(seconds=1))
     steps.pull(in_time, "visits", KEY, builders.run("in time"))
 
 
+def pseudonyms(site: Site) -> list[tuple[str, str]]:
+    return builders.read(site, "SELECT device_token, visitor_token FROM records.page_views ORDER BY row_id")
+
+
+def keys_of_visitors(site: Site) -> list[bool]:
+    """Of each key that pseudonyms were made with whether it is destroyed, the living first."""
+    with closing(KeyStore.open(str(site.key_store_path))) as store:
+        return sorted(key.is_destroyed for key in store.named("visitor_day"))
+
+
 @pytest.mark.clause("B2")
-def test_tokens_of_a_day_are_the_same_when_it_is_pulled_again_and_those_of_another_day_differ(
-    site: Site, world: World
-) -> None:
+def test_pseudonyms_of_a_day_are_others_when_it_is_pulled_again_and_on_another_day(site: Site, world: World) -> None:
+    world.view(device_id="device-1")
     world.view(device_id="device-1")
     world.day += timedelta(days=1)
     world.view(device_id="device-1")
     space = builders.workspace(site, now=NOW + timedelta(days=1))
-    found = []
-    for _ in range(2):
-        for day in (DAY, DAY + timedelta(days=1)):
-            steps.pull(space, "visits", day.isoformat(), builders.run())
-        found.append(builders.read(site, "SELECT device_token, visitor_token FROM landing.page_views ORDER BY row_key"))
-    assert found[0] == found[1]
-    assert len({token for row in found[0] for token in row}) == 4
+    found = set()
+    for day in (DAY, DAY, DAY + timedelta(days=1)):
+        steps.pull(space, "visits", day.isoformat(), builders.run())
+        found |= set(pseudonyms(site))
+    assert len(found) == 3
+    assert len({token for pair in found for token in pair}) == 6
+
+
+@pytest.mark.clause("B2")
+def test_the_key_of_pseudonyms_dies_with_the_next_upkeep_once_its_day_has_landed(site: Site, world: World) -> None:
+    world.visitors(10)
+    space = builders.workspace(site)
+    batch = steps.pull(space, "visits", KEY, builders.run())
+    assert keys_of_visitors(site) == [False]
+    assert steps.keep_keys(space, builders.run())["destroyed"] == 1
+    assert keys_of_visitors(site) == [True]
+    told = [entry for entry in entries(site) if entry["event"] == "destroy_keys"][-1]
+    assert (told["reason"], told["counts"]) == ("all of its landing is there", {"destroyed visitor_day": 1})
+    assert steps.keep_keys(space, builders.run())["destroyed"] == 0
+    # Nothing that comes after needs it, and the day can be pulled again all the same.
+    steps.publish(space, steps.validate(space, batch, builders.run()), builders.run())
+    again = steps.pull(space, "visits", KEY, builders.run("again"))
+    assert again.counts["page_views_pulled"] == 10
+    assert keys_of_visitors(site) == [False, True]
+
+
+def shards_of(space: Workspace, count: int) -> list[Shard]:
+    """A plan of a day in so many shards."""
+    (shard,) = steps.plan(space, "visits", KEY, builders.run())
+    return [replace(shard, number=number, of=count) for number in range(count)]
+
+
+@pytest.mark.clause("B2")
+def test_the_key_of_pseudonyms_lives_while_a_part_of_its_landing_is_on_its_way_for_a_day_at_most(
+    site: Site, world: World
+) -> None:
+    world.visitors(10)
+    space = builders.workspace(site)
+    first, second = shards_of(space, 2)
+    steps.pull(space, "visits", KEY, builders.run(), first)
+    assert steps.keep_keys(space, builders.run())["destroyed"] == 0
+    life = timedelta(days=builders.POLICY.value("visitor_key_days"))
+    late = builders.workspace(site, now=NOW + life)
+    with pytest.raises(KeyDestroyedError, match="a landing that is not whole at the deadline begins anew"):
+        steps.pull(late, "visits", KEY, builders.run(), second)
+    steps.pull(space, "visits", KEY, builders.run(), second)
+    assert steps.keep_keys(space, builders.run())["destroyed"] == 1
+    # A try of a shard that has landed needs no key.
+    assert steps.pull(space, "visits", KEY, builders.run(), second).counts["page_views_pulled"] > 0
+
+
+@pytest.mark.clause("B2")
+def test_a_landing_whose_key_a_restored_store_has_lost_goes_no_further_lest_one_visitor_be_two(
+    site: Site, world: World
+) -> None:
+    world.visitors(10)
+    space = builders.workspace(site)
+    first, second = shards_of(space, 2)
+    steps.pull(space, "visits", KEY, builders.run(), first)
+    with closing(sqlite3.connect(site.key_store_path)) as store, store:
+        store.execute("DROP TRIGGER data_keys_kept")
+        store.execute("DELETE FROM data_keys WHERE kind = 'visitor_day'")
+    with pytest.raises(KeyringError, match="has lost the visitor_day key of what has landed so far") as caught:
+        steps.pull(space, "visits", KEY, builders.run(), second)
+    assert "clear this partition's run from its task `plan` on" in str(caught.value)
+    (whole,) = shards_of(space, 1)
+    assert steps.pull(space, "visits", KEY, builders.run(), whole).counts["page_views_pulled"] == 10
 
 
 # -- purposes ----------------------------------------------------------------------------------------------------------

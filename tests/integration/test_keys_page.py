@@ -81,6 +81,7 @@ def test_values_of_every_kind_are_opened_by_the_page_alone(site: Site, world: Wo
     tokens = builders.read(site, "SELECT client_token FROM landing.bookings")
     assert tokens == [(reader.key_id("subject", f"client {number + 40_000}").hex(),)]
     ((row_key, token),) = builders.read(site, "SELECT row_key, session_token FROM landing.page_views")
-    day_key = reader.data_key(reader.key_id("visitor_day", DAY.isoformat()))
+    ((landing,),) = builders.read(site, "SELECT pull_attempt FROM control.batches WHERE dataset = 'visits'")
+    day_key = reader.data_key(reader.key_id("visitor_day", f"{DAY.isoformat()}/{landing}"))
     assert row_key == view
     assert token == reader.mac(day_key, b"governance token 1\0session\0s" + f"session-{view}".encode())[:16].hex()

@@ -160,6 +160,24 @@ def test_an_earlier_version_with_rows_in_it_is_brought_to_the_newest_and_keeps_t
     assert content(database) == after
 
 
+def test_rows_that_were_delivered_lose_the_numbers_that_nobody_reads_and_keep_the_others(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_up_to(
+        database, [name for name, _ in schema.migrations()].index("0024_numbers_of_the_erased.sql"), monkeypatch
+    )
+    run(
+        database,
+        "INSERT INTO sharing.delivered_rows (delivery_id, booking_id, version, service_no, traveller_no, client_id, "
+        "booking_reference, service_reference, person_reference) VALUES ('d', 7, 1, 2, 3, 9, 'b', 's', 'p')",
+    )
+    schema.migrate(database, POLICY)
+    ((row,),) = run(database, "SELECT to_jsonb(t) FROM sharing.delivered_rows t")
+    assert isinstance(row, dict)
+    assert not {"service_no", "traveller_no"} & row.keys()
+    assert (row["delivery_id"], row["booking_id"], row["version"], row["client_id"]) == ("d", 7, 1, 9)
+
+
 def test_migrating_again_changes_nothing(site: Site) -> None:
     dsn = site.dsn("governance_owner")
     rights = (

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import psycopg2
 import psycopg2.errors
+import pyarrow as pa
 import pytest
 
 import builders
 from aftermath import entries, outcomes, state, through
 from builders import DAY, NOW, POLICY, World
-from governance import grids, steps
+from governance import grids, partitions, sources, steps
+from governance.age import whole_years
 from governance.anonymisation.budgets import budget, half_width, threshold
 from governance.embedded.site import Site
-from governance.errors import DisclosureError, SourceUnavailableError
+from governance.errors import DisclosureError, RunLogError, SourceUnavailableError
 from governance.run_log import Batch
 from governance.steps import Workspace
 from kept import beginning
@@ -155,6 +158,15 @@ def funnel(site: Site) -> dict[str, int]:
     return dict(builders.read(site, query, role="auditor"))
 
 
+def accepted_client(world: World, number: int, *, born: date | None = date(1980, 5, 17), **accepted: Any) -> None:
+    """A client, with an acceptance of the terms."""
+    at = world.at() - timedelta(days=30)
+    known = {"client_id": number, "recorded_at": at}
+    world.insert("clients", **known, version=1, birth_date=born)
+    terms = {"acceptance_id": number, "terms_version": "2026-01", "channel": "web", "accepted_at": at}
+    world.insert("terms_acceptances", **known | terms | accepted)
+
+
 def day_around(at: datetime) -> tuple[datetime, datetime]:
     """The Stockholm day around an instant, in winter."""
     begin = at.replace(hour=23, minute=0) - timedelta(days=1)
@@ -166,10 +178,13 @@ def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_we
 ) -> None:
     asked, (_, closed) = world.at() - timedelta(days=14), day_around(world.at())
     begin, end = day_around(asked)
-    client, second = iter(range(1, 10_000)), timedelta(seconds=1)
+    client, second, known = iter(range(1, 10_000)), timedelta(seconds=1), set[int]()
 
     def inquiry(client_id: int, at: datetime = asked, **offer: Any) -> None:
         number = world.number()
+        if client_id not in known:
+            accepted_client(world, client_id)
+        known.add(client_id)
         world.insert("inquiries", inquiry_id=number, client_id=client_id, channel="web", received_at=at, recorded_at=at)
         if offer:
             values = {"offer_id": number, "inquiry_id": number, "client_id": client_id, "opened_at": at,
@@ -197,7 +212,7 @@ def test_clients_are_counted_by_how_far_their_inquiries_of_a_day_had_come_two_we
 
 
 @pytest.mark.clause("M1")
-def test_whose_data_is_restricted_or_who_objected_is_no_client_of_the_funnel_while_that_stands(
+def test_whose_data_is_restricted_who_objected_or_was_erased_is_no_client_of_the_funnel_while_that_stands(
     site: Site, world: World, space: Workspace
 ) -> None:
     asked = world.at() - timedelta(days=14)
@@ -208,14 +223,93 @@ def test_whose_data_is_restricted_or_who_objected_is_no_client_of_the_funnel_whi
             world.insert("subject_requests", request_id=client, client_id=client, kind=kind, status=status,
                          received_at=asked, recorded_at=at)  # fmt: skip
 
-    for client in range(1, 16):
-        world.insert("inquiries", inquiry_id=client, client_id=client, channel="web", received_at=asked,
-                     recorded_at=asked)  # fmt: skip
+    for client in range(1, 19):
+        inquiry_of(world, client, asked)
+        accepted_client(world, client)
+    (
+        request(16, "erasure", "received", "completed"),
+        request(17, "erasure", "received"),
+        request(18, "erasure", "refused"),
+    )
     request(1, "restriction", "received"), request(2, " Objection", "whatever")
     request(3, "restriction", "received", " Lifted"), request(4, "access", "received")
     request(5, "objection", "lifted", "received"), request(99, "restriction", "received")
     through(space, "visits", KEY)
-    assert funnel(site)["inquiry"] == 15 - 3
+    assert funnel(site)["inquiry"] == 18 - 5
+
+
+def inquiry_of(world: World, client: int, asked: datetime) -> None:
+    world.insert("inquiries", inquiry_id=client, client_id=client, channel="web", received_at=asked, recorded_at=asked)
+
+
+def inquiries_counted(site: Site, asked: date) -> int:
+    """Clients of the inquiries of a day, as the source counts them two weeks later."""
+    closed = asked + timedelta(days=14)
+    now = datetime.combine(closed, time(12), UTC) + timedelta(days=1)
+    day = partitions.parse(
+        closed.isoformat(), time_zone=POLICY.time_zone, dataset="visits", first=date(2020, 1, 1), now=now
+    )
+    with sources.snapshot(site.dsn("puller"), "a test") as source:
+        return source.counts("funnel", day, restriction_over="lifted", adult_years="18")["inquiry"]
+
+
+@pytest.mark.clause("A1")
+@pytest.mark.parametrize(
+    ("accepted", "count"),
+    [
+        (dict, 1),
+        (lambda closed: {"accepted_at": closed - timedelta(seconds=1)}, 1),
+        (lambda closed: {"accepted_at": closed}, 0),
+        (lambda closed: {"recorded_at": closed}, 0),
+        (lambda closed: {"accepted_at": "-infinity"}, 0),
+        (lambda closed: {"client_id": 2}, 0),
+    ],
+)
+def test_only_clients_who_had_accepted_the_terms_by_then_are_counted(
+    site: Site, world: World, accepted: Callable[..., dict[str, Any]], count: int
+) -> None:
+    asked, (_, closed) = world.at() - timedelta(days=14), day_around(world.at())
+    inquiry_of(world, 1, asked)
+    accepted_client(world, 1, **(accepted() if accepted is dict else accepted(closed)))
+    assert inquiries_counted(site, asked.date()) == count
+
+
+@pytest.mark.clause("L1")
+@pytest.mark.parametrize(
+    ("on", "born", "count"),
+    [
+        (date(2026, 2, 24), date(2008, 2, 24), 1),
+        (date(2026, 2, 24), date(2008, 2, 25), 0),
+        (date(2026, 2, 28), date(2008, 2, 29), 0),
+        (date(2026, 3, 1), date(2008, 2, 29), 1),
+        (date(2028, 2, 28), date(2010, 3, 1), 0),
+        (date(2028, 2, 29), date(2010, 2, 28), 1),
+        (date(2028, 2, 29), date(2010, 3, 1), 0),
+        (date(2028, 3, 1), date(2010, 3, 1), 1),
+    ],
+)
+def test_only_adults_are_counted_by_the_age_that_everything_else_goes_by(
+    site: Site, world: World, on: date, born: date, count: int
+) -> None:
+    assert (whole_years(pa.array([born]), pa.array([on])).to_pylist()[0] >= 18) == bool(count)
+    world.day = on + timedelta(days=14)
+    inquiry_of(world, 1, datetime.combine(on, time(12), UTC))
+    accepted_client(world, 1, born=born)
+    assert inquiries_counted(site, on) == count
+
+
+@pytest.mark.clause("L1")
+def test_whose_birth_date_is_unknown_is_no_adult_and_the_newest_that_is_known_by_then_counts(
+    site: Site, world: World
+) -> None:
+    asked, (_, closed) = world.at() - timedelta(days=14), day_around(world.at())
+    for client in (1, 2, 3, 4):
+        inquiry_of(world, client, asked)
+        accepted_client(world, client, born=None if client == 1 else date(1980, 5, 17))
+    world.insert("clients", client_id=2, version=2, birth_date=date(2020, 5, 17), recorded_at=asked)
+    world.insert("clients", client_id=3, version=2, birth_date=date(2020, 5, 17), recorded_at=closed)
+    world.insert("clients", client_id=4, version=2, birth_date="infinity", recorded_at=asked)
+    assert inquiries_counted(site, asked.date()) == 1  # client 3
 
 
 def test_without_the_source_nothing_is_published_and_the_task_retries(
@@ -312,6 +406,39 @@ def test_counts_that_a_restore_may_have_lost_are_not_drawn_again(
     through(builders.workspace(site, now=NOW + timedelta(days=1)), "visits", NEXT)
     days = "SELECT DISTINCT recorded_date FROM analytics.inquiries_funnel ORDER BY 1"
     assert [day for (day,) in builders.read(site, days)] == [DAY, world.day][not is_published :]
+
+
+def lost_checkpoint(space: Workspace) -> None:
+    """A checkpoint of entries that the run log does not hold, as after its database was put back."""
+    signed = steps.checkpoint(space, builders.run())
+    lost, signers = replace(signed, size=signed.size + 5), space.signers()
+    space.checkpoints().publish(lost, lost.signed(signers.keys))
+
+
+@pytest.mark.clause("R1")
+def test_counts_are_not_drawn_while_the_log_lacks_entries_and_those_of_before_never_again(
+    site: Site, world: World
+) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=1), today + timedelta(days=1)):
+        world.day = day
+        busy_day(world)
+        world.execute("UPDATE wellbe.page_views SET view_id = view_id + 1000000 WHERE view_id < 1000000")
+        space = builders.workspace(site, now=datetime.combine(day, time(12), UTC) + timedelta(days=1), first=day)
+        batch = steps.validate(space, steps.pull(space, "visits", day.isoformat(), builders.run()), builders.run())
+        if day < today:
+            lost_checkpoint(space)
+            before = state(site)
+            with pytest.raises(RunLogError, match="nothing was published; tell the auditor"):
+                steps.publish(space, batch, builders.run())
+            assert state(site) == before
+            steps.acknowledge_restore(space, "restored from the backup of the night", builders.run())
+        steps.publish(space, batch, builders.run())
+        assert [bool(rows) for rows in released_on(site, day)] == [day > today] * len(TABLES)
+
+
+def released_on(site: Site, day: date) -> list[list[Any]]:
+    return [builders.read(site, f"SELECT 1 FROM analytics.{t} WHERE recorded_date = %s", day) for t in TABLES]
 
 
 # -- closed ------------------------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def test_a_store_that_is_down_is_tried_again(
 def test_a_bucket_that_is_not_there_is_tried_again(server: ObjectServer, files: dict[str, Path]) -> None:
     box = server.box("s3://another-bucket")
     for work in (lambda: box.put(ONE, files), box.probe, box.acknowledgements):
-        with pytest.raises(EndpointUnavailableError) as trouble:
+        with pytest.raises(EndpointUnavailableError, match="its bucket, or what was in it") as trouble:
             work()
         assert says_nothing(server, trouble.value)
 

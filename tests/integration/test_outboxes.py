@@ -152,6 +152,17 @@ def test_a_delivery_without_a_manifest_reaches_no_endpoint(place: Place, files: 
     assert place.names() == {}
 
 
+def test_deliveries_are_told_by_their_names_and_nothing_else_is_one(place: Place, files: dict[str, Path]) -> None:
+    assert place.box.deliveries() == set()
+    place.box.put(ONE, files)
+    place.write(f"{OTHER}/part", b"half")
+    for name in (f"{ONE}.ack", "inbox/readme", f".{OTHER}.draft/part", f"{OTHER[:-1]}/part", f"x{OTHER}/part"):
+        place.write(name, b"")
+    assert place.box.deliveries() == {ONE, OTHER}
+    place.box.remove(ONE)
+    assert place.box.deliveries() == {OTHER}
+
+
 def test_acknowledgements_are_read_as_they_are(place: Place) -> None:
     assert place.box.acknowledgements() == {}
     place.write(f"{ONE}.ack", b"taken")

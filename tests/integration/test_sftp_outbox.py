@@ -163,7 +163,7 @@ def with_passphrase(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("sftp_key", Path.unlink, "needs a key"),
+        ("sftp_key", Path.unlink, "needs a file sftp_key"),
         ("sftp_key", lambda path: path.write_bytes(b"hidden"), "is none"),
         ("sftp_key", lambda path: path.write_bytes(path.read_bytes()[:200]), "is none"),
         ("sftp_key", with_passphrase, "passphrase"),
@@ -390,7 +390,9 @@ def test_a_folder_that_is_missing_is_said_to_be(server: SshServer, files: dict[s
     assert names(server) == set()
 
 
-@pytest.mark.parametrize("name", ["put", "manifest", "acknowledgements", "remove", "discard_drafts", "probe"])
+@pytest.mark.parametrize(
+    "name", ["put", "manifest", "deliveries", "acknowledgements", "remove", "discard_drafts", "probe"]
+)
 def test_a_server_without_sftp_is_trouble(files: dict[str, Path], name: str) -> None:
     arguments = {"put": (ONE, files), "manifest": (ONE,), "remove": (ONE,)}.get(name, ())
     with ssh_server("Subsystem sftp /bin/false") as server, pytest.raises(EndpointUnavailableError):

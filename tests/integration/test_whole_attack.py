@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -244,6 +244,26 @@ def test_the_auditor_reads_what_every_attack_found(site: Site, weeks: list[str],
         ((DAY + timedelta(days=1)).isoformat(), "passed", None, 0, 0),
         (DAY.isoformat(), "passed", None, 0, 0),
     ]
+
+
+@pytest.mark.clause("R1")
+def test_a_week_without_an_attack_that_passed_is_an_alarm_until_one_does(site: Site, world: World) -> None:
+    def watch(days: float) -> None:
+        # Releases and entries carry the database's own instants, not those of the world.
+        later = builders.workspace(site, now=datetime.now(UTC) + timedelta(days=days))
+        steps.watch(later, "whole_attacks", builders.run())
+
+    space = builders.workspace(site, now=NOW + timedelta(days=8))
+    watch(100)  # there is nothing to attack
+    alike(world, 10)
+    released(world, space)
+    watch(7.9)
+    with pytest.raises(AlarmError, match="no attack on all of them together has passed, the first is 8 days old"):
+        watch(8)
+    attack(space)
+    watch(7.9)
+    with pytest.raises(AlarmError, match="last passed 9 days ago; start DAG release_attack"):
+        watch(9)
 
 
 def test_every_measure_that_is_judged_has_its_limit_in_policy() -> None:

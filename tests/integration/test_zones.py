@@ -217,7 +217,7 @@ ENDS = {
     "quarantine.reviews": ("dataset row_key since", "D"),
     "quarantine.erasures": ("erasure_no booking_id travellers versions clients begun_at booked_at", "ID"),
     "vault.release_ledger": ("dataset accepted_partition row_key release_partition", "D"),
-    "sharing.deliveries": ("delivery_id recipient_id created_at given_up_at", "D"),
+    "sharing.deliveries": ("delivery_id recipient_id created_at sent_at given_up_at", "D"),
     "sharing.delivered_rows": (
         "delivery_id service_reference person_reference delivered_at booking_id booking_reference revoked_at",
         "D",
@@ -240,7 +240,10 @@ what has become of it."""
 SOME_COLUMNS = {
     **{("retainer", table): columns for table, (columns, _) in ENDS.items()},
     ("loader", "control.first_captures"): "card_key captured_at",
-    ("coordinator", "sharing.deliveries"): "delivery_id recipient_id kind sent_at acknowledged_at given_up_at",
+    (
+        "coordinator",
+        "sharing.deliveries",
+    ): "delivery_id recipient_id kind contract_kind sent_at acknowledged_at given_up_at",
     ("validator", "quarantine.findings"): "dataset partition_key",
     ("profiler", "vault.payment_cards"): """
         partition_key row_key client_id captured_at is_saved_to_profile card_number_encrypted""",

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
+from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, ended, judged, offered
 
 pytestmark = [pytest.mark.clause(clause) for clause in ("F1", "N1", "L1", "M1")]
 
@@ -64,6 +64,7 @@ def reading(**changes: Any) -> Reading:
         frame(changes.get("grounds", [GROUNDS]), GROUNDS),
         {"bookings": set(passing), "booking_travellers": set(passing)},
         set(changes.get("erased", [])),
+        set(changes.get("with_cards", [])),
     )
 
 
@@ -96,6 +97,8 @@ CASES = [
     ({"passing": ["7/1", "7/1/1"]}, "minor", "minor"),  # the companion: nobody's data goes
     ({"passing": ["7/1/1", "7/1/2"]}, "minor", "minor"),  # the client
     ({"travellers": []}, "minor", "minor"),  # of nobody it is not known
+    ({"with_cards": ["7/1"]}, "card_in_text", "card_in_text"),
+    ({"with_cards": ["8/1"]}, None, None),
 ]  # fmt: skip
 
 
@@ -107,7 +110,7 @@ def test_a_booking_goes_or_stays_out_for_a_reason(changes: Mapping[str, Any], cl
 
 def test_every_reason_is_in_the_table_or_below() -> None:
     told = {reason for _, *reasons in CASES for reason in reasons if reason}
-    assert set(Reason) - told == {"not_validated", "older_version", "incomplete"}
+    assert set(Reason) - told == {"not_validated", "older_version", "incomplete", "unfit"}
 
 
 def test_a_partition_that_the_log_does_not_call_validated_gives_nothing() -> None:
@@ -127,8 +130,34 @@ def test_of_a_version_that_was_recorded_twice_the_later_row_counts(recorded_late
 
 
 def test_who_holds_a_booking_is_told_of_what_ends_its_use_and_of_nothing_else() -> None:
-    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "incomplete"}
+    waits = {"not_validated", "newer_version", "older_version", "not_accepted", "card_in_text", "incomplete",
+             "unfit"}  # fmt: skip
     assert set(Reason) - set(REVOKING) == waits
+
+
+SECOND = {**BOOKING, "bookings.version": 2, "row_key": "7/2"}
+AGAIN = [{**one, "row_key": one["row_key"].replace("/1/", "/2/"), "root_key": "7/2"} for one in (TRAVELLER, HEALTH)]
+ENDED = [
+    # what the source says of a booking that the clinic holds in version 1                       what it is told
+    ({}, None),
+    ({"bookings": []}, "erased"),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH, AGAIN[1]]}, None),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH]}, "cancelled"),
+    ({"bookings": [BOOKING, SECOND], "grounds": [{**GROUNDS, "has_consented": False}]}, "cancelled"),
+    ({"bookings": [BOOKING, SECOND], "travellers": [TRAVELLER, AGAIN[0]], "services": [HEALTH, AGAIN[1]],
+      "grounds": [{**GROUNDS, "has_consented": False}]}, "consent withdrawn"),
+    ({"bookings": [BOOKING, {**SECOND, "bookings.client_id": 71}], "travellers": [TRAVELLER, AGAIN[0]],
+      "services": [HEALTH, AGAIN[1]],
+      "grounds": [{**GROUNDS, "is_restricted": True}, {**GROUNDS, "client_id": 71}]}, "restricted"),  # who it was of
+    ({"bookings": [SECOND], "travellers": [AGAIN[0]], "services": [AGAIN[1]]}, None),  # version 1 is gone
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "obliged"), ENDED)
+def test_what_a_clinic_holds_may_be_used_or_not_whatever_became_of_an_amendment(
+    changes: Mapping[str, Any], obliged: str | None
+) -> None:
+    assert ended(reading(**changes), asked()) == ({7: obliged} if obliged else {})
 
 
 def test_a_clinic_gets_its_patients_and_an_agency_everybody_who_travels() -> None:

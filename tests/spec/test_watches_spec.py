@@ -204,6 +204,53 @@ def test_a_delivery_that_is_not_acknowledged_in_time_is_an_alarm(
     assert all(words in told[0] for words in says)
 
 
+MARCH = datetime(2026, 3, 31, tzinfo=UTC)
+
+
+@pytest.mark.clause("F1")
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        (timedelta(days=30, seconds=1), None),
+        (timedelta(days=30), "ends on 2026-03-31 00:00 UTC, in 30 days; ask for the next one"),
+        (timedelta(hours=1), "in 0 days"),
+        (timedelta(0), "ends on 2026-03-31 00:00 UTC, in 0 days"),
+        (timedelta(seconds=-1), "has ended on 2026-03-31 00:00 UTC; ask for the next one"),
+    ],
+)
+def test_what_ends_is_told_from_so_many_days_before_on_and_after(before: timedelta, says: str | None) -> None:
+    one = watches.Ending("F1 recipient clinic, its certificate", MARCH, timedelta(days=30), "ask for the next one")
+    other = watches.Ending("F1 recipient agency, its certificate", MARCH, timedelta(days=-365), "nothing")
+    told = list(watches.nearing_expiry([one, other], MARCH - before))
+    assert len(told) == (says is not None)
+    assert all(alarm.startswith("F1 recipient clinic, its certificate: ") and str(says) in alarm for alarm in told)
+
+
+@pytest.mark.clause("E1")
+@pytest.mark.parametrize(
+    ("released_days_ago", "passed_days_ago", "says"),
+    [
+        (None, None, None),
+        (None, 30, None),
+        (8, None, "no attack on all of them together has passed, the first is 8 days old"),
+        (7.99, None, None),
+        (100, 8, "an attack on all of them together last passed 8 days ago"),
+        (100, 7.99, None),
+        (7.99, 100, None),  # of before anything was released
+        (9, 100, "last passed 9 days ago"),
+    ],
+)
+def test_releases_that_were_not_attacked_together_for_too_long_are_an_alarm(
+    released_days_ago: float | None, passed_days_ago: float | None, says: str | None
+) -> None:
+    now = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    released, passed = (
+        None if days is None else now - timedelta(days=days) for days in (released_days_ago, passed_days_ago)
+    )
+    told = list(watches.overdue_attack("bookings", released, passed, timedelta(days=8), now))
+    assert [says is not None and says in alarm for alarm in told] == [True] * (says is not None)
+
+
 @pytest.mark.clause("L3")
 @pytest.mark.parametrize(
     ("due_in_hours", "says"),

@@ -383,3 +383,12 @@ def test_a_record_keeps_instants_in_utc(folder: CertificateFolder) -> None:
     (stated,) = json.loads((folder.path / "clinic" / RECORD).read_text())["kept"].values()
     assert datetime.fromisoformat(stated["added_at"]).tzinfo == UTC
     assert os.listdir(folder.path) == ["clinic"]
+
+
+def test_a_key_that_is_for_pss_signatures_alone_is_no_key_to_encrypt_to(tmp_path: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:3072", "-nodes",
+         "-subj", "/CN=x", "-keyout", tmp_path / "key", "-out", tmp_path / "pem"], check=True, capture_output=True,
+    )  # fmt: skip
+    weakness = certificate((tmp_path / "pem").read_bytes()).weakness
+    assert weakness == "its key is RSA for signatures alone, and deliveries are encrypted to RSA keys"

@@ -25,8 +25,10 @@ from governance.sharing.contracts import (
     incomplete,
     numbers,
     projected,
+    unfit,
     unsound_successor,
 )
+from governance.sharing.texts import LONGEST
 
 pytestmark = pytest.mark.clause("F1")
 
@@ -131,6 +133,33 @@ def test_what_is_optional_may_be_null(name: str) -> None:
 def test_what_only_others_get_does_not_make_a_row_incomplete() -> None:
     assert not incomplete(TRAVEL, offered(row(procedure_code=None))).any()
     assert incomplete(HEALTH, offered(row(procedure_code=None))).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_unfit"),
+    [
+        ({"booking_status": "no_show"}, True),
+        ({"booking_status": "amended"}, False),
+        ({"clinical_note": "x" * LONGEST}, False),
+        ({"clinical_note": "x" * (LONGEST + 1)}, True),
+        ({"given_name": "å" * (LONGEST + 1)}, True),
+        ({"email": None}, False),
+        ({"itinerary": "x" * (LONGEST + 1)}, False),  # no column of a clinic's
+    ],
+    ids=str,
+)
+def test_a_row_that_could_not_be_written_as_agreed_is_known_beforehand(changes: dict[str, Any], is_unfit: bool) -> None:
+    rows = offered(row(1), row(2, **changes))
+    assert unfit(HEALTH, rows, ["clinical_note"]).tolist() == [False, is_unfit]
+
+
+def test_of_rows_that_stand_there_twice_both_are_unfit() -> None:
+    rows = offered(row(1), row(2), row(2, given_name="Bo"))
+    assert unfit(HEALTH, rows).tolist() == [False, True, True]
+
+
+def test_a_text_on_request_makes_no_row_unfit_for_who_does_not_ask() -> None:
+    assert not unfit(HEALTH, offered(row(clinical_note="x" * (LONGEST + 1)))).any()
 
 
 def arrow(values: list[Any], kind: pa.DataType) -> pd.Series[Any]:

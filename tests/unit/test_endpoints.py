@@ -32,10 +32,13 @@ def test_a_url_names_an_endpoint(url: str, expected: Endpoint) -> None:
         ("s3://key:hidden@bucket/in", "password"),
         ("file://u:hidden@/srv", "password"),
         ("ftp://hidden.example.com/in", "none of"),
+        ("gs://hidden/in", "none of"),
+        ("abfs://hidden/in", "none of"),
         ("/srv/hidden", "none of"),
         ("", "none of"),
         ("sftp://w@hidden.example.com:99999/in", "no URL"),
         ("sftp://w@[hidden/in", "no URL"),
+        ("sftp://w@hidden.example.com:x/in", "no URL"),
         ("sftp://w@hidden.example.com:0/in", "does not look like"),
         ("sftp://hidden.example.com/in", "does not look like"),
         ("sftp://-oProxyCommand@hidden.example.com/in", "does not look like"),
@@ -54,6 +57,7 @@ def test_a_url_names_an_endpoint(url: str, expected: Endpoint) -> None:
         ("file:///srv/%2e%2e/hidden", "path"),
         ("file:///srv/hid den", "path"),
         ("file:///srv?hidden=1", "after its path"),
+        ("s3://bucket/hidden?", "after its path"),
         ("s3://bucket/in#hidden", "after its path"),
         ("file:///srv/hid\nden", "plain way"),
         (" file:///srv/hidden", "plain way"),
@@ -64,5 +68,24 @@ def test_a_url_that_says_too_much_or_nothing_is_refused_and_never_quoted(url: st
     with pytest.raises(PolicyError, match=told) as refusal:
         parsed("clinic", url)
     assert "recipient clinic" in str(refusal.value)
-    assert "hid" not in str(refusal.value)
-    assert refusal.value.__cause__ is None and refusal.value.__suppress_context__ == (told == "no URL")
+    assert "hid" not in str(refusal.value).replace("hidden folders", "")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_held"),
+    [
+        ("file:///srv/in", "file:///srv/in/", True),
+        ("file:///srv/in", "file:///srv/in/clinic", True),
+        ("file:///srv/in/clinic", "file:///srv/in", False),
+        ("file:///srv/in", "file:///srv/in2", False),
+        ("s3://bucket", "s3://bucket/clinic", True),
+        ("s3://bucket", "s3://bucket2/clinic", False),
+        ("s3://srv", "file:///srv/in", False),
+        ("sftp://w@sftp.example.com/in", "sftp://w@sftp.example.com:22/in", True),
+        ("sftp://w@sftp.example.com/in", "sftp://w@SFTP.example.com/in/x", True),
+        ("sftp://w@sftp.example.com/in", "sftp://w@sftp.example.com:2022/in", False),
+        ("sftp://w@sftp.example.com/in", "sftp://x@sftp.example.com/in", False),  # each account has a root of its own
+    ],
+)
+def test_an_endpoint_holds_what_is_itself_or_within_it(one: str, other: str, is_held: bool) -> None:
+    assert parsed("clinic", one).holds(parsed("hotel", other)) == is_held

@@ -260,7 +260,9 @@ def test_a_folder_that_is_not_ours_to_write_is_said_to_be() -> None:
         assert there(place / ONE) == digests(files)
 
 
-@pytest.mark.parametrize("name", ["put", "manifest", "acknowledgements", "remove", "discard_drafts", "probe"])
+@pytest.mark.parametrize(
+    "name", ["put", "manifest", "deliveries", "acknowledgements", "remove", "discard_drafts", "probe"]
+)
 def test_a_folder_without_its_marker_may_be_a_disk_that_is_not_mounted(
     box: Outbox, place: Path, files: dict[str, Path], name: str
 ) -> None:

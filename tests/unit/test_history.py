@@ -29,6 +29,14 @@ def test_an_intent_and_its_outcome_are_one_try() -> None:
         assert tried.run == {"try_number": 1}
 
 
+def test_whose_turn_a_try_was_is_said_by_its_outcome_or_else_by_its_intent() -> None:
+    whose = {"details": {"recipient": "clinic"}}
+    interrupted = entry("a", "outcome", PASSED["at"], "interrupted", details=None)
+    for tried in ([INTENT | whose], [INTENT | whose, interrupted], [INTENT, PASSED | whose]):
+        assert attempts(tried)[0].recipient == "clinic"
+    assert attempts([INTENT, PASSED])[0].recipient is None
+
+
 def test_an_intent_alone_has_no_outcome() -> None:
     (tried,) = attempts([INTENT])
     assert (tried.outcome, tried.ended_at, tried.entry) == (INTERRUPTED, None, INTENT)

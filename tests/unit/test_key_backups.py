@@ -104,6 +104,23 @@ def test_a_backup_is_its_owners_alone_and_knows_no_secret(home: Home, tmp_path: 
     assert key.secret not in raw
 
 
+@pytest.mark.clause("B2")
+def test_the_key_of_pseudonyms_is_in_no_backup_however_new_and_what_is_left_of_a_destroyed_one_is(
+    home: Home, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    with service(home) as found:
+        intake = found.acting("loader", "intake", never)
+        kept = make(found, "client 1")
+        living, gone = (intake.key("visitor_day", f"2026-03-10/{landing}") for landing in (1, 2))
+        found.store.destroy([gone.id], act("landed"))
+        assert key_backups.back_up(found, backup).left_out == 1
+    with closing(KeyStore.open(str(backup))) as copy:
+        assert copy.fetch([kept, living.id, gone.id]).keys() == {kept, gone.id}
+        assert copy.fetch([gone.id])[gone.id].is_destroyed
+    assert living.secret not in backup.read_bytes()
+
+
 # -- keys that do not unwrap -------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from governance.key_kinds import KeyKind, life
+from governance.key_kinds import KeyKind, landing_scope, life
 from governance.policy import POLICY_FOLDER, load
 
 POLICY = load()
@@ -21,7 +21,7 @@ def test_every_kind_has_its_life_in_days_of_24_hours_less_its_margin() -> None:
         "profile": None,
         "hold": timedelta(days=180),
         "fraud_token": timedelta(days=365),
-        "visitor_day": timedelta(days=4),
+        "visitor_day": timedelta(days=1),
         "visit_day": timedelta(days=30),
         "release": None,
         "reference": None,
@@ -39,9 +39,14 @@ def test_the_key_of_a_cards_hour_dies_by_that_hour_whenever_it_was_made(created_
 
 
 @pytest.mark.clause("B2")
-def test_the_key_of_a_days_visitors_dies_by_its_creation_so_that_a_late_pull_is_published_too() -> None:
-    assert POLICY.key_deadline("visitor_day", "2026-03-10", NOW) == NOW + timedelta(days=4)
-    assert POLICY.key_deadline("visitor_day", "2020-01-01", NOW) == NOW + timedelta(days=4)
+@pytest.mark.parametrize("day", ["2026-03-10", "2020-01-01"])
+def test_the_key_of_a_days_visitors_dies_by_its_creation_so_that_a_late_pull_is_published_too(day: str) -> None:
+    assert POLICY.key_deadline("visitor_day", landing_scope(day, "0195"), NOW) == NOW + timedelta(days=1)
+
+
+@pytest.mark.clause("B2")
+def test_the_key_of_pseudonyms_alone_is_in_no_backup() -> None:
+    assert {name for name, kind in POLICY.keys.items() if not kind.is_backed_up} == {"visitor_day"}
 
 
 @pytest.mark.clause("M1")
@@ -51,7 +56,7 @@ def test_the_key_of_a_person_has_no_deadline_and_is_never_named(kind: str) -> No
     assert not POLICY.keys[kind].is_named
 
 
-def test_keys_of_hours_days_and_cases_may_be_named() -> None:
+def test_keys_of_hours_days_cases_and_landings_may_be_named() -> None:
     assert {name for name, kind in POLICY.keys.items() if kind.is_named} == set(POLICY.keys) - {"subject", "profile"}
 
 
@@ -63,9 +68,9 @@ def test_keys_of_hours_days_and_cases_may_be_named() -> None:
         ("card_hour", "2026-03-10T11:30"),
         ("card_hour", "client 7"),
         ("card_hour", ""),
-        ("visitor_day", "2026-03-10T11"),
-        ("visitor_day", "2026-02-30"),
-        ("visitor_day", "client 7"),
+        ("visit_day", "2026-03-10T11"),
+        ("visit_day", "2026-02-30"),
+        ("visit_day", "client 7"),
         ("visit_day", "today"),
     ],
 )
@@ -75,7 +80,9 @@ def test_a_scope_that_is_no_hour_or_day_as_its_kind_has_it_is_an_error(kind: str
 
 
 @pytest.mark.clause("K1")
-@pytest.mark.parametrize(("scope", "is_time"), [("hour", True), ("day", True), ("case", False), ("person", False)])
+@pytest.mark.parametrize(
+    ("scope", "is_time"), [("hour", True), ("day", True), ("case", False), ("person", False), ("landing", False)]
+)
 def test_a_term_counts_from_a_scope_only_where_that_is_a_time(scope: str, is_time: bool) -> None:
     document = {**POLICY.keys["card_hour"].model_dump(), "scope": scope}
     if is_time:
@@ -123,7 +130,7 @@ def test_who_can_test_tokens_of_cards_cannot_read_the_digits_of_saved_ones() -> 
 
 @pytest.mark.clause("J1")
 def test_a_backup_of_the_key_store_expires_before_any_deadline() -> None:
-    lives = [POLICY.key_life(name) for name in POLICY.keys]
+    lives = [POLICY.key_life(name) for name, kind in POLICY.keys.items() if kind.is_backed_up]
     assert timedelta(days=3) == POLICY.key_encryption_key_life < min(found for found in lives if found is not None)
 
 

@@ -39,7 +39,7 @@ POLICY = policies.load()
 NOW = datetime(2026, 3, 12, 9, 30, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOUR = "2026-03-12T09"
-SCOPES = {"person": "client 50012", "hour": HOUR, "day": "2026-03-12", "case": "case 4711"}
+SCOPES = {"person": "client 50012", "hour": HOUR, "day": "2026-03-12", "case": "case 4711", "landing": "2026-03-12/1"}
 CLIENT = SCOPES["person"]
 
 
@@ -166,7 +166,8 @@ def test_kinds_and_scopes_have_keys_of_their_own(house: House) -> None:
         intake.key("subject", "client 1"),
         intake.key("subject", "client 2"),
         intake.key("subject", "traveller 1/1"),
-        intake.key("visitor_day", "2026-03-12"),
+        intake.key("visitor_day", "2026-03-12/1"),
+        intake.key("visitor_day", "2026-03-12/2"),
         intake.key("visit_day", "2026-03-12"),
         intake.key("visit_day", "2026-03-11"),
     ]
@@ -469,12 +470,12 @@ def test_the_key_of_a_cards_hour_is_valid_until_its_deadline_and_not_at_it(house
 
 
 @pytest.mark.clause("B2")
-def test_the_key_of_a_days_visitors_is_valid_for_four_days_from_its_creation(house: House) -> None:
-    scope = "2026-01-05"  # a day that is pulled late
+def test_the_key_of_a_days_visitors_is_valid_for_a_day_from_its_creation(house: House) -> None:
+    scope = "2026-01-05/0195"  # a landing of a day that is pulled late
     key = house.intake().key("visitor_day", scope)
-    house.now = NOW + timedelta(days=4) - SECOND
+    house.now = NOW + timedelta(days=1) - SECOND
     assert_alive(house, "visitor_day", scope, key, None)
-    house.now = NOW + timedelta(days=4)
+    house.now = NOW + timedelta(days=1)
     assert_gone(house, "visitor_day", scope, key, None)
 
 

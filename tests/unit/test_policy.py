@@ -263,13 +263,13 @@ SPOILT: dict[str, tuple[str, Callable[[Content], object], str]] = {
         "keys", lambda c: kind(c, "hold").update(apart_from=["hold"]),
         "keys hold and hold must be apart, but screener may use both"),
     "a term as short as a backup's life": (
-        "policy", set_values(visitor_key_days=3),
-        "keys visitor_day die before a backup of the key store expires: shorten key_encryption_key_days"),
+        "policy", set_values(visit_days=3),
+        "keys visit_day die before a backup of the key store expires: shorten key_encryption_key_days"),
     "a term that is as short less its margin": (
         "policy", set_values(card_days=4, card_key_margin_hours=24),
         "keys card_hour die before a backup of the key store expires"),
     "a key-encryption key that lives as long as a data key": (
-        "policy", set_values(key_encryption_key_days=7), "keys visitor_day die before a backup"),
+        "policy", set_values(key_encryption_key_days=10), "keys card_hour die before a backup"),
     "a term that is no number": ("policy", set_values(hold_days="half a year"), "could not convert string to float"),
     "a source table declared twice": (
         "unpulled", lambda c: c["unpulled"].update(page_views={}), "source table page_views is declared twice"),
@@ -308,9 +308,10 @@ def test_refused_is(what: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"visitor_key_days": 3.001},
+        {"visit_days": 3.001},
+        {"visitor_key_days": 0.01},  # in no backup
         {"card_days": 4, "card_key_margin_hours": 23.9},
-        {"key_encryption_key_days": 3.999},
+        {"key_encryption_key_days": 9.9},
     ],
 )
 def test_a_term_a_little_longer_than_a_backups_life_is_accepted(folder: Path, values: dict[str, float]) -> None:

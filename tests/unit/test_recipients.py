@@ -17,7 +17,8 @@ from governance import policy as policies
 from governance.errors import PolicyError, RecipientError
 from governance.policy import POLICY_FOLDER, Policy
 from governance.policy_files import parts
-from governance.sharing import contract_files
+from governance.sharing import contract_files, endpoints
+from governance.sharing.allowances import Sharing
 from governance.sharing.certificates import Certificate, certificate
 from governance.sharing.recipients import HaltedBy, HaltedError, registered, standing
 from governance.sharing.register import Recipient
@@ -199,22 +200,13 @@ BAD = {
     "an option twice": ({"options": ["birth_date", "birth_date"]}, "stands there twice"),
     "no hour to acknowledge": ({"acknowledgement_hours": 0}, "greater than 0"),
     "something nobody knows": ({"phone": "1"}, "Extra inputs"),
-    "an endpoint that is a path": ({"endpoint": "/srv/clinic"}, "begins with none of"),
-    "an endpoint of the open web": ({"endpoint": "https://example.com/inbox"}, "begins with none of"),
-    "an endpoint that is no URL": ({"endpoint": "sftp://[::1/inbox"}, "is no URL"),
-    "a port that is none": ({"endpoint": "sftp://u@example.com:x/inbox"}, "is no URL"),
-    "a password": ({"endpoint": "sftp://u:hunter2@example.com/inbox"}, "holds a password"),
-    "an empty password": ({"endpoint": "sftp://u:@example.com/inbox"}, "holds a password"),
-    "a query": ({"endpoint": "s3://bucket/prefix?key=1"}, "has a query or a fragment"),
-    "an empty query": ({"endpoint": "s3://bucket/prefix?"}, "has a query or a fragment"),
-    "a fragment": ({"endpoint": "s3://bucket/prefix#1"}, "has a query or a fragment"),
-    "a way up": ({"endpoint": "file:///srv/clinic/../hotel"}, "has a path with '..'"),
-    "a folder of another machine": ({"endpoint": "file://srv/clinic"}, "is no place"),
-    "the root": ({"endpoint": "file:///"}, "is no place"),
-    "SFTP without an account": ({"endpoint": "sftp://example.com/inbox"}, "is no place"),
-    "SFTP without a folder": ({"endpoint": "sftp://u@example.com/"}, "is no place"),
-    "SFTP without a machine": ({"endpoint": "sftp:///inbox"}, "is no place"),
-    "no bucket": ({"endpoint": "s3:///prefix"}, "is no place"),
+    "an endpoint that is a path": ({"endpoint": "/srv/clinic"}, "is none of file://, sftp://, s3://"),
+    "an endpoint of the open web": ({"endpoint": "https://example.com/inbox"}, "is none of file://, sftp://, s3://"),
+    "a store that no outbox reaches": ({"endpoint": "gs://bucket/prefix"}, "is none of file://, sftp://, s3://"),
+    "a password": ({"endpoint": "sftp://u:hunter2@example.com/inbox"}, "the endpoint of North Clinic holds a password"),
+    "a hidden folder": ({"endpoint": "file:///srv/.clinic"}, "hidden folders"),
+    "SFTP without an account": ({"endpoint": "sftp://example.com/inbox"}, "does not look like sftp://user@host"),
+    "a bucket with an account": ({"endpoint": "s3://connection@bucket/prefix"}, "does not look like s3://bucket"),
 }  # fmt: skip
 
 
@@ -226,19 +218,10 @@ def test_a_bad_entry_is_refused(what: str) -> None:
     assert "hunter2" not in refused.value.errors()[0]["msg"]
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "scheme"),
-    [
-        ("file:///srv/hand-over/clinic", "file"),
-        ("sftp://wellbe@sftp.example.com:2222/inbox", "sftp"),
-        ("sftp://wellbe@sftp.example.com/in/box", "sftp"),
-        ("s3://bucket/prefix", "s3"),
-        ("s3://connection@bucket/prefix", "s3"),
-        ("gs://bucket", "gs"),
-    ],
-)
-def test_an_endpoint_is_a_folder_an_account_or_a_bucket(endpoint: str, scheme: str) -> None:
-    assert recipient(endpoint=endpoint).scheme == scheme
+@pytest.mark.parametrize("scheme", endpoints.SCHEMES)
+def test_an_endpoint_is_of_any_kind_that_an_outbox_is_of(scheme: str) -> None:
+    good = {"file": "file:///srv/in", "sftp": "sftp://u@sftp.example.com:2222/in", "s3": "s3://bucket/prefix"}
+    assert endpoints.parsed("clinic", recipient(endpoint=good[scheme]).endpoint).scheme == scheme
 
 
 def policy(here: dict[str, Any], at_the_site: dict[str, Any] | None = None) -> Policy:
@@ -289,6 +272,16 @@ def test_a_register_that_does_not_hold_together_is_refused(what: str) -> None:
         policy(here, there)
 
 
+def test_what_no_outbox_can_open_is_refused_when_the_policy_is_read_and_is_not_quoted(tmp_path: Path) -> None:
+    stated = recipient().model_dump(mode="json") | {"endpoint": "gs://hunter2/prefix"}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump({"recipients": {"clinic": stated}}))
+    with pytest.raises(
+        PolicyError, match="site > recipients > clinic.*the endpoint of North Clinic is none"
+    ) as refused:
+        policies.load(site=tmp_path / "site.yaml")
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("endpoint", ["file:///srv/hand-over/clinic2", "file:///srv/hand-over/cli"])
 def test_an_endpoint_whose_name_merely_begins_like_another_is_another(endpoint: str) -> None:
     assert len(policy({"clinic": recipient()}, {"c" * 63: other(endpoint=endpoint)}).all_recipients) == 2
@@ -308,3 +301,31 @@ def test_every_country_of_the_lists_is_there_once() -> None:
         30, 30 + len(transfers.adequate),
     )  # fmt: skip
     assert not transfers.needs_basis("NO")
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"identity_days": 1095}, None),
+        ({"identity_days": 1096}, "less than or equal to 1095"),
+        ({"identity_days": 61}, None),
+        ({"identity_days": 60}, "about to end from its first day on"),
+        ({"identity_days": 730.5}, "valid integer"),
+        ({"part_bytes": 16_000_000}, None),
+        ({"part_bytes": 15_999_999}, "greater than or equal to 16000000"),
+        ({"part_bytes": 256_000_000}, None),
+        ({"part_bytes": 256_000_001}, "less than or equal to 256000000"),
+        ({"warned_days": {"certificate": 1}}, None),
+        ({"warned_days": {"certificate": 0}}, "greater than 0"),
+        ({"warned_days": {"everything": 1}}, "Extra inputs"),
+    ],
+    ids=str,
+)
+def test_what_policy_says_of_identity_parts_and_warnings_is_within_bounds(
+    stated: dict[str, Any], told: str | None
+) -> None:
+    if told is None:
+        assert Sharing.model_validate(stated)
+        return
+    with pytest.raises(ValidationError, match=told):
+        Sharing.model_validate(stated)

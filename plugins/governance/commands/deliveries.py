@@ -70,9 +70,11 @@ def _switch(_: argparse.Namespace) -> int:
 
 
 def _create(arguments: argparse.Namespace) -> int:
+    from governance import policy
     from governance.sharing.identities import Identities, identity_page
 
-    say(identity_page(Identities.create(arguments.file, datetime.now(UTC))).rstrip())
+    valid_days = policy.load().sharing.identity_days
+    say(identity_page(Identities.create(arguments.file, datetime.now(UTC), valid_days)).rstrip())
     return 0
 
 

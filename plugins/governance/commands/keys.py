@@ -119,10 +119,11 @@ def _list_kind(policy: Policy, census: Census | None, keys: list[StoredKey], arg
         say("a key of this kind is a person's; the store does not say whose, so they are only counted: ")
         say(f"{document['alive']:,} alive, {document['destroyed']:,} destroyed")
         return 0
-    say(f"{'FOR':<16}{'MADE (UTC)':<21}{'DEADLINE':<21}{'DESTROYED':<21}ID")
+    width = max((len(key.scope or "") + 2 for key in keys), default=16)
+    say(f"{'FOR':<{width}}{'MADE (UTC)':<21}{'DEADLINE':<21}{'DESTROYED':<21}ID")
     for key in keys:
         say(
-            f"{key.scope or '':<16}{_instant(key.created_at):<21}{_instant(key.expires_at):<21}"
+            f"{key.scope or '':<{width}}{_instant(key.created_at):<21}{_instant(key.expires_at):<21}"
             f"{_instant(key.destroyed_at):<21}{key.id.hex()}"
         )
     return 0

@@ -109,7 +109,7 @@ def _tries(tries: Sequence[Tried], every: Sequence[Tried]) -> Iterator[str]:
         yield (
             f"{_started(tried):<20} {tried.dataset:<9} {tried.partition_key:<11} "
             f"{tried.event:<12} {tried.run['try_number']:>3} {tried.outcome:<11} {tried.run['trigger']:<10} "
-            f"{_what(tried)}"
+            f"{': '.join(filter(None, (_whose(tried), _what(tried))))}"
         )
     unfinished = [tried for tried in tries if tried.outcome in ("interrupted", history.INTERRUPTED)]
     if unfinished:
@@ -124,8 +124,19 @@ def _has_passed_since(tried: Tried, every: Sequence[Tried]) -> bool:
     return any(
         later.started_at > tried.started_at and later.outcome in ("passed", "no_data", "replayed")
         for later in every
-        if (later.dataset, later.partition_key, later.event) == (tried.dataset, tried.partition_key, tried.event)
+        if _of_what(later) == _of_what(tried)
     )
+
+
+def _of_what(tried: Tried) -> tuple[str, str, str, str | None]:
+    return tried.dataset, tried.partition_key, tried.event, tried.recipient
+
+
+def _whose(tried: Tried) -> str:
+    """Whose turn it was, unless the error names the recipient itself."""
+    error = tried.entry.get("error") or {}
+    is_named = tried.recipient is None or f"recipient {tried.recipient}" in error.get("message", "")
+    return "" if is_named else f"recipient {tried.recipient}"
 
 
 def _what(tried: Tried) -> str:

@@ -18,6 +18,15 @@ LogicalType = Literal["string", "integer", "date", "timestamp"]
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2. `NO` has to be quoted in YAML, where it is no text otherwise."""
 Reason = Annotated[str, Field(min_length=1)]
+Days = Annotated[int, Field(strict=True, gt=0)]
+
+IDENTITY_DAYS = 730
+LONGEST_IDENTITY_DAYS = 1095
+"""A key that signs is used for one to three years (NIST SP 800-57 part 1, 5.3.6)."""
+LARGEST_PART_BYTES = 256_000_000
+"""Rows of a part: what the recipient's OpenSSL opens with 0.7 GB of memory."""
+SMALLEST_PART_BYTES = 16_000_000
+"""Rows are sealed in pieces of some megabytes, and a piece is never cut."""
 
 
 class ProviderKind(Strict):
@@ -56,12 +65,29 @@ class Transfers(Strict):
         return country_code not in self.free and country_code not in self.adequate
 
 
+class WarnedDays(Strict):
+    """From how many days before its end on somebody is told, every day, of what sharing rests on."""
+
+    certificate: Days = 30
+    identity: Days = 60
+    agreement: Days = 60
+
+
 class Sharing(Strict):
     """Everything that policy says of it."""
 
     kinds: dict[KindName, ProviderKind] = {}
     offered: dict[str, OfferedColumn] = {}
     transfers: Transfers = Transfers()
+    identity_days: Annotated[Days, Field(le=LONGEST_IDENTITY_DAYS)] = IDENTITY_DAYS
+    warned_days: WarnedDays = WarnedDays()
+    part_bytes: Annotated[int, Field(strict=True, ge=SMALLEST_PART_BYTES, le=LARGEST_PART_BYTES)] = LARGEST_PART_BYTES
+
+    @model_validator(mode="after")
+    def _lasts_longer_than_it_warns(self) -> Self:
+        if self.warned_days.identity >= self.identity_days:
+            raise ValueError("an identity would be about to end from its first day on: warned_days, identity_days")
+        return self
 
     def undecided(self, categories: set[str]) -> Iterator[str]:
         """Which of these categories some kind neither may have nor may not, in words: a gap."""

@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from governance.errors import CertificateError
 
@@ -86,12 +86,19 @@ def _facts(found: x509.Certificate) -> Certificate:
         key_digest=hashlib.sha256(spki).hexdigest(),
         not_before=found.not_valid_before_utc,
         not_after=found.not_valid_after_utc,
-        key_type="RSA" if isinstance(key, RSAPublicKey) else type(key).__name__.removesuffix("PublicKey"),
+        key_type=_key_type(found),
         key_bits=key.key_size if isinstance(key, RSAPublicKey) else 0,
         signature_hash=hashed.name if hashed else "unknown",
         can_encrypt=_can_encrypt(found),
         is_demo=any(each.value == DEMO for each in organisations),
     )
+
+
+def _key_type(found: x509.Certificate) -> str:
+    """RSA is what any scheme of RSA may use; a key that is for PSS alone (RFC 4055, 1.2) encrypts nothing."""
+    if found.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        return "RSA for signatures alone"
+    return type(found.public_key()).__name__.removesuffix("PublicKey")
 
 
 def _can_encrypt(found: x509.Certificate) -> bool:

@@ -34,11 +34,10 @@ from governance.errors import (
     shown,
 )
 from governance.sharing import certificates, recipients
+from governance.sharing.allowances import LARGEST_PART_BYTES
 from governance.sharing.identities import Identity
 from governance.sharing.manifests import Part
 
-PART_BYTES = 256_000_000
-"""Rows of a part: what the recipient's OpenSSL opens with 0.7 GB of memory."""
 OPENSSL = "openssl"
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "OPENSSL_CONF", "OPENSSL_MODULES", "SSL_CERT_DIR", "SSL_CERT_FILE")
 """What OpenSSL is told of our environment, in which there are passwords."""
@@ -53,7 +52,7 @@ class Envelope:
     certificate: str
     identity: Identity
     now: datetime
-    part_bytes: int = PART_BYTES
+    part_bytes: int = LARGEST_PART_BYTES
 
     @property
     def fingerprint(self) -> str:

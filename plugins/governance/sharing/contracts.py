@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from governance.errors import ContractError
 from governance.sharing.allowances import KindName, LogicalType
 from governance.sharing.register import VERSION
+from governance.sharing.texts import LONGEST
 from governance.strict import Strict
 
 Text = Annotated[str, Field(min_length=1)]
@@ -116,6 +117,25 @@ def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = 
         with _named(contract, column):
             missing = _missing(column, _array(column, rows))
         found |= missing.to_numpy(zero_copy_only=False) if column.is_required else False
+    return found
+
+
+def unfit(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.Series[bool]:
+    """Of each row whether it could not be written as agreed, so that the others need not wait for it: a text of another
+    form, or longer than any format takes; or a row that stands there twice, as both say who it is.
+
+    Raises ContractError as `projected` does, but for that.
+    """
+    columns = contract.travelling(asked)
+    found = rows.duplicated([column.name for column in columns if column.is_key], keep=False)
+    for column in columns:
+        if column.logical_type == "string":
+            with _named(contract, column):
+                array = _array(column, rows).cast(pa.large_string())
+            strange = pc.greater(pc.utf8_length(array), LONGEST)
+            if column.pattern:
+                strange = pc.or_(strange, pc.invert(pc.match_substring_regex(array, column.pattern)))
+            found |= pc.fill_null(strange, False).to_numpy(zero_copy_only=False)
     return found
 
 

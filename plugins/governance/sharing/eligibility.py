@@ -7,9 +7,9 @@ as a whole: of a family whose child has no guardian's consent nobody's data goes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -17,7 +17,7 @@ import pandas as pd
 
 HEALTH = "health"
 
-Obliged = Literal["consent withdrawn", "erased", "cancelled", "restricted"]
+Obliged = Literal["consent withdrawn", "erased", "cancelled", "restricted", "superseded"]
 """Why who holds a booking has to be told that it may not be used any more."""
 
 
@@ -37,7 +37,9 @@ class Reason(StrEnum):
     NOT_ACCEPTED = "not_accepted"  # no acceptance of the terms, or no known client (A1)
     NO_CONSENT = "no_consent"  # to health data (N1)
     MINOR = "minor"  # somebody of the booking is, without a guardian's consent (L1, L2)
+    CARD_IN_TEXT = "card_in_text"  # written since it was accepted: card data is handed to nobody (K4)
     INCOMPLETE = "incomplete"  # lacks what the contract requires
+    UNFIT = "unfit"  # says something that the contract, or the wire format, does not allow
 
 
 REVOKING: Mapping[Reason, Obliged] = {
@@ -53,6 +55,9 @@ REVOKING: Mapping[Reason, Obliged] = {
 }
 """Of the reasons for which who holds a booking has to be told (GDPR article 19), the obligation that is raised."""
 
+DELETING = tuple(reason for reason, obliged in REVOKING.items() if obliged in ("erased", "consent withdrawn"))
+"""Of these, the reasons for which it has to be deleted, whatever was told before."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -60,7 +65,8 @@ class Reading:
 
     `bookings`: their versions, `travellers`, `services`: as the queries of pull bring them, every version; `grounds`:
     one row a client (`sql/share_grounds.sql`). `passing`: by landed table, the row keys that break no rule of L1 and
-    L2. `erased`: row keys of booking versions of which the client or a traveller was erased.
+    L2. `erased`: row keys of booking versions of which the client or a traveller was erased; `with_cards`: of those
+    with a card number in a text.
     """
 
     bookings: pd.DataFrame
@@ -69,12 +75,18 @@ class Reading:
     grounds: pd.DataFrame
     passing: Mapping[str, AbstractSet[str]]
     erased: AbstractSet[str]
+    with_cards: AbstractSet[str] = frozenset()
 
     @property
     def latest(self) -> pd.DataFrame:
         """The latest version of each booking, by booking_id; of a version that was recorded twice the later row."""
         ordered = self.bookings.sort_values(["bookings.version", "bookings.recorded_at"], kind="stable")
         return ordered.drop_duplicates("bookings.booking_id", keep="last").set_index("bookings.booking_id", drop=False)
+
+    def up_to(self, versions: Mapping[int, int]) -> Reading:
+        """The same without what came after these versions, by booking."""
+        last = self.bookings["bookings.booking_id"].astype("int64").map(dict(versions))
+        return replace(self, bookings=self.bookings[self.bookings["bookings.version"].astype("int64") <= last])
 
 
 @dataclass(frozen=True)
@@ -88,14 +100,32 @@ class Asked:
     validated: AbstractSet[int]
 
 
-def judged(reading: Reading, asked: Asked) -> dict[int, Reason | None]:
-    """Of each booking that was asked for, the reason why it may not go, or None."""
+def judged(reading: Reading, asked: Asked, among: Container[Reason] = tuple(Reason)) -> dict[int, Reason | None]:
+    """Of each booking that was asked for, the reason why it may not go, or None; only those `among` are looked at."""
     latest = reading.latest
     found: dict[int, Reason | None] = dict.fromkeys(asked.versions, Reason.UNKNOWN)
     found.update(dict.fromkeys(found.keys() & set(latest.index)))
     for reason, applies in _tests(reading, latest, asked).items():
-        for booking in latest.index[applies]:
-            found[booking] = found[booking] or reason
+        if reason in among:
+            for booking in latest.index[applies]:
+                found[booking] = found[booking] or reason
+    return found
+
+
+def ended(reading: Reading, held: Asked, among: Container[Reason] = REVOKING.keys()) -> dict[int, Obliged]:
+    """Of bookings that a provider holds, those that it may not use any more, and why.
+
+    What the source says last decides, whether or not it was accepted: an amendment that waits, or never passes, takes
+    back no withdrawal and no change of provider. And so does the version that is held: its client may be another one.
+    """
+    reasons = [judged(reading, held, among), judged(reading.up_to(held.versions), held, among)]
+    found: dict[int, Obliged] = {}
+    for booking, last in reasons[0].items():
+        had = reasons[1][booking]
+        # Of a version that is gone nothing can be said: what the source has of the booking says it.
+        said = {last, None if had is Reason.UNKNOWN else had} - {None}
+        if said:
+            found[booking] = REVOKING[next(reason for reason in REVOKING if reason in said)]
     return found
 
 
@@ -124,6 +154,7 @@ def _tests(reading: Reading, latest: pd.DataFrame, asked: Asked) -> dict[Reason,
         Reason.NOT_ACCEPTED: latest["terms_acceptances.accepted_at"].isna() | grounds["is_restricted"].isna(),
         Reason.NO_CONSENT: ~_is_so(grounds["has_consented"]) if asked.kind == HEALTH else _never(latest),
         Reason.MINOR: keys.isin(failing) | lacking | ~keys.isin(reading.passing["bookings"]),
+        Reason.CARD_IN_TEXT: keys.isin(reading.with_cards),
     }
 
 

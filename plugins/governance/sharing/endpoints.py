@@ -1,4 +1,5 @@
-"""Where a recipient gets deliveries: a URL of the register, taken apart. One that holds a secret is refused.
+"""Where a recipient gets deliveries: a URL of the register, taken apart. One that holds a secret is refused, and one at
+which no outbox can be opened: when the policy is read, not when a delivery is due.
 
 `file:///srv/outbox/clinic-1`, `sftp://wellbe@sftp.example.com:22/inbox`, `s3://bucket/prefix`.
 """
@@ -6,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
 from governance.errors import PolicyError
@@ -31,6 +32,35 @@ class Endpoint:
     user: str = ""
     port: int = 0
 
+    def holds(self, other: Endpoint) -> bool:
+        """Whether another endpoint is this one, or within it, whoever the recipients are."""
+        here, there = (astuple(replace(each, recipient="", path="")) for each in (self, other))
+        return here == there and f"{other.path}/".startswith(f"{self.path}/")
+
+
+def problem(url: str) -> str | None:
+    """Why no outbox can be opened at a URL, in words that follow *the endpoint* and quote nothing of it.
+
+    >>> problem("sftp://wellbe@sftp.example.com/inbox"), problem("gs://bucket")
+    (None, 'is none of file://, sftp://, s3://')
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is no URL"
+    if parts.password is not None:
+        return "holds a password: keep secrets in the site's private folder, and change this one"
+    # Python drops tabs and line breaks of a URL in silence; the others mean nothing here, and nobody may rely on them.
+    if parts.geturl() != url or parts.query or parts.fragment or not url.isprintable():
+        return "has something after its path, or is not written in the plain way"
+    if parts.scheme not in SCHEMES:
+        return f"is none of {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+    path = parts.path.rstrip("/")
+    if not (_PATH.fullmatch(path) or (parts.scheme == "s3" and not path)):
+        return "has a path that is not absolute, or with hidden folders, escapes or other unusual signs"
+    return None if _IS_WHOLE[parts.scheme](parts, port) else f"does not look like {_LOOKS[parts.scheme]}"
+
 
 def parsed(recipient: str, url: str) -> Endpoint:
     """The endpoint that a URL names. Raises PolicyError, which never quotes the URL.
@@ -38,26 +68,12 @@ def parsed(recipient: str, url: str) -> Endpoint:
     >>> parsed("clinic_1", "sftp://wellbe@sftp.example.com/inbox")
     Endpoint(recipient='clinic_1', scheme='sftp', path='/inbox', host='sftp.example.com', user='wellbe', port=22)
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise _refused(recipient, "is no URL") from None
-    if parts.password is not None:
-        raise _refused(recipient, "holds a password: keep secrets in the site's private folder, and change this one")
-    # Python drops tabs and line breaks of a URL in silence; the others mean nothing here, and nobody may rely on them.
-    if parts.geturl() != url or parts.query or parts.fragment or not url.isprintable():
-        raise _refused(recipient, "has something after its path, or is not written in the plain way")
-    if parts.scheme not in SCHEMES:
-        raise _refused(recipient, f"is none of {', '.join(SCHEMES)}")
-    path = parts.path.rstrip("/")
-    if not (_PATH.fullmatch(path) or (parts.scheme == "s3" and not path)):
-        raise _refused(recipient, "has a path that is not absolute, or with dots, escapes or other unusual signs")
-    host, user = parts.hostname or "", parts.username or ""
-    if not _IS_WHOLE[parts.scheme](parts, port):
-        raise _refused(recipient, f"does not look like {_LOOKS[parts.scheme]}")
+    if why := problem(url):
+        raise PolicyError(f"recipient {recipient}: its endpoint {why}; correct it in the register of recipients")
+    parts = urlsplit(url)
     default = SFTP_PORT if parts.scheme == "sftp" else 0
-    return Endpoint(recipient, parts.scheme, path, host, user, default if port is None else port)
+    host, user, port = parts.hostname or "", parts.username or "", parts.port
+    return Endpoint(recipient, parts.scheme, parts.path.rstrip("/"), host, user, default if port is None else port)
 
 
 _LOOKS = {
@@ -81,7 +97,3 @@ def _of_bucket(parts: SplitResult, port: int | None) -> bool:
 
 
 _IS_WHOLE = {"file": _of_file, "sftp": _of_sftp, "s3": _of_bucket}
-
-
-def _refused(recipient: str, why: str) -> PolicyError:
-    return PolicyError(f"recipient {recipient}: its endpoint {why}; correct it in the register of recipients")

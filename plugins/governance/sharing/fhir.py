@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from governance.sharing.rows import KEY, Context, Kind, Row, Slice, instant
-from governance.sharing.texts import trimmed
+from governance.sharing.texts import LONGEST, trimmed
 
 Resource = dict[str, Any]
 
@@ -50,8 +50,6 @@ PLACES: Mapping[str, tuple[Kind, str]] = MappingProxyType(
 
 MOST_ROWS = 10_000
 """Of one booking: all of a line is in memory at once."""
-LONGEST_TEXT = 1024 * 1024
-"""Characters of a `string` (R4, datatypes)."""
 
 _OF_BOOKING = ("booking_version", "booking_status", "booking_changed_at")
 _OF_PERSON = ("given_name", "family_name", "birth_date", "email", "phone", "language")
@@ -68,7 +66,7 @@ def bundle_lines(parts: Iterable[Slice], context: Context) -> Iterator[str]:
 
     Raises DeliveryError for a column that has no place in a Bundle, for rows of one booking or one person that do not
     say the same of it, for a status that is neither booked nor amended, for a booking of more than `MOST_ROWS` rows,
-    and for a text of more than `LONGEST_TEXT` characters.
+    and for a text of more than `texts.LONGEST` characters.
     """
     for _, group in groupby(_rows(parts, context), key=lambda row: row["booking_reference"]):
         rows = list(islice(group, MOST_ROWS + 1))
@@ -101,7 +99,7 @@ def _rows(parts: Iterable[Slice], context: Context) -> Iterator[Row]:
     for part in parts:
         for name, kind in part.kinds.items():
             _require_place(name, kind, context)
-            long = sum(len(text) > LONGEST_TEXT for text in part.columns[name] if isinstance(text, str))
+            long = sum(len(text) > LONGEST for text in part.columns[name] if isinstance(text, str))
             if long:
                 raise context.error(f"{long} texts of {name} are longer than FHIR allows", "shorten them at the source")
         yield from part.rows()

@@ -76,6 +76,11 @@ class FolderOutbox:
                     return None
                 return _read(outbox.MANIFEST, delivery, outbox.LARGEST_MANIFEST)
 
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery."""
+        with self._opened() as root:
+            return set(filter(outbox.is_delivery, os.listdir(root)))
+
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries."""
         with self._opened() as root:

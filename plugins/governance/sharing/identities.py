@@ -28,10 +28,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from governance import private_files
 from governance.errors import IdentityError
 from governance.sharing import certificates
+from governance.sharing.allowances import IDENTITY_DAYS
 
 SUBJECT = "Wellbe deliveries"
 KEY_BITS = 3072
-VALID_DAYS = 730
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----\n")
 _CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
 
@@ -44,7 +44,7 @@ class Identity:
     private_key: str = field(repr=False)
 
     @classmethod
-    def new(cls, now: datetime, valid_days: int = VALID_DAYS) -> Identity:
+    def new(cls, now: datetime, valid_days: int = IDENTITY_DAYS) -> Identity:
         """A fresh RSA key under a certificate that it signs itself, valid from `now` for so many days."""
         key = rsa.generate_private_key(public_exponent=65_537, key_size=KEY_BITS)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
@@ -135,14 +135,14 @@ class Identities:
         return cls.parse(text, f"in {path}", path)
 
     @classmethod
-    def create(cls, path: Path, now: datetime, valid_days: int = VALID_DAYS) -> Identities:
+    def create(cls, path: Path, now: datetime, valid_days: int = IDENTITY_DAYS) -> Identities:
         """A first identity, in a file that does not exist yet. Raises IdentityError where there is one."""
         return cls(Identity.new(now, valid_days), path=path).save(is_first=True)
 
     @classmethod
-    def ensure(cls, path: Path, now: datetime) -> Identities:
+    def ensure(cls, path: Path, now: datetime, valid_days: int = IDENTITY_DAYS) -> Identities:
         """The identities of a file; a first one where there is no file. Raises IdentityError."""
-        return cls.load(path) if path.exists() else cls.create(path, now)
+        return cls.load(path) if path.exists() else cls.create(path, now, valid_days)
 
     @property
     def certificates(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ class Identities:
                 return certificate
         raise IdentityError("no identity of ours has the fingerprint that the manifest names: it was not signed here")
 
-    def with_coming(self, now: datetime, valid_days: int = VALID_DAYS) -> Identities:
+    def with_coming(self, now: datetime, valid_days: int = IDENTITY_DAYS) -> Identities:
         """With the identity that is to follow, not saved yet. Raises IdentityError where one waits already."""
         if self.coming is not None:
             raise IdentityError(

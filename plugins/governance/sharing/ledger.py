@@ -21,7 +21,7 @@ from governance.sources import named_query
 Cursor = psycopg2.extensions.cursor
 
 SENT = "given_up_at IS NULL"
-_KEYS = ("booking_id", "version", "service_no", "traveller_no", "client_id")
+_KEYS = ("booking_id", "version", "client_id")
 _REFERENCES = ("booking_reference", "service_reference", "person_reference")
 
 
@@ -94,11 +94,36 @@ def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     return {booking: version for booking, version in cursor.fetchall()}
 
 
-def notices_before(cursor: Cursor, recipient: str, bookings: Collection[int]) -> dict[int, int]:
-    """How often rows of a booking were revoked, of bookings of which they ever were: given again they are new."""
+def told(cursor: Cursor, recipient: str) -> dict[int, int]:
+    """Bookings of which the recipient was told that it may not use them, and not that they are erased; and the latest
+    version of each that it had."""
+    cursor.execute(named_query("share_told"), {"recipient": recipient})
+    return {booking: version for booking, version in cursor.fetchall()}
+
+
+def supersede(cursor: Cursor, recipient: str) -> int:
+    """Owe a recipient word of services and persons that a later delivery of theirs names no more; returns how many
+    deliveries and bookings are new among what is owed."""
+    cursor.execute(named_query("share_superseded"), {"recipient": recipient})
+    return int(cursor.rowcount)
+
+
+def holders(cursor: Cursor) -> dict[str, str]:
+    """Who holds, or held, bookings, and the kind of the contract by which they were delivered last."""
     cursor.execute(
-        "SELECT booking_id, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
-        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_id = ANY (%s) AND revoked_at IS NOT NULL GROUP BY 1",
+        "SELECT DISTINCT ON (recipient_id) recipient_id, contract_kind FROM sharing.deliveries WHERE kind = 'rows' AND "
+        "sent_at IS NOT NULL AND given_up_at IS NULL ORDER BY recipient_id, sent_at DESC"
+    )
+    return dict(cursor.fetchall())
+
+
+def notices_before(cursor: Cursor, recipient: str, bookings: Collection[str]) -> dict[str, int]:
+    """By reference, how often rows of a booking were revoked, of bookings of which they ever were: given again they are
+    new, also where the number of the booking is no longer known here."""
+    cursor.execute(
+        "SELECT booking_reference, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s) AND revoked_at IS NOT NULL "
+        "GROUP BY 1",
         (recipient, list(bookings)),
     )
     return dict(cursor.fetchall())
@@ -126,6 +151,7 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
     names = ", ".join(told)  # of the dataclass, never input
     # An id that was given up before, and whose content is the same, is announced anew.
     cursor.execute("DELETE FROM sharing.deliveries WHERE delivery_id = %s AND NOT given_up_at IS NULL", values[:1])
+    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", values[:1])
     cursor.execute(f"INSERT INTO sharing.deliveries ({names}) VALUES %s", (tuple(values),))  # noqa: S608
     if rows is not None:
         kept = rows[[*_KEYS, *_REFERENCES]].astype(object).where(rows[[*_KEYS, *_REFERENCES]].notna(), None)
@@ -138,20 +164,36 @@ def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = Non
 
 
 def close(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery is in the outbox, whole."""
-    cursor.execute("UPDATE sharing.deliveries SET sent_at = %s WHERE delivery_id = %s", (at, delivery_id))
+    """Note that a delivery is in the outbox, whole; also one that was given up, and came there after all."""
+    cursor.execute(
+        "UPDATE sharing.deliveries SET sent_at = %s, given_up_at = NULL WHERE delivery_id = %s", (at, delivery_id)
+    )
 
 
 def give_up(cursor: Cursor, delivery_id: str, at: datetime) -> None:
-    """Note that a delivery never got into the outbox: its rows were not delivered, and what it was to tell is owed."""
+    """Note that a delivery is not in the outbox: its rows were not delivered, and what it was to tell is owed.
+
+    Whose rows they were stays known, for a try that lost its lock may still put it there.
+    """
     cursor.execute("UPDATE sharing.deliveries SET given_up_at = %s WHERE delivery_id = %s", (at, delivery_id))
-    cursor.execute("DELETE FROM sharing.delivered_rows WHERE delivery_id = %s", (delivery_id,))
+    # What an earlier notice told stays told.
     cursor.execute(
-        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o "
-        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference",
+        "UPDATE sharing.delivered_rows h SET revoked_at = NULL FROM sharing.obligations o, sharing.deliveries d "
+        "WHERE o.notice_id = %s AND o.delivery_id = h.delivery_id AND o.booking_reference = h.booking_reference "
+        "AND d.delivery_id = o.notice_id AND h.revoked_at = d.read_at",
         (delivery_id,),
     )
     cursor.execute("UPDATE sharing.obligations SET notice_id = NULL WHERE notice_id = %s", (delivery_id,))
+
+
+def given_up(cursor: Cursor, recipient: str, since: datetime) -> list[Announced]:
+    """Deliveries of a recipient that were given up since an instant."""
+    cursor.execute(
+        "SELECT delivery_id, kind, manifest_sha256, attempt_id, sent_at FROM sharing.deliveries "
+        "WHERE recipient_id = %s AND given_up_at > %s ORDER BY created_at",
+        (recipient, since),
+    )
+    return [Announced(*row) for row in cursor.fetchall()]
 
 
 def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:
@@ -163,6 +205,15 @@ def announced(cursor: Cursor, recipient: str, is_sent: bool) -> list[Announced]:
         (recipient, is_sent),
     )
     return [Announced(*row) for row in cursor.fetchall()]
+
+
+def known(cursor: Cursor, recipient: str, deliveries: Collection[str]) -> set[str]:
+    """Those of deliveries, by id, that were announced to a recipient."""
+    cursor.execute(
+        "SELECT delivery_id FROM sharing.deliveries WHERE recipient_id = %s AND delivery_id = ANY (%s)",
+        (recipient, list(deliveries)),
+    )
+    return {delivery for (delivery,) in cursor.fetchall()}
 
 
 def acknowledge(cursor: Cursor, delivery_id: str, at: datetime) -> int:
@@ -191,10 +242,25 @@ def tell(cursor: Cursor, notice_id: str, told: Sequence[Owed], at: datetime) -> 
             "AND reason = %s AND met_at IS NULL",
             (notice_id, list(one.deliveries), one.booking_reference, one.reason),
         )
+        services, persons = zip(*one.rows, strict=True)
         cursor.execute(
-            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s",
-            (at, list(one.deliveries), one.booking_reference),
+            "UPDATE sharing.delivered_rows SET revoked_at = %s WHERE delivery_id = ANY (%s) AND booking_reference = %s "
+            "AND (service_reference, person_reference) IN (SELECT * FROM unnest(%s, %s)) AND revoked_at IS NULL",
+            (at, list(one.deliveries), one.booking_reference, list(services), list(persons)),
         )
+
+
+def told_of_erasure(cursor: Cursor, recipient: str) -> list[int]:
+    """Clients of bookings of which a recipient has acknowledged that somebody is erased, and whose numbers are here."""
+    cursor.execute(named_query("share_told_erased"), {"recipient": recipient})
+    return [client for (client,) in cursor.fetchall()]
+
+
+def forget(cursor: Cursor, recipient: str, erased: Mapping[int, datetime]) -> int:
+    """Blank the numbers of clients, erased before an instant, where the recipient has acknowledged it; returns rows."""
+    values = {"recipient": recipient, "clients": list(erased), "erased_at": list(erased.values())}
+    cursor.execute(named_query("share_forget"), values)
+    return int(cursor.rowcount)
 
 
 def digest_of(rows: pd.DataFrame) -> str:

@@ -2,8 +2,8 @@
 
 Parts are written first, then the signature, and the manifest last, on the condition that there is none: what has no
 manifest is a draft. Access is in the site's private folder of the recipient, and nothing else gives any. A kill in a
-large part leaves an upload that no listing shows: have the bucket end incomplete uploads after a day (the lifecycle
-rule AbortIncompleteMultipartUpload).
+large part leaves an upload that no listing shows, and that obstore cannot end: have the bucket end incomplete uploads
+after a day (the lifecycle rule AbortIncompleteMultipartUpload; README has it).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedEr
 from obstore.store import S3Store
 from pydantic import SecretStr, ValidationError, field_validator
 
-from governance.errors import shown
+from governance.errors import GovernanceError, shown
 from governance.sharing import outbox
 from governance.sharing.endpoints import Endpoint
 from governance.strict import Strict
@@ -39,6 +39,7 @@ PATIENCE_SECONDS = 60.0
 _PIECE = 8 * outbox.BLOCK  # a piece of a large part; S3 takes 10,000 of at least 5 MiB
 _AT_ONCE = 4
 _CONNECT_SECONDS = 15.0
+_STATUS = re.compile(r"status code: (\d{3})\b")
 
 
 class Access(Strict):
@@ -113,6 +114,12 @@ class ObjectOutbox:
             if not {outbox.MANIFEST, outbox.SIGNATURE} <= self._sizes(delivery_id).keys():
                 return None
             return self._read(f"{delivery_id}/{outbox.MANIFEST}", outbox.LARGEST_MANIFEST)
+
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery."""
+        with self._speaking():
+            prefixes = self._store.list_with_delimiter()["common_prefixes"]
+        return {name for prefix in prefixes if outbox.is_delivery(name := prefix.rstrip("/"))}
 
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries."""
@@ -214,19 +221,22 @@ class ObjectOutbox:
         """Errors in our words: those of a store hold addresses, and whatever it answered."""
         try:
             yield
-        except FileNotFoundError:
-            raise outbox.unavailable(self._recipient, "is not there, or what was in it a moment ago is gone") from None
         except (BaseError, OSError) as error:
-            # Of a listing that was refused, only the text of the error tells so.
-            is_refusal = isinstance(error, PermissionDeniedError | UnauthenticatedError)
-            if is_refusal or re.search(r"status code: 40[13]\b", str(error)):
-                raise outbox.refused(
-                    self._recipient,
-                    f"refused the key of {ACCESS}, or what it asked for, or this machine's clock: compare all three",
-                ) from None
-            raise outbox.unavailable(
-                self._recipient, "cannot be reached, gave no answer for too long, or answered with an error"
-            ) from None
+            raise self._said(error) from None
+
+    def _said(self, error: Exception) -> GovernanceError:
+        status = _STATUS.search(str(error))  # of a listing that failed, only the text of the error has it
+        code = status[1] if status else ""
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or code in ("401", "403"):
+            return outbox.refused(
+                self._recipient,
+                f"refused the key of {ACCESS}, or what it asked for, or this machine's clock: compare all three",
+            )
+        if isinstance(error, FileNotFoundError) or code == "404":
+            why = "is not there: its bucket, or what was in it a moment ago, is missing"
+        else:
+            why = "cannot be reached, gave no answer for too long, or answered with an error"
+        return outbox.unavailable(self._recipient, why)
 
 
 def _is_loopback(host: str) -> bool:
@@ -238,12 +248,7 @@ def _is_loopback(host: str) -> bool:
 
 def _access(recipient: str, path: Path) -> Access:
     """How a recipient's store is reached. Raises RecipientError, which quotes nothing of it."""
-    try:
-        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
-    except OSError:
-        raise outbox.refused(recipient, f"needs a file {ACCESS} in this site's private folder of it") from None
-    if mode & 0o077:
-        raise outbox.refused(recipient, f"has a file {ACCESS} that others can read: replace it, mode 0600")
+    content = outbox.secret(recipient, path)
     try:
         return Access.model_validate_json(content)
     except ValidationError as error:

@@ -48,6 +48,9 @@ class Outbox(Protocol):
     def manifest(self, delivery_id: str) -> bytes | None:
         """The manifest of a delivery that is wholly there, else None."""
 
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery, wholly or not."""
+
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries, as read, by delivery id; empty where it is not a plain file."""
 
@@ -87,6 +90,17 @@ def opened(recipient: str, url: str, secrets: Path) -> Outbox:
             return ObjectOutbox(endpoint, private)
 
 
+def secret(recipient: str, path: Path) -> bytes:
+    """A file of a recipient's private folder. Raises RecipientError, which quotes nothing of it."""
+    try:
+        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
+    except OSError:
+        raise refused(recipient, f"needs a file {path.name} in this site's private folder of it: make one") from None
+    if mode & 0o077:
+        raise refused(recipient, f"has a file {path.name} that others can read: replace it, with mode 0600")
+    return content
+
+
 def in_order(recipient: str, delivery_id: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """The files of a delivery in the order in which they are written: parts, signature, manifest.
 
@@ -122,6 +136,15 @@ def is_draft(name: str) -> bool:
     (True, False)
     """
     return bool(re.fullmatch(rf"\.{_ID}\.draft", name))
+
+
+def is_delivery(name: str) -> bool:
+    """Whether a name at an endpoint is that of a delivery.
+
+    >>> is_delivery("0f" * 32), is_delivery(draft_of("0f" * 32)), is_delivery("inbox")
+    (True, False, False)
+    """
+    return bool(re.fullmatch(_ID, name))
 
 
 def acknowledged(name: str) -> str | None:

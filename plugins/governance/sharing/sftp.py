@@ -95,15 +95,22 @@ class SftpOutbox:
 
         return self._with_server(work)
 
+    def deliveries(self) -> set[str]:
+        """The ids of whatever is there under the name of a delivery."""
+
+        async def work(server: _Server) -> set[str]:
+            return set(filter(outbox.is_delivery, await server.names()))
+
+        return self._with_server(work)
+
     def acknowledgements(self) -> Mapping[str, bytes]:
         """What the recipient has put beside deliveries."""
 
         async def work(server: _Server) -> Mapping[str, bytes]:
-            found = {name: outbox.acknowledged(name) for name in sorted(await server.names())}
             return {
                 delivery_id: await server.read(name, outbox.LARGEST_ACKNOWLEDGEMENT)
-                for name, delivery_id in found.items()
-                if delivery_id
+                for name in sorted(await server.names())
+                if (delivery_id := outbox.acknowledged(name))
             }
 
         return self._with_server(work)
@@ -295,12 +302,7 @@ class _Server:
 
 def _key(recipient: str, path: Path) -> asyncssh.SSHKey:
     """Our key for a recipient. Raises RecipientError, which quotes nothing of it."""
-    try:
-        mode, content = path.stat().st_mode & 0o777, path.read_bytes()
-    except OSError:
-        raise outbox.refused(recipient, f"needs a key {KEY} in this site's private folder of it: make one") from None
-    if mode & 0o077:
-        raise outbox.refused(recipient, f"has a key {KEY} that others can read: replace it, with mode 0600")
+    content = outbox.secret(recipient, path)
     try:
         return asyncssh.import_private_key(content)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):

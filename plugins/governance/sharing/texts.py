@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+LONGEST = 1024 * 1024
+"""Characters of a text that can be handed over: of a `string` of FHIR R4 (datatypes), and of the other formats too."""
+
 _BREAKS = "\x0b\x0c\x1c-\x1f\x85\u2028\u2029"
 _NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
     f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)

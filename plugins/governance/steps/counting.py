@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from governance import sources
 from governance.errors import DisclosureError
 from governance.publications import Decisions, Publication
+from governance.steps.sequencing import restore_acknowledged_at
 from governance.steps.workspace import Hop
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def visits(hop: Hop, publication: Publication) -> tuple[Release, Decisions]:
 
     policy = hop.workspace.policy
     of = {spec.table: budgets.budget(spec.table, policy.value(spec.table)) for spec in hop.spec.releases}
-    tables = _counted(hop, publication, of)
+    tables = _told(hop, publication, _counted(hop, publication, of))
     decided = publication.decisions()
     hop.lent.rows += decided.total
     released = {spec.table: _released(hop, publication, spec, tables[spec.table]) for spec in hop.spec.releases}
@@ -54,10 +55,11 @@ def booking_events(hop: Hop, publication: Publication, accepted: pd.DataFrame) -
 
     policy, last = hop.workspace.policy, events.last_of_day(accepted, hop.partition.day)
     of = {spec.table: budgets.budget(spec.table, policy.value(spec.table)) for spec in hop.spec.further}
+    exact = {spec.table: events.exact(last, spec, of[spec.table]) for spec in hop.spec.further}
+    drawn = {table: counted.known_cells(table, exact[table], of[table], noise) for table in exact}
+    tables = _told(hop, publication, drawn)
     for spec in hop.spec.further:
-        exact = events.exact(last, spec, of[spec.table])
-        table = counted.known_cells(spec.table, exact, of[spec.table], noise)
-        publication.add(spec.table, _released(hop, publication, spec, table).rows)
+        publication.add(spec.table, _released(hop, publication, spec, tables[spec.table]).rows)
     return {"epsilon": sum(b.epsilon for b in of.values()), "delta": 0.0}
 
 
@@ -80,27 +82,34 @@ def _counted(hop: Hop, publication: Publication, of: Mapping[str, Budget]) -> di
 
 
 def _steps_of_inquiries(hop: Hop) -> pd.DataFrame:
-    """Clients by furthest step, counted at the source, of which nothing lands; without those of whom a restriction or
-    an objection stands (M1). Raises SourceUnavailableError."""
+    """Clients by furthest step, counted at the source, of which nothing lands: adults who had accepted the terms, and
+    of whom no request stands that forbids it (A1, L1, M1). Raises SourceUnavailableError."""
     import pandas as pd
 
     over = ",".join(hop.workspace.policy.value("restriction_over"))
     with sources.snapshot(hop.workspace.source_uri(), hop.batch.label) as source:
-        steps = source.counts("funnel", hop.partition, restriction_over=over)
+        adult_years = str(hop.workspace.policy.value("adult_years"))
+        steps = source.counts("funnel", hop.partition, restriction_over=over, adult_years=adult_years)
     return pd.DataFrame({"furthest_step": list(steps), "exact": list(steps.values()), "people": list(steps.values())})
 
 
-def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:
-    """Spend the budget of a table and keep its exact counts; returns what may be published of it.
+def _told(hop: Hop, publication: Publication, tables: Mapping[str, Counted]) -> dict[str, Counted]:
+    """What may be told of tables: nothing of a period that may have been published already, before a backup from before
+    that was put back. What may have been spent counts as spent, for noise drawn twice is half gone.
 
-    That is nothing of a period that may have been published already, before a backup from before that was put back:
-    what may have been spent counts as spent, for noise drawn twice is half gone.
+    Raises RunLogError where the run log shows that a backup was put back, and nobody has said so yet.
     """
+    acknowledged_at, end = restore_acknowledged_at(hop.workspace), hop.partition.end
+    if publication.may_be_known(end) or (acknowledged_at is not None and acknowledged_at >= end):
+        return {name: replace(table, cells=table.cells.iloc[:0]) for name, table in tables.items()}
+    return dict(tables)
+
+
+def _released(hop: Hop, publication: Publication, spec: Specification, table: Counted) -> Release:
+    """Spend the budget of a table and keep its exact counts; returns what is published of it."""
     from governance.anonymisation import releases
 
     k = int(hop.workspace.policy.value("k"))
-    if publication.may_be_known(hop.partition.end):
-        table = replace(table, cells=table.cells.iloc[:0])
     release = releases.noisy_counts(table.cells, spec, hop.partition.day, k=k)
     publication.spend(table.charge, hop.workspace.policy.digest)
     publication.keep_exact(spec.table, table.exact(k))

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import rfc8785
 
+from governance import log_entries
 from governance.errors import GovernanceError, ManifestError
 from governance.recording import Recorded, new_id
 from governance.run_log import Outcome
@@ -36,6 +37,9 @@ from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
 EVENT = "deliver"
+LOG_READER = "sequencer"
+DOUBT = timedelta(days=2)
+"""For how long a delivery that was given up is looked for: longer than any try lasts."""
 
 Note = Callable[[Cursor, str], None]
 """What is noted with the announcement of a delivery, given its id."""
@@ -76,32 +80,45 @@ class Desk:
     # -- what an earlier try has left ----------------------------------------------------------------------------------
 
     def settle(self) -> int:
-        """Close or give up every delivery that was announced and not closed; returns how many were found sent."""
+        """Close or give up every delivery that was announced and not closed; returns how many were found sent.
+
+        One that was given up lately is looked for again: of two tries the first may have lost its lock with its
+        connection, and have put it there after the second had looked.
+        """
         with self._transaction() as cursor:
             waiting = ledger.announced(cursor, self.recipient_id, is_sent=False)
-        return sum(self._settled(one) for one in waiting)
+            doubtful = ledger.given_up(cursor, self.recipient_id, self.workspace.clock() - DOUBT)
+        said = self.outbox.acknowledgements() if waiting or doubtful else {}
+        found = {one.delivery_id: self._is_sent(one, said.get(one.delivery_id)) for one in (*waiting, *doubtful)}
+        for one in (*waiting, *(one for one in doubtful if found[one.delivery_id])):
+            self._note(one, found[one.delivery_id])
+        return sum(found.values())
 
-    def _settled(self, one: Announced) -> bool:
+    def _is_sent(self, one: Announced, said: bytes | None) -> bool:
+        """Whether a delivery is in the outbox, or its recipient says so: it may have taken it away, and nobody could
+        name the digest of what never was there."""
         there = self.outbox.manifest(one.delivery_id)
         if there is not None and hashlib.sha256(there).hexdigest() != one.manifest_sha256:
             raise GovernanceError(
                 f"recipient {self.recipient_id}: delivery {one.delivery_id} was announced, and its outbox has another "
                 "manifest under that id; nothing was delivered: find out who put it there"
             )
+        return there is not None or _is_of(said, one.manifest_sha256)
+
+    def _note(self, one: Announced, is_sent: bool) -> None:
         now = self.workspace.clock()
         with self.connection.ending() as (cursor, append):
-            if there is None:
-                ledger.give_up(cursor, one.delivery_id, now)
-            else:
+            if is_sent:
                 ledger.close(cursor, one.delivery_id, now)
+            else:
+                ledger.give_up(cursor, one.delivery_id, now)
             details = {
                 "recipient": self.recipient_id,
                 "delivery": one.delivery_id,
                 "attempt": one.attempt_id,
-                "state": "given up" if there is None else "sent",
+                "state": "sent" if is_sent else "given up",
             }
             append(self.recorded.outcome_of(new_id(), "settle_delivery", Outcome.PASSED, details=details))
-        return there is not None
 
     def acknowledge(self) -> tuple[int, int]:
         """Note what the recipient has acknowledged; returns how many deliveries, and how many acknowledgements are of
@@ -132,6 +149,8 @@ class Desk:
         if (there := self.outbox.manifest(delivery_id)) is not None:
             self._adopt(delivery_id, there, content, note)
             return delivery_id
+        if content.rows is not None:
+            self._require_known()
         attempt_id = new_id()
         with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
             manifest, files = self._sealed(delivery_id, content, kept, identity, Path(folder))
@@ -153,7 +172,8 @@ class Desk:
     def _sealed(
         self, delivery_id: str, content: Content, kept: Kept, identity: Identity, folder: Path
     ) -> tuple[Manifest, dict[str, Path]]:
-        envelope = Envelope(self.recipient_id, kept.pem.decode("ascii"), identity, self.workspace.clock())
+        part_bytes = self.workspace.policy.sharing.part_bytes
+        envelope = Envelope(self.recipient_id, kept.pem.decode("ascii"), identity, self.workspace.clock(), part_bytes)
         parts: list[Part] = []
         for number, (media_type, chunks) in enumerate(content.files.items(), start=1):
             parts += cms.seal(chunks, folder, f"{content.kind}-{number}", media_type, envelope)
@@ -215,6 +235,22 @@ class Desk:
             ledger.close(cursor, delivery_id, self.workspace.clock())
             append(self.recorded.outcome_of(attempt_id, EVENT, Outcome.REPLAYED, **_told(delivery)))
 
+    def _require_known(self) -> None:
+        """Raise GovernanceError where the outbox has deliveries that our tables do not know: they were put back to
+        before, and who is in these might get it twice, under another id. What retention has ended since is known."""
+        there, policy = self.outbox.deliveries(), self.workspace.policy
+        with self._transaction() as cursor:
+            strange = there - ledger.known(cursor, self.recipient_id, there)
+        if strange:
+            ended = self.workspace.clock() - timedelta(days=float(policy.value("booking_days")))
+            strange -= log_entries.delivered(self.workspace.warehouse_dsn(LOG_READER), strange, ended)
+        if strange:
+            raise GovernanceError(
+                f"recipient {self.recipient_id}: its outbox holds {len(strange)} deliveries that our tables do not "
+                f"know ({min(strange)}); were they put back to before these? nothing new was delivered, lest somebody "
+                "gets it twice: put back what is newer, or have the recipient discard these, and move them away"
+            )
+
     def _close(self, delivery: Delivery) -> None:
         with self.connection.ending() as (cursor, append):
             ledger.close(cursor, delivery.delivery_id, self.workspace.clock())
@@ -248,8 +284,8 @@ def _told(delivery: Delivery) -> dict[str, Any]:
 
 
 def _is_of(said: bytes | None, manifest_sha256: str) -> bool:
-    """Whether an acknowledgement is of this manifest: its digest in hex, whatever white space follows."""
-    return said is not None and said.strip() == manifest_sha256.encode()
+    """Whether an acknowledgement is of this manifest: it begins with its digest in hex, as `sha256sum` prints it."""
+    return said is not None and said.lower().split()[:1] == [manifest_sha256.encode()]
 
 
 def _strange(recipient: str, delivery_id: str) -> GovernanceError:

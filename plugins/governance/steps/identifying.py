@@ -10,7 +10,7 @@ from governance import log_entries, warehouse
 from governance.errors import IdentityError
 from governance.recording import code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
-from governance.sharing.identities import VALID_DAYS, Identities, Identity
+from governance.sharing.identities import Identities, Identity
 from governance.steps.workspace import Workspace
 
 ROLE = "sequencer"  # it announces the keys of checkpoints too
@@ -28,16 +28,16 @@ def first_identity(workspace: Workspace, path: Path, run: Run) -> Identities:
             raise IdentityError(
                 f"the signing identity in {path} is gone: restore the file; recipients refuse what a new one signs"
             )
-        identities = Identities.ensure(path, workspace.clock())
+        identities = Identities.ensure(path, workspace.clock(), workspace.policy.sharing.identity_days)
         if not is_announced:  # also where a kill came between the two
             _announce(workspace, CREATED, identities.current, run)
         return identities
 
 
-def renew_identity(workspace: Workspace, path: Path, run: Run, valid_days: int = VALID_DAYS) -> Identities:
+def renew_identity(workspace: Workspace, path: Path, run: Run) -> Identities:
     """Make the identity that is to follow, for recipients to pin; it signs nothing yet. Raises IdentityError."""
     with _alone(workspace, run):
-        renewed = Identities.load(path).with_coming(workspace.clock(), valid_days)
+        renewed = Identities.load(path).with_coming(workspace.clock(), workspace.policy.sharing.identity_days)
         # Announced before it is saved, as the keys of checkpoints are: a kill leaves an announcement too many.
         if renewed.coming is not None:
             _announce(workspace, RENEWED, renewed.coming, run)

@@ -3,7 +3,8 @@
 Destruction at a deadline needs the key store, and the keyring that fits it, without which no key of it can be used
 anyway. It waits for no database: it comes first, and what the run log must say of it is noted in the store until the
 log has it, so that neither a database that is away nor a kill loses the record. The log in turn remembers which store
-it was and how many keys it had, so that an empty or older one in its place is noticed. Policy clauses J1, K1, M1, R1.
+it was and how many keys it had, so that an empty or older one in its place is noticed.
+Policy clauses B2, J1, K1, M1, R1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from governance import key_audit, warehouse
 from governance.errors import ContendedError, InputError, KeyringError, WarehouseUnavailableError
+from governance.key_kinds import landing_of
 from governance.key_store import Destruction
 from governance.key_wrapping import StoredKey
 from governance.keys import KeyService
@@ -27,13 +29,15 @@ from governance.steps.workspace import Workspace
 from governance.warehouse import Warehouse
 
 ROLE = "custodian"
-CLAUSES = ("J1", "K1", "M1", "R1")
+CLAUSES = ("B2", "J1", "K1", "M1", "R1")
 DEADLINE = "its deadline had come"
+LANDED = "all of its landing is there"
 CAME_BACK = "destroyed before, and brought back with an old copy of the key store"
 
 
 def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> dict[str, int]:
-    """Destroy every key that is due, and every one that the run log calls destroyed; record it; rotate when it is time.
+    """Destroy every key that is due, that has done its work, or that the run log calls destroyed; record it; rotate
+    when it is time.
 
     `is_restored`: somebody has just put a backup back; what it lacks is lost, and not missed any more from now on.
     Returns counts. Raises KeyringError, KeyStoreUnavailableError; WarehouseUnavailableError after the destruction,
@@ -46,6 +50,8 @@ def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> d
         again = "what was due is destroyed, and the next run records it"
         with _recorded(workspace, "keep_keys", run, again) as (recorded, connection):
             lost = None if is_restored else _lacking(workspace, service)
+            done = _done(workspace, service)
+            _destroy(service, done, LANDED)
             returned, strange = _come_back(service, connection)
             if returned or strange:
                 service.store.bury([*returned, *strange], _act(service, CAME_BACK))
@@ -56,7 +62,7 @@ def keep_keys(workspace: Workspace, run: Run, *, is_restored: bool = False) -> d
                 [f"J1 {apart}; a key is destroyed only when it is due by both, and none is replaced"] if apart else []
             )
             rewrapped = 0 if apart else rotate_in_time(service, lost, alarms)
-            counts = {"destroyed": len(due) + len(returned), "rewrapped": rewrapped}
+            counts = {"destroyed": len(due) + len(done) + len(returned), "rewrapped": rewrapped}
             outcome = Outcome.PASSED if any(counts.values()) else Outcome.NO_DATA
             connection.append(recorded.outcome(outcome, counts=counts, alarms=alarms, **_identity(service, lost)))
     return counts
@@ -214,6 +220,18 @@ def _destroy(service: KeyService, keys: Sequence[StoredKey], reason: str, attemp
 
 def _act(service: KeyService, reason: str, attempt_id: str | None = None) -> Destruction:
     return Destruction(attempt_id or new_id(), reason, int(service.clock().timestamp()), False)
+
+
+def _done(workspace: Workspace, service: KeyService) -> list[StoredKey]:
+    """Keys of landings that are whole: nothing more comes that would need them (B2)."""
+    kinds = [name for name, spec in service.policy.keys.items() if spec.scope == "landing"]
+    living = [key for kind in kinds for key in service.store.named(kind) if not key.is_destroyed]
+    landings = {landing_of(key.scope or ""): key for key in living}
+    if not landings:
+        return []
+    with warehouse.connect(workspace.warehouse_dsn("coordinator"), "keys") as connection:
+        whole = {landing for (landing,) in connection.rows("SELECT pull_attempt FROM control.batches")}
+    return [landings[landing] for landing in sorted(landings.keys() & whole)]
 
 
 def _come_back(service: KeyService, connection: Warehouse) -> tuple[list[bytes], list[bytes]]:

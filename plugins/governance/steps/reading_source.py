@@ -6,9 +6,10 @@ E10). The instant of the snapshot is evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -25,7 +26,12 @@ from governance.steps.workspace import Workspace
 DATASET = "bookings"
 RULES = ("L1", "L2")
 """Clauses whose row rules a booking has to pass again when it is handed over."""
+CARDS = ("K4",)
+"""Clauses that keep card data out of texts: what was written since the booking was accepted has passed nothing."""
 KIND = "subject"
+AT_ONCE = 5_000
+"""Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,16 @@ def read_bookings(workspace: Workspace, batch: Batch, bookings: Collection[int],
             grounds=_frame(grounds),
             passing=_passing(workspace, found),
             erased=erased,
+            with_cards=_with_cards(workspace, found),
         ),
         at,
     )
+
+
+def parts(items: Collection[T]) -> Iterator[list[T]]:
+    """As many at once as memory allows."""
+    listed = list(items)
+    return (listed[at : at + AT_ONCE] for at in range(0, len(listed), AT_ONCE))
 
 
 def _tables(workspace: Workspace) -> list[str]:
@@ -72,14 +85,26 @@ def _tables(workspace: Workspace) -> list[str]:
 
 def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, set[str]]:
     """By table, the row keys that break no rule about age and consent."""
-    suite = validation.load_suite(DATASET, workspace.suites)
-    landed = workspace.policy.dataset(DATASET).landed
+    return {table: _judged(workspace, table, found[table], RULES) for table in ("bookings", "booking_travellers")}
+
+
+def _with_cards(workspace: Workspace, found: dict[str, pa.Table]) -> set[str]:
+    """Row keys of booking versions of which a text holds a card number or its code."""
+    keys = {"bookings": "row_key", "booking_services": "root_key"}
     return {
-        table: set().union(
-            *(judging.passing(part, table, landed[table], suite, RULES) for part in found[table].to_batches())
-        )
-        for table in ("bookings", "booking_travellers")
+        root
+        for table, key in keys.items()
+        for passed in [_judged(workspace, table, found[table], CARDS)]
+        for row, root in zip(found[table]["row_key"].to_pylist(), found[table][key].to_pylist(), strict=True)
+        if row not in passed
     }
+
+
+def _judged(workspace: Workspace, table: str, rows: pa.Table, clauses: Collection[str]) -> set[str]:
+    """Row keys of a table that break no rule of these clauses."""
+    suite = validation.load_suite(DATASET, workspace.suites)
+    landed = workspace.policy.dataset(DATASET).landed[table]
+    return set().union(*(judging.passing(part, table, landed, suite, clauses) for part in rows.to_batches()))
 
 
 def _erased(
@@ -89,7 +114,7 @@ def _erased(
     bookings, travellers = found["bookings"], found["booking_travellers"]
     gone = set(_of_clients(workspace, snapshot, known, bookings, service))
     scopes = travellers["traveller_ref"]
-    ended = _ended(service, scopes.drop_null().unique().to_pylist())
+    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
     if ended:
         recorded = pa.array([known.day] * travellers.num_rows, pa.date32())
         adult_years = int(workspace.policy.value("adult_years"))
@@ -98,7 +123,7 @@ def _erased(
         are_adults = pc.invert(judging.are_minors(born, recorded, booked, adult_years))
         made = _made(service, [f"{scope}{subjects.AS_AN_ADULT}" for scope in ended])
         named = subjects.as_adults(scopes.combine_chunks(), are_adults, made)
-        all_ended = {**ended, **_ended(service, made)}
+        all_ended = {**ended, **ended_keys(service, made)}
         gone |= set(travellers["root_key"].filter(pc.is_in(named, pa.array(sorted(all_ended)))).to_pylist())
     return gone
 
@@ -107,20 +132,20 @@ def _of_clients(
     workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, service: KeyService
 ) -> list[str]:
     scopes = bookings["client_ref"]
-    ended = _ended(service, scopes.drop_null().unique().to_pylist())
+    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
     if not ended:
         return []
     adult_years = int(workspace.policy.value("adult_years"))
     accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, sorted(ended)), adult_years)
-    living = subjects.begun_anew(sorted(ended), lambda names: _ended(service, names), accepted)
+    living = subjects.begun_anew(sorted(ended), lambda names: ended_keys(service, names), accepted)
     now = subjects.renamed(
         scopes.combine_chunks(), bookings["begun_at"].combine_chunks(), {scope: living.get(scope) for scope in ended}
     )
     return bookings["row_key"].filter(pc.is_in(now, pa.array(sorted(ended)))).to_pylist()  # type: ignore[no-any-return]
 
 
-def _ended(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
-    """When the keys of scopes were destroyed, of those whose key is: the tombstone. Opens none."""
+def ended_keys(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
+    """When the keys of scopes of subjects were destroyed, of those whose key is: the tombstone. Opens none."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
     found = service.store.fetch(list(by_id)).values()
     return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in found if key.is_destroyed}

@@ -105,6 +105,17 @@ def acknowledge_restore(workspace: Workspace, reason: str, run: Run) -> Checkpoi
         return checkpoint(workspace, run)
 
 
+def restore_acknowledged_at(workspace: Workspace) -> datetime | None:
+    """When somebody last said that the database had been put back to before a checkpoint; None where nobody ever did.
+
+    Raises RunLogError where it was put back, or the log was cut, and nobody has said so yet.
+    """
+    signers, dsn = workspace.signers(), workspace.warehouse_dsn(ROLE)
+    with LogTree.connected(dsn) as tree:
+        _require_grown_from(tree, _held(workspace, tree, signers.origin), "published")
+    return log_entries.last_at(dsn, "acknowledge_restore")
+
+
 @contextmanager
 def _alone(workspace: Workspace, run: Run) -> Iterator[None]:
     """Nobody else changes the keys meanwhile. Raises ContendedError."""
@@ -165,10 +176,10 @@ def _heads(workspace: Workspace, tree: LogTree) -> list[Checkpoint]:
     return heads
 
 
-def _require_grown_from(tree: LogTree, held: Checkpoint | None) -> None:
+def _require_grown_from(tree: LogTree, held: Checkpoint | None, not_done: str = "signed") -> None:
     if held and (problem := _missing_of(tree, held)):
         raise RunLogError(
-            f"{problem}; nothing was signed; tell the auditor, and once it is clear what happened, "
+            f"{problem}; nothing was {not_done}; tell the auditor, and once it is clear what happened, "
             "`governance log acknowledge-restore REASON`"
         )
 

@@ -14,57 +14,48 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import rfc8785
 
-from governance import door, log_entries, obligations, schema, warehouse
+from governance import door, log_entries, schema, warehouse
 from governance.errors import ContractError, GovernanceError, TransientError
-from governance.keys import KeyService
-from governance.obligations import Reason as Obliged
 from governance.partitions import Partition
 from governance.recording import Recorded, code_digest, new_id
 from governance.run_log import Attempt, Batch, Digests, Outcome, Run
 from governance.sharing import contract_files, contracts, ledger, portions, recipients
 from governance.sharing.certificate_folder import Kept
-from governance.sharing.eligibility import REVOKING, Asked, Reading, Reason, judged, offered
-from governance.sharing.ledger import Candidate, Owed
-from governance.sharing.manifests import REVOCATION, ROWS
+from governance.sharing.eligibility import Asked, Reading, Reason, judged, offered
+from governance.sharing.ledger import Candidate
+from governance.sharing.manifests import ROWS
 from governance.sharing.recipients import HaltedBy, HaltedError
 from governance.sharing.references import referenced
-from governance.sharing.register import Recipient
 from governance.steps.delivering import Content, Desk
-from governance.steps.reading_source import DATASET, Read, read_bookings
+from governance.steps.reading_source import DATASET, Read, parts, read_bookings
+from governance.steps.revoking import Holder, Holdings, former, tell
 from governance.steps.workspace import Workspace
 
 ROLE, PURPOSE = "sharer", "contract"
 LOG_READER = "sequencer"
 EVENT = "share"
 CLAUSES = ("F1", "H1", "I2", "L1", "L2", "N1")
-T = TypeVar("T")
 READS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "vault.bookings": ("booking_id", "row_key", "version"),
         "vault.booking_services": ("provider_id", "root_key", "starts_on"),
         "sharing.delivered_rows": (
-            "booking_id",
-            "booking_reference",
-            "person_reference",
-            "service_reference",
-            "version",
+            "booking_id", "booking_reference", "client_id", "person_reference", "service_reference", "version",
         ),
         "sharing.obligations": ("booking_reference", "delivery_id", "reason"),
     }
-)
+)  # fmt: skip
 FORMS: Mapping[str, tuple[portions.Form, ...]] = MappingProxyType(
     {"health_provider": ("fhir",), "travel_provider": ("jsonl", "csv")}
 )
 """How rows are written for each kind of recipient."""
 EXCLUDED = "excluded"
-AT_ONCE = 5_000
-"""Bookings that are read, judged and delivered together: what bounds memory, and the size of a delivery."""
 
 
 def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
@@ -74,15 +65,23 @@ def share(workspace: Workspace, key: str | None, run: Run) -> dict[str, int]:
     HaltedError, ContractError, SealingError, SourceUnavailableError, EndpointUnavailableError, ContendedError.
     """
     partition = workspace.partition(DATASET, key)
-    if not workspace.policy.all_recipients:
+    policy = workspace.policy
+    holders = [
+        *(
+            Holder(name, policy.sharing.kinds[one.kind].provider, one.provider_id)
+            for name, one in policy.all_recipients.items()
+        ),
+        *former(workspace),
+    ]
+    if not holders:
         recorded = _recorded(workspace, partition, run)
         recorded.append(recorded.outcome(Outcome.NO_DATA, reason="nobody is registered"))
         return {}
     counts: Counter[str] = Counter()
     errors: list[GovernanceError] = []
-    for name in workspace.policy.all_recipients:
+    for holder in holders:
         try:
-            counts.update(_Turn(workspace, name, partition).taken(run))
+            counts.update(_Turn(workspace, holder, partition).taken(run))
         except GovernanceError as error:
             errors.append(error)
     if errors:
@@ -100,50 +99,57 @@ def _recorded(workspace: Workspace, partition: Partition, run: Run) -> Recorded:
 
 @dataclass(frozen=True)
 class _Turn:
-    """One recipient's turn."""
+    """One recipient's turn, or that of somebody who is in the register no more, and still holds what was delivered."""
 
     workspace: Workspace
-    name: str
+    holder: Holder
     partition: Partition
 
-    @property
-    def _recipient(self) -> Recipient:
-        return self.workspace.policy.all_recipients[self.name]
-
     def taken(self, run: Run) -> Mapping[str, int]:
-        """Settle, note, tell and deliver, as one recorded try; returns counts."""
+        """Owe, settle, note, tell and deliver, as one recorded try; returns counts."""
         with _recorded(self.workspace, self.partition, run) as recorded:
             attempt = recorded.attempt
-            details = {"recipient": self.name}
+            details = {"recipient": self.holder.recipient_id}
             recorded.append(attempt.intent(entry_id=new_id(), at=self.workspace.clock(), details=details))
             recorded.facts["details"] = details
             self.workspace.require_one_time(attempt.batch)
-            with self._desk(recorded) as (desk, service):
-                counts = _Work(desk, service, self.partition, recorded).done()
+            with self._holdings(recorded) as holdings:
+                counts = Counter(obligations=holdings.owe(), forgotten=holdings.forget())
+                recorded.facts["counts"] = dict(counts)  # owed, whatever becomes of the rest
+                if self.holder.recipient_id in self.workspace.policy.all_recipients:
+                    counts.update(_Work(self._desk(holdings), holdings, self.partition).done())
+            counts = Counter({name: number for name, number in counts.items() if number})
             is_done = any(not name.startswith(EXCLUDED) for name in counts)  # all left out is no success (E16)
             outcome = Outcome.PASSED if is_done else Outcome.NO_DATA
             recorded.append(recorded.outcome(outcome, details=details, counts=counts))
         return counts
 
     @contextmanager
-    def _desk(self, recorded: Recorded) -> Iterator[tuple[Desk, KeyService]]:
-        """The recipient's lock, a connection as the role that shares, its outbox and its keys."""
-        workspace, recipient, label = self.workspace, self._recipient, recorded.attempt.batch.label
-        try:
-            contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
-        except ContractError:
-            recorded.facts["details"] = {"recipient": self.name, "halted_by": HaltedBy.CONTRACT_UNKNOWN}
-            raise
+    def _holdings(self, recorded: Recorded) -> Iterator[Holdings]:
+        """The recipient's lock, a connection as the role that shares, and the keys."""
+        workspace, label = self.workspace, recorded.attempt.batch.label
         with ExitStack() as stack:
             lent = stack.enter_context(door.lent(workspace, recorded.attempt, ROLE, READS))
             connection = stack.enter_context(warehouse.connect(lent.dsn, label))
             schema.require(connection, workspace.policy, label)
-            stack.enter_context(connection.exclusive(Batch("provider_sharing", self.name, "")))
+            stack.enter_context(connection.exclusive(Batch("provider_sharing", self.holder.recipient_id, "")))
             service = workspace.keys()
             stack.callback(service.close)
-            outbox = workspace.outbox(self.name, recipient.endpoint)
-            desk = Desk(workspace, recorded, connection, outbox, self.name, recipient, contract, self.partition.day)
-            yield desk, service
+            yield Holdings(workspace, recorded, connection, service, self.holder)
+
+    def _desk(self, holdings: Holdings) -> Desk:
+        """The recipient's contract and outbox. Raises ContractError, RecipientError."""
+        workspace, name = self.workspace, self.holder.recipient_id
+        recipient = workspace.policy.all_recipients[name]
+        try:
+            contract = contract_files.load(recipient.kind, recipient.contract, workspace.policy.sharing)
+        except ContractError:
+            holdings.recorded.facts["details"] = {"recipient": name, "halted_by": HaltedBy.CONTRACT_UNKNOWN}
+            raise
+        outbox = workspace.outbox(name, recipient.endpoint)
+        return Desk(
+            workspace, holdings.recorded, holdings.connection, outbox, name, recipient, contract, self.partition.day
+        )
 
 
 @dataclass
@@ -151,30 +157,30 @@ class _Work:
     """What is done in one turn, step by step."""
 
     desk: Desk
-    service: KeyService
+    holdings: Holdings
     partition: Partition
-    recorded: Recorded
 
     def done(self) -> dict[str, int]:
         """Counts of deliveries, rows, notices, acknowledgements, and bookings that were left out by reason."""
-        desk = self.desk
+        desk, recorded = self.desk, self.desk.recorded
         desk.outbox.discard_drafts()
         counts: Counter[str] = Counter(found_sent=desk.settle())
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
-        with desk.connection.ending() as (cursor, _):
-            held = ledger.held(cursor, desk.recipient_id)
-        counts["obligations"] = sum(self._held_against_source(dict(part)) for part in _parts(held.items()))
+        if counts["acknowledged"]:
+            counts["forgotten"] = self.holdings.forget()
+        if counts["found_sent"]:  # it holds more than was known when its turn began
+            counts["obligations"] = self.holdings.owe()
         with desk.connection.ending() as (cursor, _):
             owed = ledger.owed(cursor, desk.recipient_id)
             new = ledger.candidates(cursor, desk.recipient_id, desk.recipient.provider_id, self._first_day())
         new = [one for one in new if one.partition <= self.partition.day]
-        self.recorded.facts["counts"] = dict(counts)
+        recorded.facts["counts"] = dict(counts)
         if owed:
-            counts.update(self._tell(owed))
-        for part in _parts(new):
+            counts.update(tell(desk, owed))
+        for part in parts(new):
             counts.update(self._deliver(part))
-            self.recorded.facts["counts"] = dict(counts)
-        return {name: number for name, number in counts.items() if number}
+            recorded.facts["counts"] = dict(counts)
+        return counts
 
     def _first_day(self) -> date:
         """Services before it are over; what a provider would get of them it does not need."""
@@ -192,9 +198,8 @@ class _Work:
         read = self._read(versions)
         reasons = judged(read.reading, asked)
         may_go = frozenset(booking for booking, reason in reasons.items() if reason is None)
-        rows, incomplete = self._rows(read.reading, asked, may_go)
-        excluded = Counter(str(reason) for reason in reasons.values() if reason)
-        excluded.update({Reason.INCOMPLETE: len(incomplete)} if incomplete else {})
+        rows, lacking = self._rows(read.reading, asked, may_go)
+        excluded = Counter(str(reason) for reason in (*reasons.values(), *lacking.values()) if reason)
         counts = {f"{EXCLUDED} {reason}": number for reason, number in excluded.items()}
         if rows.empty:
             return counts
@@ -202,25 +207,28 @@ class _Work:
         desk.deliver(content, kept)
         return {**counts, "deliveries": 1, "rows": len(rows), "bookings": rows["booking_id"].nunique()}
 
-    def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, set[int]]:
-        """Rows with their references, and the bookings that lack something required, which stay out as a whole."""
+    def _rows(self, reading: Reading, asked: Asked, bookings: frozenset[int]) -> tuple[pd.DataFrame, dict[int, Reason]]:
+        """Rows with their references; and the bookings that cannot be written as the contract says, which stay out as
+        a whole, so that no other waits for them."""
         desk = self.desk
-        keys = self.service.acting(ROLE, PURPOSE, self.recorded.refused)
+        keys = self.holdings.service.acting(ROLE, PURPOSE, desk.recorded.refused)
         rows = referenced(offered(reading, asked, bookings), keys.key("reference", desk.recipient_id))
         with desk.connection.ending() as (cursor, _):
             held = ledger.held(cursor, desk.recipient_id)
         before = rows["booking_id"].map(pd.Series(held, dtype="int64[pyarrow]"))
         rows = rows.assign(replaces_version=before.astype("int64[pyarrow]"))
-        lacking = contracts.incomplete(desk.contract, rows, desk.recipient.options)
-        incomplete = set(rows["booking_id"][lacking])
-        return rows[~rows["booking_id"].isin(incomplete)].reset_index(drop=True), incomplete
+        unfit = set(rows["booking_id"][contracts.unfit(desk.contract, rows, desk.recipient.options)])
+        incomplete = set(rows["booking_id"][contracts.incomplete(desk.contract, rows, desk.recipient.options)])
+        incomplete |= bookings - set(rows["booking_id"])  # nobody of it is a patient
+        lacking = {**dict.fromkeys(incomplete, Reason.INCOMPLETE), **dict.fromkeys(unfit, Reason.UNFIT)}
+        return rows[~rows["booking_id"].isin(lacking)].reset_index(drop=True), lacking
 
     def _content(self, rows: pd.DataFrame, read: Read, excluded: Mapping[str, int]) -> Content:
         desk = self.desk
         projected = contracts.projected(desk.contract, rows, desk.recipient.options)
         bookings = rows["booking_id"].unique().tolist()
         with desk.connection.ending() as (cursor, _):
-            again = ledger.notices_before(cursor, desk.recipient_id, bookings)
+            again = ledger.notices_before(cursor, desk.recipient_id, rows["booking_reference"].unique().tolist())
             replaced = ledger.deliveries_of(cursor, desk.recipient_id, bookings)
         lines = hashlib.sha256()
         for chunk in portions.chunks(projected, "jsonl", self._context(read)):
@@ -254,13 +262,13 @@ class _Work:
             found = kept.certificate if kept else None
             recipients.standing(policy.all_recipients, desk.recipient_id, found, terms, workspace.clock())
         except HaltedError as halted:
-            self.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
+            desk.recorded.facts["details"] = {"recipient": desk.recipient_id, "halted_by": halted.halted_by}
             raise
         return cast(Kept, kept)  # a recipient without one has no standing
 
     def _asked(self, versions: Mapping[int, int], validated: Collection[int]) -> Asked:
-        kind = self.desk.workspace.policy.sharing.kinds[self.desk.recipient.kind].provider
-        return Asked(versions, self.desk.recipient.provider_id, kind, frozenset(validated))
+        holder = self.holdings.holder
+        return Asked(versions, holder.provider_id, holder.kind, frozenset(validated))
 
     def _validated(self, candidates: Sequence[Candidate]) -> set[int]:
         """Bookings whose partition was validated, by the log: what somebody marks in a UI is no record (E24)."""
@@ -268,52 +276,5 @@ class _Work:
         return {one.booking_id for one in candidates if one.partition.isoformat() in log}
 
     def _read(self, bookings: Collection[int]) -> Read:
-        batch = self.recorded.attempt.batch
-        return read_bookings(self.desk.workspace, batch, bookings, self.service)
-
-    # -- what is held and may not be used any more ---------------------------------------------------------------------
-
-    def _held_against_source(self, held: Mapping[int, int]) -> int:
-        """Owe the recipient word of every booking that it holds and may not use any more; returns how many are new."""
-        read = self._read(held)
-        reasons = judged(read.reading, self._asked(held, held))
-        by_obligation: dict[Obliged, list[int]] = {}
-        for booking, reason in reasons.items():
-            if reason and reason in REVOKING:
-                by_obligation.setdefault(REVOKING[reason], []).append(booking)
-        raised = 0
-        for obliged, bookings in sorted(by_obligation.items()):
-            with self.desk.connection.ending() as (cursor, append):
-                number = obligations.raise_for(cursor, bookings, obliged, self.desk.recipient_id)
-                details = {"recipient": self.desk.recipient_id, "obligation": obliged, "read_at": read.at.isoformat()}
-                entry = self.recorded.outcome_of(
-                    new_id(), "oblige", Outcome.PASSED, details=details, counts={"obligations": number}
-                )
-                append(entry)
-            raised += number
-        return raised
-
-    def _tell(self, owed: Sequence[Owed]) -> Mapping[str, int]:
-        """A notice of all that is owed. It needs a certificate, and no agreement: whoever holds data has to be told."""
-        desk, now = self.desk, self.desk.workspace.clock()
-        kept = desk.workspace.certificates().current(desk.recipient_id)
-        recipients.require_certificate(desk.recipient_id, kept.certificate if kept else None, now)
-        notice = portions.revocations(owed, desk.recipient_id)
-        facts = [[one.booking_reference, one.reason, one.raised_at.isoformat()] for one in owed]
-        content = Content(
-            kind=REVOCATION,
-            digest=hashlib.sha256(rfc8785.dumps(facts)).hexdigest(),
-            fields=portions.NOTICE_FIELDS,
-            count=sum(len(one.rows) for one in owed),
-            files={portions.MEDIA_TYPES["jsonl"]: notice},
-            read_at=now,
-            replaces=tuple(sorted({delivery for one in owed for delivery in one.deliveries})),
-        )
-        desk.deliver(content, cast(Kept, kept), lambda cursor, notice_id: ledger.tell(cursor, notice_id, owed, now))
-        return {"notices": 1, "revoked": len(owed)}
-
-
-def _parts(items: Collection[T]) -> Iterator[list[T]]:
-    """As many at once as memory allows."""
-    listed = list(items)
-    return (listed[at : at + AT_ONCE] for at in range(0, len(listed), AT_ONCE))
+        batch = self.desk.recorded.attempt.batch
+        return read_bookings(self.desk.workspace, batch, bookings, self.holdings.service)

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from governance import sources, warehouse
-from governance.errors import ConservationError, GovernanceError, PolicyError, shown
+from governance.errors import ConservationError, GovernanceError, KeyringError, PolicyError, shown
+from governance.key_kinds import landing_scope
 from governance.run_log import Batch, Conservation, Entry, Outcome, Run, Shard
 from governance.steps.workspace import Hop, Workspace
 from governance.warehouse import Landed
@@ -71,6 +72,7 @@ def pull(workspace: Workspace, dataset: str, key: str | None, run: Run, shard: S
             with sources.snapshot(workspace.source_uri(), batch.label, part) as snapshot:
                 sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
                 landing = _Landing(hop, part, number, snapshot.counts(dataset, hop.partition))
+                landing.require_its_keys()
                 # The root last: what it counts is who landed.
                 in_order = sorted(hop.spec.landed, key=lambda table: table == hop.spec.root)
                 tables = [(table, landing.stream(snapshot, table)) for table in in_order]
@@ -103,6 +105,20 @@ class _Landing:
     """Of erased clients that were met: who they are now, the same for all tables."""
     without: Counter[str] = field(default_factory=Counter)
     """Travellers that were dropped, by the row key of their booking version: its count is of the others."""
+
+    def require_its_keys(self) -> None:
+        """Raise KeyringError when shards before had keys of this landing which the store does not know any more.
+
+        With other keys one visitor would pass for two, and have twice the bound of one.
+        """
+        kinds = {kind for kind in self.hop.spec.holders.values() if self._scope_of(kind) == "landing"}
+        keys = self.hop.keys("intake")
+        lost = sorted(kind for kind in kinds if not keys.made(kind, [self._name]))
+        if lost and any(self.hop.warehouse.landed_shard(self.number, n) for n in range(self.shard.of)):
+            raise KeyringError(
+                f"{self.hop.batch.label}: the key store has lost the {', '.join(lost)} key of what has landed so far "
+                "(was it put back from a backup?); nothing was kept; clear this partition's run from its task `plan` on"
+            )
 
     def stream(self, snapshot: sources.Snapshot, table: str) -> Iterator[pa.RecordBatch]:
         """The landing rows of one table, batch by batch."""
@@ -266,9 +282,17 @@ class _Landing:
         from governance.encryption import RowKeys
 
         kind = self.hop.spec.holders[holder]
-        if self.hop.workspace.policy.keys[kind].scope == "day":
-            return RowKeys.same(keys.key(kind, self.hop.partition.key), rows.num_rows)
+        one = {"day": self.hop.partition.key, "landing": self._name}.get(self._scope_of(kind))
+        if one is not None:
+            return RowKeys.same(keys.key(kind, one), rows.num_rows)
         return keys.sealing(kind, self._scopes(rows, table, holder))
+
+    @property
+    def _name(self) -> str:
+        return landing_scope(self.hop.partition.key, self.shard.landing_id)
+
+    def _scope_of(self, kind: str) -> str:
+        return self.hop.workspace.policy.keys[kind].scope
 
     def _scopes(self, rows: pa.RecordBatch, table: str, holder: str) -> pa.Array:
         from governance.pulling import scopes

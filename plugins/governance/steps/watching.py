@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from governance import log_entries, patience, sources, warehouse, watches
 from governance.accounting import is_of_run
@@ -21,7 +22,7 @@ from governance.run_log import Attempt, Batch, Digests, Outcome, Run
 from governance.sources import named_query
 from governance.steps.obliging import owed
 from governance.steps.workspace import Workspace
-from governance.watches import PartitionState, Schedule
+from governance.watches import Ending, PartitionState, Schedule
 
 LOG_ROLE, STATES_ROLE = "sequencer", "coordinator"
 RECENT = timedelta(days=7)
@@ -127,6 +128,15 @@ def _obligations(workspace: Workspace) -> Iterator[str]:
     yield from watches.past_due_obligations(open_until, workspace.clock())
 
 
+def _whole_attacks(workspace: Workspace) -> Iterator[str]:
+    first = "SELECT min(released_at) FROM analytics.releases WHERE dataset = 'bookings'"
+    with warehouse.connect(workspace.warehouse_dsn(STATES_ROLE), "releases") as connection:
+        ((released_at,),) = connection.rows(first)
+    passed_at = log_entries.last_at(workspace.warehouse_dsn(LOG_ROLE), "attack_releases")
+    limit = timedelta(days=float(workspace.policy.value("whole_attack_due_days")))
+    yield from watches.overdue_attack("bookings", released_at, passed_at, limit, workspace.clock())
+
+
 def _acknowledgements(workspace: Workspace) -> Iterator[str]:
     hours = {name: one.acknowledgement_hours for name, one in workspace.policy.all_recipients.items()}
     with (
@@ -140,6 +150,52 @@ def _acknowledgements(workspace: Workspace) -> Iterator[str]:
     yield from watches.unacknowledged(sent, hours, workspace.clock())
 
 
+def _expiries(workspace: Workspace) -> Iterator[str]:
+    """What would halt deliveries, or keep those who hold something from being told what they may not use any more."""
+    endings = [*_agreements(workspace), *_certificates(workspace), *_identity(workspace)]
+    yield from watches.nearing_expiry(endings, workspace.clock())
+
+
+def _agreements(workspace: Workspace) -> Iterator[Ending]:
+    """Those in force: one that has ended stays in the register, for whoever holds data has to be told."""
+    policy, now = workspace.policy, workspace.clock()
+    warned = timedelta(days=policy.sharing.warned_days.agreement)
+    parties = [
+        *((f"H1 recipient {name}", one.agreed_until) for name, one in policy.all_recipients.items()),
+        *((f"E2 third party {name}", one.agreed_until) for name, one in policy.registered.items()),
+    ]
+    for who, last_day in parties:
+        until = datetime.combine(last_day + timedelta(days=1), time(), ZoneInfo(policy.time_zone)).astimezone(UTC)
+        if until > now:
+            yield Ending(
+                f"{who}, its agreement", until, warned,
+                f"once it is renewed, change agreed_until ({last_day}) in the register; nothing goes there afterwards",
+            )  # fmt: skip
+
+
+def _certificates(workspace: Workspace) -> Iterator[Ending]:
+    """Those in use; whose was revoked has none."""
+    warned = timedelta(days=workspace.policy.sharing.warned_days.certificate)
+    for name in workspace.policy.all_recipients:
+        kept = workspace.certificates().current(name)
+        if kept is not None and kept.certificate.revoked_at is None:
+            yield Ending(
+                f"F1 recipient {name}, its certificate", kept.certificate.not_after, warned,
+                f"ask for the next one, then `governance recipients rotate {name} FILE.pem`",
+            )  # fmt: skip
+
+
+def _identity(workspace: Workspace) -> Iterator[Ending]:
+    """Ours, where anybody is to pin it."""
+    if workspace.policy.all_recipients:
+        yield Ending(
+            "F1 the identity that signs deliveries",
+            workspace.identity().x509.not_valid_after_utc,
+            timedelta(days=workspace.policy.sharing.warned_days.identity),
+            "`governance deliveries renew` makes the next one; `switch` when every recipient has pinned it",
+        )
+
+
 _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
     {
         "partitions": _partitions,
@@ -150,6 +206,8 @@ _WATCHES: Mapping[str, Callable[[Workspace], Iterator[str]]] = MappingProxyType(
         "oldest_card": _oldest_card,
         "obligations": _obligations,
         "acknowledgements": _acknowledgements,
+        "expiries": _expiries,
+        "whole_attacks": _whole_attacks,
     }
 )
 NAMES = tuple(_WATCHES)
