@@ -5,6 +5,7 @@ Every person is synthetic; card numbers are published test numbers, addresses en
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -60,6 +61,15 @@ TABLES = (
 )
 
 
+@dataclass(frozen=True)
+class Planted:
+    """Rows of a source by table, and where their world had come to."""
+
+    rows: Mapping[str, bytes]
+    day: date
+    next: int
+
+
 @dataclass
 class World:
     """A source with rows, to which a test adds; each `booking` and `view` is sound unless it is told otherwise."""
@@ -77,6 +87,28 @@ class World:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
 
+    def copied(self) -> Planted:
+        """All that was planted, to be put back."""
+        return Planted({table: self._copy(table) for table in TABLES}, self.day, self._next)
+
+    def put_back(self, planted: Planted) -> None:
+        """That, and nothing else."""
+        self._empty()
+        for table, rows in planted.rows.items():
+            if rows:
+                self._copy(table, rows)
+        self.day, self._next = planted.day, planted.next
+
+    def _copy(self, table: str, rows: bytes = b"") -> bytes:
+        self.execute("SELECT")  # logs in
+        held, way = io.BytesIO(rows), "FROM STDIN" if rows else "TO STDOUT"
+        with self._connection.cursor() as cursor:
+            cursor.copy_expert(f"COPY wellbe.{table} {way}", held)
+        return held.getvalue()
+
+    def _empty(self) -> None:
+        self.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier("wellbe", t) for t in TABLES)))
+
     def close(self) -> None:
         """Log out."""
         if self._connection is not None:
@@ -89,7 +121,7 @@ class World:
 
     def clear(self) -> None:
         """An empty source with one clinic and one travel agency."""
-        self.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier("wellbe", t) for t in TABLES)))
+        self._empty()
         for number, kind in ((1, "health"), (2, "travel")):
             self.insert(
                 "providers",

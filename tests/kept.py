@@ -6,8 +6,8 @@ import hashlib
 import io
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import psycopg2.extensions
 
 import builders
 from aftermath import LANDED, content, entries
+from builders import World
 from governance import history
 from governance.embedded.site import Site
 from governance.keyring import KEY_ENCRYPTION
@@ -192,6 +193,24 @@ class Kept:
         found = [path for path in self.site.data_dir.iterdir() if any(name in path.name for name in FILES)]
         found += [*self.site.checkpoints_path.glob("*"), *self.folder.glob("*")]
         return {path: path.read_bytes() for path in found if path.is_file()}
+
+
+@contextmanager
+def beginning(site: Site, folder: Path, prepare: Callable[[World], object]) -> Iterator[Callable[[World], None]]:
+    """What a preparation makes of an empty world and an empty warehouse: made once, and put back by what is yielded,
+    for each of the tests that begin there."""
+    builders.empty_warehouse(site)
+    with closing(World(site.dsn("wellbe_owner"))) as first:
+        first.clear()
+        prepare(first)
+        planted = first.copied()
+    with closing(Kept(site, folder)) as kept:
+
+        def again(world: World) -> None:
+            kept.put_back()
+            world.put_back(planted)
+
+        yield again
 
 
 def _told(tried: history.Tried) -> tuple[str, ...]:

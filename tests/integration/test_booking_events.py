@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from itertools import product
@@ -24,6 +25,7 @@ from governance.errors import DisclosureError
 from governance.released import marginals
 from governance.run_log import Batch
 from governance.steps import Workspace
+from kept import beginning
 from noisy_tables import UNDECIDED, breaks_off, is_refused_under, validated
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E1")]
@@ -73,11 +75,22 @@ def released(site: Site) -> dict[str, list[Any]]:
     return {t: builders.read(site, f"SELECT t::text FROM analytics.{t} t ORDER BY 1", role="analyst") for t in tables}
 
 
-@pytest.fixture
-def published(world: World, space: Workspace) -> World:
+@pytest.fixture(scope="module")
+def begun(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[World], None]]:
     """A day of bookings, amendments and cancellations, published."""
-    plant(world, PLANTED)
-    assert through(space, "bookings", KEY).counts["accepted"] == sum(PLANTED.values())
+
+    def prepare(world: World) -> None:
+        plant(world, PLANTED)
+        assert through(builders.workspace(site), "bookings", KEY).counts["accepted"] == sum(PLANTED.values())
+
+    with beginning(site, tmp_path_factory.mktemp("begun"), prepare) as again:
+        yield again
+
+
+@pytest.fixture
+def published(begun: Callable[[World], None], world: World) -> World:
+    """That day."""
+    begun(world)
     return world
 
 

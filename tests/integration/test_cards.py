@@ -8,7 +8,7 @@ import hmac
 import json
 import os
 import pwd
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -32,6 +32,7 @@ from governance.keyring import Keyring
 from governance.policy import Policy
 from governance.sources import Snapshot
 from governance.steps import HoldRequest, Workspace, card_desk
+from kept import beginning
 
 pytestmark = [pytest.mark.pg, pytest.mark.beside, *map(pytest.mark.clause, ("K2", "K3", "R1"))]
 
@@ -438,12 +439,23 @@ def hold(space: Workspace, card: str = "7", **changes: Any) -> str:
     return steps.place_hold(space, replace(request, **changes), builders.run()).hold_id
 
 
+@pytest.fixture(scope="module")
+def begun(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[World], None]]:
+    """Two accepted cards of one number."""
+
+    def prepare(world: World) -> None:
+        captured(world, 7)
+        captured(world, 8, client=OTHER)
+        through(builders.workspace(site), "bookings", KEY)
+
+    with beginning(site, tmp_path_factory.mktemp("begun"), prepare) as again:
+        yield again
+
+
 @pytest.fixture
-def held(site: Site, world: World, space: Workspace) -> Site:
+def held(begun: Callable[[World], None], site: Site, world: World) -> Site:
     """A site with two accepted cards of one number."""
-    captured(world, 7)
-    captured(world, 8, client=OTHER)
-    through(space, "bookings", KEY)
+    begun(world)
     return site
 
 

@@ -18,7 +18,7 @@ from governance.errors import ContendedError, GovernanceError, InputError
 from governance.run_log import Batch
 from governance.steps import Workspace
 
-pytestmark = [pytest.mark.pg, pytest.mark.beside]
+pytestmark = [pytest.mark.pg]
 
 KEY = DAY.isoformat()
 MINOR = date(2010, 3, 10)  # 16 on the day

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from governance.embedded.site import Site
 from governance.errors import DisclosureError, RunLogError, SourceUnavailableError
 from governance.run_log import Batch
 from governance.steps import Workspace
+from kept import beginning
 from noisy_tables import UNDECIDED, breaks_off, is_refused_under, validated
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E1"), pytest.mark.clause("B1")]
@@ -57,11 +58,22 @@ def busy_day(world: World) -> None:
     world.view(device_id="alone", language="en-US", latitude=40.7128, longitude=-74.006, viewed_at=at + seconds)
 
 
-@pytest.fixture
-def published(world: World, space: Workspace) -> World:
+@pytest.fixture(scope="module")
+def begun(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[World], None]]:
     """A busy day, published."""
-    busy_day(world)
-    assert through(space, "visits", KEY).counts["published"] == 2 * MANY + 1
+
+    def prepare(world: World) -> None:
+        busy_day(world)
+        assert through(builders.workspace(site), "visits", KEY).counts["published"] == 2 * MANY + 1
+
+    with beginning(site, tmp_path_factory.mktemp("begun"), prepare) as again:
+        yield again
+
+
+@pytest.fixture
+def published(begun: Callable[[World], None], world: World) -> World:
+    """That day."""
+    begun(world)
     return world
 
 

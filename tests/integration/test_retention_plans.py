@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from governance import steps
 from governance.embedded.site import Site
 from governance.errors import InputError
 from governance.steps import HoldRequest, Plan, Workspace
+from kept import beginning
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("L3"), pytest.mark.clause("K2"), pytest.mark.clause("K3")]
 
@@ -30,9 +32,9 @@ def says(world: World, client: int, decision: str, at: object) -> None:
                  version=1, recorded_at=at)  # fmt: skip
 
 
-@pytest.fixture
-def full(site: Site, world: World, space: Workspace) -> Workspace:
-    """At `DUE`: a withdrawn card of two that are saved, an expired hold of two, a minor whose review is over of two."""
+def fill(site: Site, world: World) -> None:
+    """A withdrawn card of two that are saved, an expired hold of two, a minor whose review is over of two."""
+    space = builders.workspace(site)
     for card, client in ((1, CHOOSER), (2, WITHDRAWER)):
         world.booking(client_id=client, card={"card_id": card, "save_to_profile": True})
     for _ in range(2):
@@ -52,6 +54,19 @@ def full(site: Site, world: World, space: Workspace) -> Workspace:
         "UPDATE quarantine.reviews SET since = since + interval '1 second' WHERE row_key = "
         "(SELECT max(row_key) FROM quarantine.reviews)",
     )
+
+
+@pytest.fixture(scope="module")
+def begun(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[World], None]]:
+    """What is due then."""
+    with beginning(site, tmp_path_factory.mktemp("begun"), partial(fill, site)) as again:
+        yield again
+
+
+@pytest.fixture
+def full(begun: Callable[[World], None], site: Site, world: World) -> Workspace:
+    """That, at `DUE`."""
+    begun(world)
     return builders.workspace(site, now=DUE)
 
 

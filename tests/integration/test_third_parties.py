@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -32,7 +31,7 @@ from governance.run_log import Batch
 from governance.steps import HandOver, Workspace
 from governance.third_parties import ThirdParty
 from governance.warehouse import connect
-from kept import Kept
+from kept import beginning
 
 pytestmark = [pytest.mark.pg, pytest.mark.clause("E2"), pytest.mark.clause("C6"), pytest.mark.clause("H1")]
 
@@ -69,11 +68,10 @@ def agreed(site: Site, registered: ThirdParty | None, now: datetime = NOW) -> Wo
 
 
 @pytest.fixture(scope="module")
-def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def begun(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[World], None]]:
     """One released day of bookings: thirty rows, of which ten are held; beside it a day that was only pulled."""
-    builders.empty_warehouse(site)
-    with closing(World(site.dsn("wellbe_owner"))) as world:
-        world.clear()
+
+    def prepare(world: World) -> None:
         world.crowd(20)
         world.apart(10)
         world.visitors()
@@ -83,16 +81,16 @@ def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]
         world.day += timedelta(days=1)
         world.crowd(20)
         steps.pull(space, "bookings", world.day.isoformat(), builders.run())
-    with closing(Kept(site, tmp_path_factory.mktemp("kept"))) as kept:
-        yield kept
+
+    with beginning(site, tmp_path_factory.mktemp("begun"), prepare) as again:
+        yield again
 
 
 @pytest.fixture
-def published(kept: Kept) -> Iterator[Site]:
-    """That day, put back for each test: to publish it takes seconds."""
-    kept.put_back()
-    yield kept.site
-    builders.log_names_nobody(kept.site)
+def published(begun: Callable[[World], None], site: Site, world: World) -> Site:
+    """That day."""
+    begun(world)
+    return site
 
 
 RISK_FIGURES = {
