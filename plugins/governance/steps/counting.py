@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from governance import sources
-from governance.errors import DisclosureError
+from governance.errors import DisclosureError, WarehouseUnavailableError
 from governance.publications import Decisions, Publication
 from governance.steps.sequencing import restore_acknowledged_at
 from governance.steps.workspace import Hop
@@ -99,7 +99,11 @@ def _told(hop: Hop, publication: Publication, tables: Mapping[str, Counted]) -> 
 
     Raises RunLogError where the run log shows that a backup was put back, and nobody has said so yet.
     """
-    acknowledged_at, end = restore_acknowledged_at(hop.workspace), hop.partition.end
+    end = hop.partition.end
+    try:
+        acknowledged_at = restore_acknowledged_at(hop.workspace)
+    except WarehouseUnavailableError as error:
+        raise WarehouseUnavailableError(f"{hop.batch.label}: {error}") from None
     if publication.may_be_known(end) or (acknowledged_at is not None and acknowledged_at >= end):
         return {name: replace(table, cells=table.cells.iloc[:0]) for name, table in tables.items()}
     return dict(tables)
