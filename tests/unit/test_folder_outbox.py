@@ -334,7 +334,7 @@ def test_trouble_tells_no_path(box: Outbox, place: Path) -> None:
 
 
 def test_a_url_of_another_kind_opens_nothing(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="none of file, sftp, s3"):
+    with pytest.raises(PolicyError, match="none of file://, sftp://, s3://"):
         outbox.opened(RECIPIENT, "ftp://example.com/in", tmp_path)
 
 
