@@ -131,7 +131,9 @@ def scenario(live: Site) -> Iterator[Scenario]:
 
 def test_a_task_that_was_killed_before_it_could_say_anything_has_an_entry_and_its_retry_too(scenario: Scenario) -> None:
     told = [(e["run"]["try_number"], e["outcome"]) for e in scenario.of_run("killed") if e["event"] == "keep_keys"]
-    assert sorted(told, key=str) == [(1, "failed"), (2, "no_data"), (2, None)]
+    (ended,) = {outcome for number, outcome in told if number == 2 and outcome}
+    assert ended in ("no_data", "passed")  # whether a key of a day that has landed was left to be destroyed
+    assert sorted(told, key=str) == [(1, "failed"), (2, ended), (2, None)]
     (error,) = [e["error"]["type"] for e in scenario.of_run("killed") if e["outcome"] == "failed"]
     assert error == "NotReachedError"
     assert not any("killed keep_keys" in alarm for alarm in scenario.alarms)  # it was tried again

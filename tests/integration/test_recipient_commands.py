@@ -151,7 +151,7 @@ def test_test_looks_at_contract_standing_and_endpoint_one_by_one(tell: Tell, fil
 
 
 def test_test_asks_the_outbox_itself_whatever_its_scheme(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "its outbox needs a key sftp_key in this site's private folder" in tell("test", "hotel", code=1)
+    assert "its outbox needs a file sftp_key in this site's private folder" in tell("test", "hotel", code=1)
 
     def away(_: object) -> None:
         raise EndpointUnavailableError("the server is away")
