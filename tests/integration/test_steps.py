@@ -40,6 +40,12 @@ pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
 KEY, NEXT = DAY.isoformat(), (DAY + timedelta(days=1)).isoformat()
 
 
+def shown(site: Site, zone: str, table: str) -> list[dict[str, Any]]:
+    """The rows that a zone shows; of visits without pseudonyms, which are others whenever their day lands."""
+    rows = content(site, zone, table)
+    return [{k: v for k, v in row.items() if table != "page_views" or not k.endswith("_token")} for row in rows]
+
+
 @pytest.mark.parametrize("dataset", ("bookings", "visits"))
 def test_a_pull_repeated_lands_the_same_rows_once(site: Site, world: World, space: Workspace, dataset: str) -> None:
     world.booking(card={}, travellers=[{}, {"birth_date": date(2012, 2, 29)}], consents=[{"traveller_no": 2}])
@@ -47,10 +53,10 @@ def test_a_pull_repeated_lands_the_same_rows_once(site: Site, world: World, spac
     world.view(latitude=59.334591, longitude=18.06324, device_id="device-1")
     tables = LANDED if dataset == "bookings" else ("page_views",)
     steps.pull(space, dataset, KEY, builders.run())
-    first = {table: content(site, "landing", table) for table in tables}
+    first = {table: shown(site, "landing", table) for table in tables}
     sealed = builders.read(site, "SELECT client_email_encrypted::text FROM landing.bookings")
     steps.pull(space, dataset, KEY, builders.run())
-    assert {table: content(site, "landing", table) for table in tables} == first
+    assert {table: shown(site, "landing", table) for table in tables} == first
     assert all(first.values())
     if dataset == "bookings":
         # Fresh nonces: the same value encrypted again is another ciphertext.
@@ -85,7 +91,7 @@ def test_a_published_partition_pulled_again_gives_the_same_rows_once(
     world.crowd(card={}) if dataset == "bookings" else world.visitors()
     first = through(space, dataset, KEY)
     root = space.policy.dataset(dataset).root
-    vault = content(site, "vault", root)
+    vault = shown(site, "vault", root)
     released = {
         table: builders.read(site, f"SELECT to_jsonb(t)::text FROM {table} t ORDER BY 1")
         for table in (
@@ -103,7 +109,7 @@ def test_a_published_partition_pulled_again_gives_the_same_rows_once(
     }
     again = through(space, dataset, KEY, run_id="again")
     assert again.counts == first.counts
-    assert content(site, "vault", root) == vault
+    assert shown(site, "vault", root) == vault
     assert {
         table: builders.read(site, f"SELECT to_jsonb(t)::text FROM {table} t ORDER BY 1") for table in released
     } == released
