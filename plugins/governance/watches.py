@@ -186,15 +186,12 @@ def overdue_attack(
     """
     if released_at is None:
         return
-    since = max(released_at, passed_at or released_at)
+    since, found = released_at, "no attack on all of them together has passed, the first is {} days old"
+    if passed_at is not None and passed_at >= released_at:
+        since, found = passed_at, "an attack on all of them together last passed {} days ago"
     if since + limit <= now:
-        yield (
-            f"E1 releases of {dataset}: an attack on all of them together last passed {(now - since).days} days ago; "
-            "start DAG release_attack, or see what its task says"
-            if passed_at
-            else f"E1 releases of {dataset}: no attack on all of them together has passed, the first is "
-            f"{(now - since).days} days old; start DAG release_attack, or see what its task says"
-        )
+        what = found.format((now - since).days)
+        yield f"E1 releases of {dataset}: {what}; start DAG release_attack, or see what its task says"
 
 
 def past_due_obligations(due_at: Sequence[datetime], now: datetime) -> Iterator[str]:

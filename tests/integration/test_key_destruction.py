@@ -402,6 +402,15 @@ def test_the_key_of_pseudonyms_dies_with_the_next_upkeep_once_its_day_has_landed
     assert keys_of_visitors(site) == [False, True]
 
 
+@pytest.fixture
+def half_landed(world: World, space: Workspace) -> Shard:
+    """A day of which one of two shards has landed: the other one."""
+    world.visitors(10)
+    first, second = shards_of(space, 2)
+    steps.pull(space, "visits", KEY, builders.run(), first)
+    return second
+
+
 def shards_of(space: Workspace, count: int) -> list[Shard]:
     """A plan of a day in so many shards."""
     (shard,) = steps.plan(space, "visits", KEY, builders.run())
@@ -410,12 +419,9 @@ def shards_of(space: Workspace, count: int) -> list[Shard]:
 
 @pytest.mark.clause("B2")
 def test_the_key_of_pseudonyms_lives_while_a_part_of_its_landing_is_on_its_way_for_a_day_at_most(
-    site: Site, world: World
+    site: Site, space: Workspace, half_landed: Shard
 ) -> None:
-    world.visitors(10)
-    space = builders.workspace(site)
-    first, second = shards_of(space, 2)
-    steps.pull(space, "visits", KEY, builders.run(), first)
+    second = half_landed
     assert steps.keep_keys(space, builders.run())["destroyed"] == 0
     life = timedelta(days=builders.POLICY.value("visitor_key_days"))
     late = builders.workspace(site, now=NOW + life)
@@ -429,12 +435,9 @@ def test_the_key_of_pseudonyms_lives_while_a_part_of_its_landing_is_on_its_way_f
 
 @pytest.mark.clause("B2")
 def test_a_landing_whose_key_a_restored_store_has_lost_goes_no_further_lest_one_visitor_be_two(
-    site: Site, world: World
+    site: Site, space: Workspace, half_landed: Shard
 ) -> None:
-    world.visitors(10)
-    space = builders.workspace(site)
-    first, second = shards_of(space, 2)
-    steps.pull(space, "visits", KEY, builders.run(), first)
+    second = half_landed
     with closing(sqlite3.connect(site.key_store_path)) as store, store:
         store.execute("DROP TRIGGER data_keys_kept")
         store.execute("DELETE FROM data_keys WHERE kind = 'visitor_day'")

@@ -237,7 +237,7 @@ def test_what_ends_is_told_from_so_many_days_before_on_and_after(before: timedel
         (100, 8, "an attack on all of them together last passed 8 days ago"),
         (100, 7.99, None),
         (7.99, 100, None),  # of before anything was released
-        (9, 100, "last passed 9 days ago"),
+        (9, 100, "no attack on all of them together has passed, the first is 9 days old"),
     ],
 )
 def test_releases_that_were_not_attacked_together_for_too_long_are_an_alarm(
