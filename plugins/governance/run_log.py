@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -50,7 +50,7 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """As it stands in an entry."""
-        return {name: value for name, value in asdict(self).items() if name != "map_index" or value >= 0}
+        return {name: value for name, value in vars(self).items() if name != "map_index" or value >= 0}
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,12 @@ class Entry:
             "dataset": batch.dataset,
             "partition_key": batch.partition_key,
             "run": run.document(),
-            "digests": asdict(self.attempt.digests),
+            "digests": vars(self.attempt.digests),
             "clauses": sorted(self.attempt.clauses),
             "outcome": self.outcome.value if self.outcome else None,
             "counts": dict(self.counts),
             "conservation": dict(self.conservation),
-            "rules": [asdict(rule) for rule in self.rules],
+            "rules": [vars(rule) for rule in self.rules],
             "measures": dict(self.measures),
             "alarms": list(self.alarms),
             **({"keys": sorted(self.keys)} if self.keys else {}),
@@ -262,4 +262,4 @@ class Conservation:
 
     def terms(self) -> dict[str, int]:
         """Every term by name."""
-        return asdict(self)
+        return dict(vars(self))

@@ -193,8 +193,9 @@ class Desk:
             recipient_fingerprint=kept.certificate.fingerprint,
             replaces=content.replaces,
         )
-        (folder / MANIFEST).write_bytes(manifest.canonical())
-        (folder / SIGNATURE).write_bytes(cms.sign(manifest.canonical(), identity))
+        said = manifest.canonical()
+        (folder / MANIFEST).write_bytes(said)
+        (folder / SIGNATURE).write_bytes(cms.sign(said, identity))
         return manifest, {name: folder / name for name in (*(part.name for part in parts), MANIFEST, SIGNATURE)}
 
     def _delivery(self, manifest: Manifest, content: Content, attempt_id: str) -> Delivery:
