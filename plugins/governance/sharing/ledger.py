@@ -144,9 +144,9 @@ def notices_before(cursor: Cursor, recipient: str, bookings: Collection[str]) ->
     new, also where the number of the booking is no longer known here."""
     cursor.execute(
         "SELECT booking_reference, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
-        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s) AND revoked_at IS NOT NULL "
-        "GROUP BY 1",
-        (recipient, list(bookings)),
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s::text[]) AND revoked_at "
+        "IS NOT NULL GROUP BY 1",
+        (recipient, _listed(bookings)),
     )
     return dict(cursor.fetchall())
 
@@ -155,11 +155,16 @@ def deliveries_of(cursor: Cursor, recipient: str, bookings: Collection[int]) -> 
     """Deliveries that brought the recipient an earlier version of one of these bookings, and that were not revoked."""
     cursor.execute(
         "SELECT DISTINCT delivery_id FROM sharing.delivered_rows h JOIN sharing.deliveries d USING (delivery_id) "
-        "WHERE d.recipient_id = %s AND h.booking_id = ANY (%s) AND d.given_up_at IS NULL AND h.revoked_at IS NULL "
-        "ORDER BY 1",
-        (recipient, list(bookings)),
+        "WHERE d.recipient_id = %s AND h.booking_id = ANY (%s::bigint[]) AND d.given_up_at IS NULL AND h.revoked_at "
+        "IS NULL ORDER BY 1",
+        (recipient, _listed(bookings)),
     )
     return [delivery for (delivery,) in cursor.fetchall()]
+
+
+def _listed(values: Collection[str] | Collection[int]) -> str:
+    """Numbers, or references, as the database writes an array: one value to quote, and not thousands."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = None) -> None:
