@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -37,12 +38,15 @@ def passing_keys(
 
     Raises PolicyError for an expectation of another kind, which could not be judged here.
     """
-    passed = pa.array([True] * batch.num_rows, pa.bool_())
+    facts: dict[str, pa.Array] = {}  # several rules ask for the same one
+    passed = pa.array(np.ones(batch.num_rows, dtype=np.bool_))
     for expectation in suite["expectations"]:
         meta = expectation["meta"]
         if meta["table"] == name and meta["clause"] in clauses:
-            values = _fact(batch, table, expectation["kwargs"]["column"])
-            passed = pc.and_(passed, _holds(values, expectation["type"], expectation["kwargs"], meta["rule"]))
+            column = expectation["kwargs"]["column"]
+            if column not in facts:
+                facts[column] = _fact(batch, table, column)
+            passed = pc.and_(passed, _holds(facts[column], expectation["type"], expectation["kwargs"], meta["rule"]))
     return batch["row_key"].filter(passed)
 
 
@@ -83,7 +87,7 @@ def _holds(values: pa.Array, kind: str, limits: Mapping[str, Any], rule: str) ->
         return pc.or_(pc.is_null(values), pc.is_in(values, pa.array(limits["value_set"], values.type)))
     if kind != "expect_column_values_to_be_between":
         raise PolicyError(f"rule {rule}: an expectation {kind} cannot be judged at the source")
-    within = pa.array([True] * len(values), pa.bool_())
+    within = pa.array(np.ones(len(values), dtype=np.bool_))
     if "min_value" in limits:
         within = pc.and_(within, pc.fill_null(pc.greater_equal(values, limits["min_value"]), True))
     if "max_value" in limits:

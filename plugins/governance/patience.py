@@ -111,7 +111,8 @@ class Aside:
 
     def _of(self, answer: Future[T], seconds: float) -> T:
         try:
-            concurrent.futures.wait([answer], seconds)
+            with suppress(TimeoutError):
+                answer.exception(seconds)  # waits for either; `result` would raise what the call may raise too
         finally:
             self.is_stuck = not answer.done()  # also when a signal has ended the wait
         if self.is_stuck:

@@ -23,6 +23,7 @@ from governance.retention import grant as grant_retention
 from governance.run_log import Entry
 from governance.warehouse import Warehouse
 
+_FOLDER = resources.files("governance").joinpath("sql", "migrations")
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 # What a role may do besides the columns that policy grants it in the vault: objects (functions with ()) -> privileges.
@@ -186,7 +187,7 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
 
 def shape(policy: Policy) -> str:
     """Digest of what a migrated database is made from: the migrations' names, and the policy's part of it."""
-    names = "".join(f"{name}\n" for name, _ in migrations())
+    names = "".join(f"{name}\n" for name in _names())
     return hashlib.sha256(f"{names}{policy.access}".encode()).hexdigest()
 
 
@@ -215,9 +216,11 @@ def is_empty(dsn: str) -> bool:
 
 def migrations() -> list[tuple[str, str]]:
     """Every migration as (name, SQL), in order."""
-    folder = resources.files("governance").joinpath("sql", "migrations")
-    names = sorted(item.name for item in folder.iterdir() if MIGRATION.fullmatch(item.name))
-    return [(name, folder.joinpath(name).read_text("utf-8")) for name in names]
+    return [(name, _FOLDER.joinpath(name).read_text("utf-8")) for name in _names()]
+
+
+def _names() -> list[str]:
+    return sorted(item.name for item in _FOLDER.iterdir() if MIGRATION.fullmatch(item.name))
 
 
 def _apply_migrations(cursor: psycopg2.extensions.cursor) -> list[str]:

@@ -98,9 +98,7 @@ class Snapshot:
         """A snapshot of this moment, in the place of the one before. Raises SourceUnavailableError."""
         self.end()
         with self._guarded(), self._cursor() as cursor:
-            self._wait(partial(cursor.execute, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-            # A policy of the source's owner must not hide rows from counts and rows alike: then the source refuses.
-            self._wait(partial(cursor.execute, "SET LOCAL row_security = off"))
+            self._wait(partial(_begin_reading, cursor))
 
     def end(self) -> None:
         """Let go of the snapshot, and stay. Raises SourceUnavailableError."""
@@ -179,8 +177,11 @@ class Snapshot:
 
     def _table(self, query: str, partition: Partition | None = None, **settings: str) -> pa.Table:
         with self._guarded(), self._cursor() as cursor:
-            self._wait(partial(self._begin, cursor, query, partition, settings))
-            return self._wait(cursor.fetch_arrow_table)
+            return self._wait(partial(self._fetched, cursor, query, partition, settings))
+
+    def _fetched(self, cursor: Any, *asked: Any) -> pa.Table:
+        self._begin(cursor, *asked)
+        return cursor.fetch_arrow_table()
 
     def _connect(self) -> None:
         import adbc_driver_postgresql.dbapi as adbc
@@ -209,26 +210,26 @@ class Snapshot:
     def _begin(
         self, cursor: Any, query: str, partition: Partition | None, settings: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        if partition is not None:
-            self._bind(cursor, partition)
-        for name, value in settings.items():
-            cursor.execute("SELECT set_config($1, $2, true)", (f"governance.{name}", value))
-            cursor.fetchall()
-        cursor.execute(query)
-
-    def _bind(self, cursor: Any, partition: Partition) -> None:
-        """Tell the queries their partition and shard through settings of the transaction.
+        """Ask, having told the query its partition, its shard and what else it needs by settings of the transaction.
 
         Not as parameters: with those the driver fetches the whole result at once instead of streaming a COPY.
         """
-        cursor.execute(
-            "SELECT set_config('governance.partition_start', $1, true), "
-            "set_config('governance.partition_end', $2, true), "
-            "set_config('governance.time_zone', $3, true), "
-            "set_config('governance.shard', $4, true), set_config('governance.shards', $5, true)",
-            (partition.start.isoformat(), partition.end.isoformat(), partition.time_zone, *map(str, self._shard)),
-        )
-        cursor.fetchall()
+        told = {**(self._of(partition) if partition else {}), **settings}
+        if told:
+            calls = (f"set_config('governance.{name}', ${n}, true)" for n, name in enumerate(told, start=1))
+            cursor.execute(f"SELECT {', '.join(calls)}", tuple(told.values()))
+            cursor.fetchall()
+        cursor.execute(query)
+
+    def _of(self, partition: Partition) -> dict[str, str]:
+        shard, shards = map(str, self._shard)
+        return {
+            "partition_start": partition.start.isoformat(),
+            "partition_end": partition.end.isoformat(),
+            "time_zone": partition.time_zone,
+            "shard": shard,
+            "shards": shards,
+        }
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -271,6 +272,12 @@ class Snapshot:
         return True
 
 
+def _begin_reading(cursor: Any) -> None:
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    # A policy of the source's owner must not hide rows from counts and rows alike: then the source refuses.
+    cursor.execute("SET LOCAL row_security = off")
+
+
 @contextmanager
 def snapshot(uri: str, label: str, shard: Shard | None = None) -> Iterator[Snapshot]:
     """A read-only snapshot of the source, or of one shard of its partitions, closed at the end.
@@ -294,6 +301,8 @@ def check_schema(found: Columns, policy: Policy, label: str = "schema wellbe") -
         table: {name: column.type for name, column in columns.items()}
         for table, columns in policy.source_tables.items()
     }
+    if found == declared:
+        return
     problems = []
     for table in sorted(found.keys() | declared.keys()):
         live, known = found.get(table, {}), declared.get(table, {})

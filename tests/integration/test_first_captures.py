@@ -23,7 +23,7 @@ from governance.steps import Workspace
 from governance.steps.holding import HoldRequest
 from kept import Kept
 
-pytestmark = [pytest.mark.pg, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
+pytestmark = [pytest.mark.pg, pytest.mark.beside, pytest.mark.clause("K1"), pytest.mark.clause("R1")]
 
 KEY, NEXT = DAY.isoformat(), (DAY + timedelta(days=1)).isoformat()
 SECOND, HOUR, DAYS = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)

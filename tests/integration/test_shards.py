@@ -21,7 +21,7 @@ from governance.steps import Workspace
 from governance.steps.to_landing import MOST_SHARDS
 from governance.warehouse import Warehouse
 
-pytestmark = [pytest.mark.pg, pytest.mark.clause("R1")]
+pytestmark = [pytest.mark.pg, pytest.mark.beside, pytest.mark.clause("R1")]
 
 KEY = DAY.isoformat()
 TABLES = {"bookings": LANDED, "visits": ("page_views",)}

@@ -6,11 +6,13 @@ against what is in a column by its category alone: what somebody wrote into a fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,53 +98,54 @@ def projected(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = (
     that is there twice or of another type, for a required one that is NULL or blank, for texts that are not as agreed,
     and for rows that stand there twice (GDPR Art. 5(1)(c), 25).
     """
-    columns = contract.travelling(asked)
-    for column in columns:
+    columns = _arrays(contract, rows, asked)
+    for column, array in columns.items():
         with _named(contract, column):
-            _require(column, _array(column, rows))
-    keys = [column.name for column in columns if column.is_key]
-    twice = _twice(rows, keys) if keys else 0
+            _require(column, array)
+    twice = _twice(columns)
     if twice:
         raise ContractError(f"{contract.label}: {twice} of {len(rows)} rows stand there twice; nothing was handed over")
     return rows[[column.name for column in columns]]
 
 
-def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.Series[bool]:
-    """Of each row whether a required column is NULL or blank, so that the others need not wait for it.
+def incomplete(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> np.ndarray:
+    """Of each row whether a required column is NULL or blank, so that the others need not wait for it; bool.
 
     Raises ContractError as `projected` does, but for that.
     """
-    found = pd.Series(False, index=rows.index, dtype=bool)
-    for column in contract.travelling(asked):
-        with _named(contract, column):
-            missing = _missing(column, _array(column, rows))
-        found |= missing.to_numpy(zero_copy_only=False) if column.is_required else False
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for column, array in _arrays(contract, rows, asked).items():
+        if column.is_required:
+            found |= _missing(column, array).to_numpy(zero_copy_only=False)
     return found
 
 
-def unfit(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> pd.Series[bool]:
+def unfit(contract: Contract, rows: pd.DataFrame, asked: Collection[str] = ()) -> np.ndarray:
     """Of each row whether it could not be written as agreed, so that the others need not wait for it: a text of another
-    form, or longer than any format takes; or a row that stands there twice, as both say who it is.
+    form, or longer than any format takes; or a row that stands there twice, as both say who it is; bool.
 
     Raises ContractError as `projected` does, but for that.
     """
-    columns = contract.travelling(asked)
-    found = rows.duplicated([column.name for column in columns if column.is_key], keep=False)
-    for column in columns:
+    columns = _arrays(contract, rows, asked)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    if _twice(columns):
+        found |= rows.duplicated([column.name for column in columns if column.is_key], keep=False).to_numpy()
+    for column, array in columns.items():
         if column.logical_type == "string":
-            with _named(contract, column):
-                array = _array(column, rows).cast(pa.large_string())
-            strange = pc.greater(pc.utf8_length(array), LONGEST)
-            if column.pattern:
+            strange = pc.greater(pc.utf8_length(array.cast(pa.large_string())), LONGEST)
+            if column.pattern and array.type != pa.null():
                 strange = pc.or_(strange, pc.invert(pc.match_substring_regex(array, column.pattern)))
             found |= pc.fill_null(strange, False).to_numpy(zero_copy_only=False)
     return found
 
 
-def _twice(rows: pd.DataFrame, keys: list[str]) -> int:
-    """How many rows have a key that another row had before."""
-    distinct = pa.Table.from_pandas(rows[keys], preserve_index=False).group_by(keys).aggregate([])
-    return len(rows) - int(distinct.num_rows)
+def _twice(columns: Mapping[ContractColumn, pa.Array]) -> int:
+    """How many rows have a key that another row had before; none where nothing tells rows apart."""
+    keys = {column.name: array for column, array in columns.items() if column.is_key}
+    if not keys:
+        return 0
+    table = pa.table(keys)
+    return int(table.num_rows - table.group_by(list(keys)).aggregate([]).num_rows)
 
 
 class _UnfitError(ContractError):
@@ -168,13 +171,21 @@ def _require(column: ContractColumn, array: pa.Array) -> None:
             raise _UnfitError(f"not of the form that is agreed in {strange} of {len(array)} rows")
 
 
-def _array(column: ContractColumn, rows: pd.DataFrame) -> pa.Array:
-    """A column of a frame as Arrow has it, of its type; of type null where it holds nothing. Raises _UnfitError."""
-    count = list(rows.columns).count(column.name)
-    if count != 1:
-        raise _UnfitError(f"is {'missing' if not count else 'there twice'} in what was offered")
+def _arrays(contract: Contract, rows: pd.DataFrame, asked: Collection[str]) -> dict[ContractColumn, pa.Array]:
+    """The columns that travel, each as Arrow has it. Raises ContractError."""
+    names, found = Counter(rows.columns), {}
+    for column in contract.travelling(asked):
+        with _named(contract, column):
+            if names[column.name] != 1:
+                raise _UnfitError(f"is {'there twice' if names[column.name] else 'missing'} in what was offered")
+            found[column] = _array(column, rows[column.name])
+    return found
+
+
+def _array(column: ContractColumn, values: pd.Series[Any]) -> pa.Array:
+    """A column as Arrow has it, of its type; of type null where it holds nothing. Raises _UnfitError."""
     try:
-        array = pa.Array.from_pandas(rows[column.name])
+        array = pa.Array.from_pandas(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # which quote values
         raise _UnfitError(
             f"holds values of several types or of none that is known, not {column.logical_type}"

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,6 +74,11 @@ class Source:
         self._opened = self._stack.enter_context(sources.snapshot(self._workspace.source_uri(), self._batch.label))
         return self._opened
 
+    @cached_property
+    def suite(self) -> Mapping[str, Any]:
+        """The suite of bookings. Raises PolicyError."""
+        return validation.load_suite(DATASET, self._workspace.suites)
+
     def close(self) -> None:
         """Log out, where somebody is logged in."""
         self._opened = None
@@ -87,9 +93,8 @@ def read_bookings(
     Raises SourceUnavailableError, GapError, ClockError.
     """
     with source.snapshot() as snapshot:
-        workspace.require_one_time_with(snapshot, batch)
+        at = workspace.require_one_time_with(snapshot, batch)
         sources.check_schema(snapshot.columns(), workspace.policy, batch.label)
-        at = workspace.source_clock(snapshot)
         now = workspace.clock()
         # A little further than now: what was recorded since the clocks were compared counts too.
         known = UpTo(now.date(), workspace.policy.time_zone, max(at, now) + timedelta(minutes=1))
@@ -98,15 +103,16 @@ def read_bookings(
         over = workspace.policy.value("restriction_over")
         grounds = snapshot.as_of("share_grounds", max(at, now), clients, over)
         erased = _erased(workspace, snapshot, known, found, service)
+    judge = _Judge(workspace, source.suite, found)
     return Read(
         Reading(
             bookings=found["bookings"],
             travellers=found["booking_travellers"],
             services=found["booking_services"],
             grounds=grounds,
-            passing=_passing(workspace, found),
+            passing={table: judge.keys(table, RULES) for table in ("bookings", "booking_travellers")},
             erased=erased,
-            with_cards=_with_cards(workspace, found),
+            with_cards=_with_cards(judge),
         ),
         at,
     )
@@ -122,28 +128,31 @@ def _tables(workspace: Workspace) -> list[str]:
     return [name for name in workspace.policy.dataset(DATASET).landed if name != "payment_cards"]
 
 
-def _passing(workspace: Workspace, found: dict[str, pa.Table]) -> dict[str, pa.ChunkedArray]:
-    """By table, the row keys that break no rule about age and consent."""
-    return {table: _judged(workspace, table, found[table], RULES) for table in ("bookings", "booking_travellers")}
+@dataclass(frozen=True)
+class _Judge:
+    """What was found, by landed table, and the suite that judges it as it did when it was validated."""
+
+    workspace: Workspace
+    suite: Mapping[str, Any]
+    found: Mapping[str, pa.Table]
+
+    def keys(self, table: str, clauses: Collection[str]) -> pa.ChunkedArray:
+        """Row keys of a table that break no rule of these clauses."""
+        landed = self.workspace.policy.dataset(DATASET).landed[table]
+        parts = self.found[table].combine_chunks().to_batches()
+        passing = (judging.passing_keys(part, table, landed, self.suite, clauses) for part in parts)
+        return pa.chunked_array(passing, pa.string())
 
 
-def _with_cards(workspace: Workspace, found: dict[str, pa.Table]) -> set[str]:
+def _with_cards(judge: _Judge) -> set[str]:
     """Row keys of booking versions of which a text holds a card number or its code."""
     keys = {"bookings": "row_key", "booking_services": "root_key"}
     roots: set[str] = set()
     for table, key in keys.items():
-        passed = _judged(workspace, table, found[table], CARDS).combine_chunks()
-        failed = pc.invert(pc.is_in(found[table]["row_key"], passed, skip_nulls=True))
-        roots.update(found[table][key].filter(failed).to_pylist())
+        rows, passed = judge.found[table], judge.keys(table, CARDS).combine_chunks()
+        failed = pc.invert(pc.is_in(rows["row_key"], passed, skip_nulls=True))
+        roots.update(rows[key].filter(failed).to_pylist())
     return roots
-
-
-def _judged(workspace: Workspace, table: str, rows: pa.Table, clauses: Collection[str]) -> pa.ChunkedArray:
-    """Row keys of a table that break no rule of these clauses."""
-    suite = validation.load_suite(DATASET, workspace.suites)
-    landed = workspace.policy.dataset(DATASET).landed[table]
-    passing = (judging.passing_keys(part, table, landed, suite, clauses) for part in rows.to_batches())
-    return pa.chunked_array(passing, pa.string())
 
 
 def _erased(

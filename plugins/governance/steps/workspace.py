@@ -88,10 +88,14 @@ class Workspace:
         """Raise ClockError when this machine's clock is far from the database's."""
         self._refuse(self.apart(), batch, "ages, days and deadlines would be wrong")
 
-    def require_one_time_with(self, source: Snapshot, batch: Batch) -> None:
-        """Raise ClockError when this machine's clock is far from the source's, which says when a row was recorded."""
-        apart = self._apart(self.source_clock(source), "the source's")
-        self._refuse(apart, batch, "rows of a day that is over here might still be on their way")
+    def require_one_time_with(self, source: Snapshot, batch: Batch) -> datetime:
+        """What time it is by the source's clock, which says when a row was recorded. Raises ClockError when that of
+        this machine is far from it."""
+        now = self.source_clock(source)
+        self._refuse(
+            self._apart(now, "the source's"), batch, "rows of a day that is over here might still be on their way"
+        )
+        return now
 
     def _refuse(self, apart: str | None, batch: Batch, why: str) -> None:
         if apart:
