@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from governance.errors import ContendedError, KeyringError
 from governance.key_databases import Database, Transaction, connect, create
 from governance.key_wrapping import REFERENCE_KIND, UNKNOWN_KIND, StoredKey
 
 FORMAT = "governance-keys/1"
-_COLUMNS = "id, kind, scope, created_at, expires_at, version, wrapped, destroyed_at, destroyed_by"
+_COLUMNS = ", ".join(StoredKey._fields)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class KeyStore:
 
         def fill(transaction: Transaction) -> None:
             cls._begin(transaction, head, 0)
-            transaction.many("add", [_row(reference)])
+            transaction.many("add", [reference])
 
         create(address, fill)
         return cls.open(address)
@@ -113,10 +113,21 @@ class KeyStore:
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
-    def fetch(self, ids: Collection[bytes], where: Literal["", "wrapped IS NULL AND "] = "") -> dict[bytes, StoredKey]:
-        """The keys of these ids, the destroyed ones too, or these alone; what the store does not know is missing."""
-        rows = self._database.rows_of(f"SELECT {_COLUMNS} FROM data_keys WHERE {where}id", sorted(set(ids)))  # noqa: S608
-        return {row[0]: StoredKey._make(row) for row in rows}
+    def fetch(self, ids: Collection[bytes]) -> dict[bytes, StoredKey]:
+        """The keys of these ids, the destroyed ones too; what the store does not know is missing."""
+        return self._of(ids, "id")
+
+    def destroyed(self, ids: Collection[bytes]) -> dict[bytes, StoredKey]:
+        """Those of these keys that are destroyed."""
+        # Where few are destroyed, all are read off their index: that costs less than to look up keys that live.
+        most = 4 * len(ids)
+        query = "SELECT id FROM data_keys WHERE destroyed_by IS NOT NULL ORDER BY destroyed_by LIMIT ?"
+        gone = self._database.rows(query, (most,))
+        return self._of(ids if len(gone) == most else set(ids) & {id for (id,) in gone}, "wrapped IS NULL AND id")
+
+    def _of(self, ids: Collection[bytes], condition: str) -> dict[bytes, StoredKey]:
+        query = f"SELECT {_COLUMNS} FROM data_keys WHERE {condition}"  # noqa: S608
+        return {row[0]: StoredKey._make(row) for row in self._database.rows_of(query, sorted(set(ids)))}
 
     def add(self, keys: Sequence[StoredKey]) -> bool:
         """Add the keys whose ids are new; whoever came first with an id stays.
@@ -128,7 +139,7 @@ class KeyStore:
             if any(key.version != current for key in keys if not key.is_destroyed):
                 return False
             # In the order of the table: out of order, a store of millions writes each of its pages over and over.
-            transaction.many("add", [_row(key) for key in sorted(keys, key=lambda key: key.id)])
+            transaction.many("add", sorted(keys, key=lambda key: key[0]))
         return True
 
     def destroy(self, ids: Collection[bytes], act: Destruction) -> list[StoredKey]:
@@ -146,7 +157,7 @@ class KeyStore:
             if strange := sorted(set(ids) - known.keys()):
                 self._note(transaction, act)
                 left = [StoredKey(id, UNKNOWN_KIND, None, at, None, 0, None, at, by) for id in strange]
-                transaction.many("add", [_row(key) for key in left])
+                transaction.many("add", left)
 
     def _destroy(self, transaction: Transaction, keys: Iterable[StoredKey], act: Destruction) -> list[bytes]:
         alive = [key.id for key in keys if not key.is_destroyed]
@@ -166,10 +177,7 @@ class KeyStore:
     def pages(self, size: int = 10_000) -> Iterator[list[StoredKey]]:
         """Every key, a page at a time, in the order of ids; what is added behind the place of reading is not seen."""
         last = b""
-        while True:
-            page = self._keys(f"id > ? ORDER BY id LIMIT {size}", (last,))
-            if not page:
-                return
+        while page := self._keys("id > ? ORDER BY id LIMIT ?", (last, size)):
             yield page
             last = page[-1].id
 
@@ -221,7 +229,7 @@ class KeyStore:
             for act in acts:
                 self._note(transaction, act)
             for page in pages:
-                transaction.many("add", [_row(key) for key in page])
+                transaction.many("add", page)
             if self.head() != head:
                 raise ContendedError(f"{self.place}: its key-encryption key is being replaced; try again")
 
@@ -247,7 +255,7 @@ class KeyStore:
             for act in acts:
                 if act.attempt_id in by:
                     self._note(transaction, act)
-            transaction.many("add", [_row(key) for key in new])
+            transaction.many("add", new)
             transaction.many("rewrap", [(key.version, key.wrapped, key.id, old.version) for key, old in mended])
         return sum(1 for key in new if not key.is_destroyed) + len(mended)
 
@@ -264,8 +272,7 @@ class KeyStore:
 
     def behind(self, version: int, after: bytes, limit: int = 10_000) -> list[StoredKey]:
         """The next living keys, in the order of ids, that an earlier version than this one wraps."""
-        condition = f"id > ? AND wrapped IS NOT NULL AND version < ? ORDER BY id LIMIT {limit}"
-        return self._keys(condition, (after, version))
+        return self._keys("id > ? AND wrapped IS NOT NULL AND version < ? ORDER BY id LIMIT ?", (after, version, limit))
 
     def rewrap(self, keys: Sequence[tuple[StoredKey, bytes]], version: int) -> None:
         """Replace the wrapping of keys by that of another version; one that changed meanwhile is left alone."""
@@ -307,13 +314,6 @@ class KeyStore:
             "ON CONFLICT (attempt_id) DO NOTHING",
             (act.attempt_id, act.reason, act.destroyed_at, int(act.is_recorded)),
         )
-
-
-def _row(key: StoredKey) -> tuple[Any, ...]:
-    return (
-        key.id, key.kind, key.scope, key.created_at, key.expires_at, key.version, key.wrapped, key.destroyed_at,
-        key.destroyed_by,
-    )  # fmt: skip
 
 
 def _whole(value: Any) -> int | None:

@@ -29,7 +29,8 @@ UNKNOWN_KIND = "unknown"
 
 
 class StoredKey(NamedTuple):
-    """A data key as the store holds it; `wrapped` is None once it is destroyed. Instants are seconds since 1970.
+    """A data key as the store holds it, in the order of its columns; `wrapped` is None once it is destroyed. Instants
+    are seconds since 1970.
 
     A tuple, because a step may read a hundred thousand of them.
     """
@@ -60,8 +61,9 @@ def key_id(reference: DataKey, kind: str, scope: str) -> bytes:
     >>> key_id(DataKey(REFERENCE_ID, REFERENCE_KIND, bytes(32)), "card_hour", "2026-03-10T11").hex()
     'ed9d9d2375ea805dded2a84e35a4223f'
     """
-    named = kind.encode() + b"\0" + unicodedata.normalize("NFC", scope).encode()
-    return hmac.digest(reference.secret, named, hashlib.sha256)[:ID_BYTES]
+    one = reference.mac.copy()
+    one.update(f"{kind}\0{scope if scope.isascii() else unicodedata.normalize('NFC', scope)}".encode())
+    return one.finalize()[:ID_BYTES]
 
 
 def check_value(key: Key, store_id: bytes) -> bytes:

@@ -131,6 +131,21 @@ def test_what_is_destroyed_is_gone_stays_gone_and_is_noted(service: KeyService) 
     assert service.unwrapped(ids)[1].keys() == {ids[0]}
 
 
+@pytest.mark.parametrize("elsewhere", [2, 3, 20])
+def test_those_destroyed_of_keys_are_the_same_whether_they_are_few_or_many(service: KeyService, elsewhere: int) -> None:
+    """Of one key that is asked for four destroyed ones are many: then it is looked up by itself."""
+    scopes = [f"client {number}" for number in range(elsewhere + 3)]
+    sealing(service, *scopes)
+    gone, living, unknown, *others = (service.id_of("subject", scope) for scope in ["client 0", "client 1", "nobody",
+                                                                                   *scopes[2:]])  # fmt: skip
+    assert service.store.destroyed([gone]) == {} == service.store.destroyed([])
+    service.store.destroy([gone, *others[:elsewhere]], ACT)
+    for asked in ([gone], [living], [unknown], [gone, living, unknown], [gone, gone]):
+        found = service.store.destroyed(asked)
+        assert found == {id: key for id, key in service.store.fetch(asked).items() if key.is_destroyed}
+        assert found.keys() == {gone} & set(asked)
+
+
 @pytest.mark.parametrize(
     "statement",
     (

@@ -222,3 +222,33 @@ def test_the_same_rows_and_context_are_the_same_bytes(table: tuple[list[dict[str
     for form in ("jsonl", "csv", "fhir"):
         once = b"".join(portions.chunks(whole, form, context()))
         assert once == b"".join(portions.chunks(pieces, form, context()))
+
+
+@given(tables())
+def test_columns_are_written_as_value_by_value(table: tuple[list[dict[str, Any]], list[str]]) -> None:
+    rows, columns = table
+    said = [{name: told(one[name]) for name in columns} for one in rows]
+    lines = "".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) + "\n" for one in said)
+    for character in "\x85\u2028\u2029":
+        lines = lines.replace(character, f"\\u{ord(character):04x}")
+    assert written(frame(rows, columns), "jsonl") == lines.encode()
+    cells = [",".join(_cell(name, one[name]) for name in columns) for one in said]
+    assert (
+        written(frame(rows, columns), "csv") == "".join(f"{line}\r\n" for line in [",".join(columns), *cells]).encode()
+    )
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name in KEY or TYPES[name] != pa.string():
+        return str(value)
+    return '"' + safe(readable(value)).replace('"', '""') + '"'
+
+
+@given(st.lists(st.none() | TEXT | st.from_regex(r"\+[0-9]{1,16}\n?", fullmatch=True), min_size=1, max_size=20))
+def test_a_column_of_many_texts_is_written_as_each_of_them(texts: list[str | None]) -> None:
+    rows = list(map(dict, ordered([{**row(number), "itinerary": text} for number, text in enumerate(texts)])))
+    content = written(frame(rows, [*KEY, "itinerary"]), "csv").decode()
+    lines = [",".join([*(one[name] for name in KEY), _cell("itinerary", one["itinerary"])]) for one in rows]
+    assert content == "".join(f"{line}\r\n" for line in [",".join([*KEY, "itinerary"]), *lines])

@@ -7,9 +7,12 @@ import io
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from governance.sharing.tabular import original, safe
+from governance.sharing.rows import Slice
+from governance.sharing.tabular import csv_lines, json_lines, original, safe
+from governance.sharing.texts import readable
 from provider_rows import KEY, TRAVEL, frame, row, token, written
 
 pytestmark = pytest.mark.clause("F1")
@@ -112,3 +115,22 @@ def test_every_column_that_somebody_wrote_into_is_made_safe() -> None:
     lines = written(frame([row(**dict.fromkeys(texts, "=1"))], TRAVEL), "csv").decode()
     (read,) = csv.DictReader(io.StringIO(lines, newline=""))
     assert [name for name in TRAVEL if read[name] == "'=1"] == texts
+
+
+@pytest.mark.parametrize("text", ["{}", "a{}b", "a;{}1", "{}1", "'{}"])
+def test_a_character_among_many_is_written_as_by_itself(text: str) -> None:
+    """A column is looked at as a whole, by another library than what then writes the texts that need it."""
+    codes = [
+        *range(0xD800),
+        *range(0xE000, 0x11000),
+        *(plane << 16 | end for plane in range(1, 17) for end in (0xFFFE, 0xFFFF)),
+    ]
+    texts = [text.format(chr(code)) for code in codes]
+    part = Slice({"text": pa.array(texts)}, {"text": "text"})
+    quoted = [safe(readable(one)).replace('"', '""') for one in texts]
+    assert csv_lines(part).to_pylist() == [f'"{one}"\r\n' for one in quoted]
+    for one, line in zip(texts, json_lines(part).to_pylist(), strict=True):
+        assert json.loads(line) == {"text": one}
+        assert line.splitlines(keepends=True) == [line]
+        if one.isprintable() and not set(one) & set('"\\'):
+            assert line == f'{{"text":"{one}"}}\n'

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Literal
 
 import numpy as np
@@ -83,16 +83,19 @@ class Reading:
     @property
     def versions(self) -> pa.Table:
         """Each version of each booking, ascending by both; of one that was recorded twice the later row."""
-        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
-        ordered = self.bookings.take(pc.sort_indices(self.bookings, order))  # stable; what is NULL comes last
-        ids = pc.binary_join_element_wise(*(pc.cast(ordered[name], pa.string()) for name, _ in order[:2]), "/")
-        return ordered.take(_last_of_each(ids))
+        return self.bookings.take(self._rows_of_versions)
 
-    @property
+    @cached_property
     def latest(self) -> pa.Table:
         """The latest version of each booking, ascending by booking_id."""
-        versions = self.versions
-        return versions.take(_last_of_each(versions["bookings.booking_id"]))
+        last = self._rows_of_versions
+        return self.bookings.take(last.take(_last_of_each(self.bookings["bookings.booking_id"].take(last))))
+
+    @cached_property
+    def _rows_of_versions(self) -> pa.Array:
+        order = [(f"bookings.{name}", "ascending") for name in ("booking_id", "version", "recorded_at")]
+        rows = pc.sort_indices(self.bookings, order)  # stable; what is NULL comes last
+        return rows.take(_last_of_each(*(self.bookings[name].take(rows) for name, _ in order[:2])))
 
     def up_to(self, versions: Mapping[int, int]) -> Reading:
         """The same without what came after these versions, by booking."""
@@ -151,7 +154,9 @@ def doubtful(reading: Reading, held: pa.Table, among: Container[Reason] = REVOKI
     found = {reason: applies for reason, applies in _whoever(reading, versions).items() if reason in among}
     last = _last_of_each(versions["bookings.booking_id"])
     latest = last.take(pc.index_in(held["booking_id"], versions["bookings.booking_id"].take(last).combine_chunks()))
-    had = _joined(pc.cast(held["booking_id"], pa.string()), pc.cast(held["version"], pa.string()), "/")
+    had = pc.binary_join_element_wise(
+        pc.cast(held["booking_id"], pa.string()), pc.cast(held["version"], pa.string()), "/"
+    )
     doubts = [
         doubt
         for row in (latest, pc.index_in(had, versions["row_key"].combine_chunks()))
@@ -168,14 +173,13 @@ def _doubts(
     """Of each row of what is held, whether something speaks against a version of it; one that is gone is in doubt."""
     yield pc.is_null(versions["row_key"])
     for reason, applies in found.items():
-        is_of_health = reason is Reason.NO_CONSENT
-        yield pc.and_(applies, pc.equal(held["kind"], HEALTH)) if is_of_health else applies
+        yield pc.and_(applies, pc.equal(held["kind"], HEALTH)) if reason is Reason.NO_CONSENT else applies
     services, provider = reading.services, pc.cast(held["provider_id"], pa.string())
-    named = _joined(
+    named = pc.binary_join_element_wise(
         services["root_key"], pc.cast(services["booking_services.provider_id"], pa.string()),
         _plain(services["booking_services.kind"]), " ",
     )  # fmt: skip
-    asked_for = _joined(versions["row_key"], provider, held["kind"], " ")
+    asked_for = pc.binary_join_element_wise(versions["row_key"], provider, held["kind"], " ")
     yield pc.and_(pc.is_valid(provider), _not(_among(asked_for, named)))
 
 
@@ -293,21 +297,16 @@ def _plain(words: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_lower(pc.utf8_trim_whitespace(words))
 
 
-def _last_of_each(ids: pa.ChunkedArray) -> pa.Array:
-    """Where the last one of each id is, of ids of which equal ones stand together."""
-    ids = ids.combine_chunks()
-    changes = np.asarray(pc.fill_null(pc.not_equal(ids[1:], ids[:-1]), True), dtype=bool)
-    return pa.array(np.flatnonzero(np.append(changes, [True] * bool(len(ids)))), pa.int64())
+def _last_of_each(*ids: pa.ChunkedArray) -> pa.Array:
+    """Where the last one of each id is, of ids, in one column or several, of which equal ones stand together."""
+    changes = reduce(pc.or_, (pc.not_equal(part[1:], part[:-1]) for part in ids))
+    is_last = np.append(np.asarray(pc.fill_null(changes, True), dtype=bool), [True] * bool(len(ids[0])))
+    return pa.array(np.flatnonzero(is_last), pa.int64())
 
 
 def _looked_up(bookings: pa.ChunkedArray, versions: Mapping[int, int]) -> pa.ChunkedArray:
     """Of each booking a version that is known of it, or NULL."""
     return pa.array(versions.values(), pa.int64()).take(pc.index_in(bookings, pa.array(versions.keys(), pa.int64())))
-
-
-def _joined(*texts: pa.ChunkedArray | str) -> pa.ChunkedArray:
-    """Texts as one, with the last of them between; NULL where one is."""
-    return pc.binary_join_element_wise(*texts)
 
 
 def _among(values: pa.ChunkedArray, these: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:

@@ -21,6 +21,9 @@ from itertools import groupby, islice
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from governance.sharing.rows import KEY, Context, Kind, Row, Slice, instant
 from governance.sharing.texts import LONGEST, trimmed
 
@@ -99,10 +102,17 @@ def _rows(parts: Iterable[Slice], context: Context) -> Iterator[Row]:
     for part in parts:
         for name, kind in part.kinds.items():
             _require_place(name, kind, context)
-            long = sum(len(text) > LONGEST for text in part.columns[name] if isinstance(text, str))
+            long = _long(part.columns[name])
             if long:
                 raise context.error(f"{long} texts of {name} are longer than FHIR allows", "shorten them at the source")
         yield from part.rows()
+
+
+def _long(values: pa.Array) -> int:
+    """How many texts have more characters than FHIR allows."""
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return 0
+    return pc.sum(pc.greater(pc.utf8_length(values), LONGEST)).as_py() or 0
 
 
 def _require_place(name: str, kind: Kind, context: Context) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import psycopg2.extensions
@@ -35,9 +35,8 @@ _ROWS = pa.schema(
 """What is noted of each row: sharing.delivered_rows."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A booking version that names a provider, and the partition in which it was accepted."""
+class Candidate(NamedTuple):
+    """A booking version that names a provider, and the partition in which it was accepted. A tuple: there are many."""
 
     booking_id: int
     version: int
@@ -95,13 +94,13 @@ def candidates(cursor: Cursor, recipient: str, provider: int, first_day: date) -
     """Booking versions that name the provider for a day from `first_day` on, and that the recipient has not had."""
     values = {"recipient": recipient, "provider": provider, "first_day": first_day}
     cursor.execute(named_query("share_candidates"), values)
-    return [Candidate(*row) for row in cursor.fetchall()]
+    return list(map(Candidate._make, cursor.fetchall()))
 
 
 def held(cursor: Cursor, recipient: str) -> dict[int, int]:
     """Bookings of which the recipient holds something, and the latest version that it has."""
     cursor.execute(named_query("share_held"), {"recipient": recipient})
-    return {booking: version for booking, version in cursor.fetchall()}
+    return dict(cursor.fetchall())
 
 
 def held_by_all(cursor: Cursor, after: int, at_once: int) -> tuple[list[tuple[int, str, bool, int]], int | None]:
@@ -145,9 +144,9 @@ def notices_before(cursor: Cursor, recipient: str, bookings: Collection[str]) ->
     new, also where the number of the booking is no longer known here."""
     cursor.execute(
         "SELECT booking_reference, count(DISTINCT revoked_at) FROM sharing.delivered_rows JOIN sharing.deliveries d "
-        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s) AND revoked_at IS NOT NULL "
-        "GROUP BY 1",
-        (recipient, list(bookings)),
+        "USING (delivery_id) WHERE d.recipient_id = %s AND booking_reference = ANY (%s::text[]) AND revoked_at "
+        "IS NOT NULL GROUP BY 1",
+        (recipient, _listed(bookings)),
     )
     return dict(cursor.fetchall())
 
@@ -156,11 +155,16 @@ def deliveries_of(cursor: Cursor, recipient: str, bookings: Collection[int]) -> 
     """Deliveries that brought the recipient an earlier version of one of these bookings, and that were not revoked."""
     cursor.execute(
         "SELECT DISTINCT delivery_id FROM sharing.delivered_rows h JOIN sharing.deliveries d USING (delivery_id) "
-        "WHERE d.recipient_id = %s AND h.booking_id = ANY (%s) AND d.given_up_at IS NULL AND h.revoked_at IS NULL "
-        "ORDER BY 1",
-        (recipient, list(bookings)),
+        "WHERE d.recipient_id = %s AND h.booking_id = ANY (%s::bigint[]) AND d.given_up_at IS NULL AND h.revoked_at "
+        "IS NULL ORDER BY 1",
+        (recipient, _listed(bookings)),
     )
     return [delivery for (delivery,) in cursor.fetchall()]
+
+
+def _listed(values: Collection[str] | Collection[int]) -> str:
+    """Numbers, or references, as the database writes an array: one value to quote, and not thousands."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def announce(cursor: Cursor, delivery: Delivery, rows: pd.DataFrame | None = None) -> None:
@@ -288,8 +292,7 @@ def forget(cursor: Cursor, recipient: str, erased: Mapping[int, datetime]) -> in
 
 def digest_of(rows: pd.DataFrame) -> str:
     """SHA-256 of the references of rows; see `references.digest`."""
-    columns = (pa.Array.from_pandas(rows[name]).to_pylist() for name in _REFERENCES)
-    return references.digest(zip(*columns, strict=True))
+    return references.digest(*(pa.Array.from_pandas(rows[name]) for name in _REFERENCES))
 
 
 def who_has(cursor: Cursor, client: int) -> list[dict[str, Any]]:

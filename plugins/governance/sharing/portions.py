@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from governance.errors import DeliveryError
 from governance.sharing import fhir, tabular
@@ -89,7 +92,7 @@ def revocations(revoked: Iterable[Revoked], recipient: str) -> Iterator[bytes]:
     id of a delivery that is not 64 hex digits, and where there is no row or no delivery (GDPR Art. 19).
     """
     lines = sorted({line for one in revoked for line in _notice_lines(one, recipient)})
-    return _joined(lines)
+    return _joined(map(_line, lines))
 
 
 def _notice_lines(one: Revoked, recipient: str) -> Iterator[str]:
@@ -115,28 +118,51 @@ _IS_ID = re.compile(r"[0-9a-f]{64}")
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _json_lines(parts: Iterable[Slice], _: Context) -> Iterator[str]:
-    for part in parts:
-        yield from tabular.json_lines(part)
+Lines = tuple[bytes | memoryview, Sequence[int]]
+"""Lines one behind the other, and where each of them ends."""
 
 
-def _csv_lines(parts: Iterable[Slice], _: Context) -> Iterator[str]:
+def _bundles(parts: Iterable[Slice], context: Context) -> Iterator[Lines]:
+    return map(_line, fhir.bundle_lines(parts, context))
+
+
+def _json_lines(parts: Iterable[Slice], _: Context) -> Iterator[Lines]:
+    return (_lines(tabular.json_lines(part)) for part in parts)
+
+
+def _csv_lines(parts: Iterable[Slice], _: Context) -> Iterator[Lines]:
     for number, part in enumerate(parts):
         if not number:
-            yield tabular.csv_header(part.columns)
-        yield from tabular.csv_lines(part)
+            yield _line(tabular.csv_header(part.columns))
+        yield _lines(tabular.csv_lines(part))
 
 
-_LINES = {"fhir": fhir.bundle_lines, "jsonl": _json_lines, "csv": _csv_lines}
+_LINES = {"fhir": _bundles, "jsonl": _json_lines, "csv": _csv_lines}
 
 
-def _joined(lines: Iterable[str]) -> Iterator[bytes]:
-    kept, size = [], 0
-    for line in lines:
-        kept.append(line.encode())
-        size += len(kept[-1])
-        if size >= CHUNK_BYTES:
-            yield b"".join(kept)
-            kept, size = [], 0
+def _line(text: str) -> Lines:
+    line = text.encode()
+    return line, (len(line),)
+
+
+def _lines(texts: pa.LargeStringArray) -> Lines:
+    """Texts as they lie in memory: one behind the other already."""
+    _, offsets, content = texts.buffers()
+    return memoryview(content), np.frombuffer(offsets, np.int64)[1 : len(texts) + 1]  # type: ignore[return-value]
+
+
+def _joined(parts: Iterable[Lines]) -> Iterator[bytes]:
+    kept: list[bytes | memoryview] = []
+    size = 0
+    for text, ends in parts:
+        begin = 0
+        while begin < ends[-1]:
+            filling = bisect_left(ends, begin + CHUNK_BYTES - size)
+            end = int(ends[min(filling, len(ends) - 1)])
+            kept.append(text[begin:end])
+            size, begin = size + end - begin, end
+            if size >= CHUNK_BYTES:
+                yield b"".join(kept)
+                kept, size = [], 0
     if kept:
         yield b"".join(kept)

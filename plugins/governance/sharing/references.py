@@ -13,7 +13,6 @@ for notices, which name nobody. Source: RFC 2104; policy clause F1.
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -22,13 +21,20 @@ import pyarrow.compute as pc
 from governance.key import DataKey
 
 
-def reference(key: DataKey, domain: str, name: str) -> str:
-    """One reference: 64 hex digits.
+def made(key: DataKey, domain: str, names: Iterable[str]) -> list[str]:
+    """References by names, 64 hex digits each.
 
-    >>> reference(DataKey(bytes(16), "reference", bytes(32)), "booking", "4711")[:16]
-    '4e14fe1c11f2185b'
+    >>> [one[:16] for one in made(DataKey(bytes(16), "reference", bytes(32)), "booking", ["4711"])]
+    ['4e14fe1c11f2185b']
     """
-    return hmac.digest(key.secret, b"governance reference 1\0%b\0%b" % (domain.encode(), name.encode()), "sha256").hex()
+    begun = key.mac.copy()
+    begun.update(b"governance reference 1\0%b\0" % domain.encode())
+    found = []
+    for name in names:
+        one = begun.copy()
+        one.update(name.encode())
+        found.append(one.finalize().hex())
+    return found
 
 
 def referenced(rows: pa.Table, key: DataKey) -> pa.Table:
@@ -49,12 +55,16 @@ def referenced(rows: pa.Table, key: DataKey) -> pa.Table:
     return rows.take(pc.sort_indices(rows, [(column, "ascending") for column in named]))
 
 
-def digest(references: Iterable[tuple[str, str, str]]) -> str:
-    """SHA-256 over references of rows (booking, service, person), ascending, one row a line, with single spaces."""
-    return hashlib.sha256("".join(f"{' '.join(row)}\n" for row in sorted(references)).encode()).hexdigest()
+def digest(*references: pa.Array) -> str:
+    """SHA-256 over references of rows (by column: booking, service, person), ascending, one row a line, with single
+    spaces."""
+    rows = pa.table(list(references), [str(place) for place in range(len(references))])
+    ordered = rows.take(pc.sort_indices(rows, [(name, "ascending") for name in rows.column_names]))
+    lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*ordered.columns, " "), "\n", "")
+    return hashlib.sha256("".join(lines.to_pylist()).encode()).hexdigest()
 
 
 def _references(key: DataKey, domain: str, names: pa.ChunkedArray) -> pa.Array:
     encoded = names.combine_chunks().dictionary_encode()
-    distinct = pa.array([reference(key, domain, name) for name in encoded.dictionary.to_pylist()], pa.string())
+    distinct = pa.array(made(key, domain, encoded.dictionary.to_pylist()), pa.string())
     return distinct.take(encoded.indices)

@@ -6,13 +6,13 @@ where one frame ends and the next one begins.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,13 +73,13 @@ class Context:
 class Slice:
     """Some rows, by column: texts, whole numbers, truths; days and instants as texts (RFC 3339, UTC, microseconds)."""
 
-    columns: Mapping[str, list[Value]]
+    columns: Mapping[str, pa.Array]
     kinds: Mapping[str, Kind]
 
     def rows(self) -> Iterator[Row]:
         """One after the other, by name."""
-        names = tuple(self.columns)
-        return (dict(zip(names, values, strict=True)) for values in zip(*self.columns.values(), strict=True))
+        names, columns = tuple(self.columns), [values.to_pylist() for values in self.columns.values()]
+        return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def slices(frames: pd.DataFrame | Iterable[pd.DataFrame], context: Context) -> Iterator[Slice]:
@@ -90,7 +90,7 @@ def slices(frames: pd.DataFrame | Iterable[pd.DataFrame], context: Context) -> I
     patients.
     """
     names: tuple[str, ...] | None = None
-    last: tuple[Value, ...] = ("",) * len(KEY)
+    last = ""
     before = 0
     for frame in [frames] if isinstance(frames, pd.DataFrame) else frames:
         names = _names(frame, names, context)
@@ -125,12 +125,12 @@ def _names(frame: pd.DataFrame, before: tuple[str, ...] | None, context: Context
 
 
 def _slice(frame: pd.DataFrame, context: Context) -> Slice:
-    columns: dict[str, list[Value]] = {}
+    columns: dict[str, pa.Array] = {}
     kinds: dict[str, Kind] = {}
     for name in map(str, frame.columns):
         array = _array(frame[name], name, context)
         kinds[name] = _kind(array, name, context)
-        columns[name] = _written(array, kinds[name], name, context).to_pylist()
+        columns[name] = _written(array, kinds[name], name, context)
     return Slice(columns, kinds)
 
 
@@ -192,14 +192,18 @@ def _written(array: pa.Array, kind: Kind, name: str, context: Context) -> pa.Arr
     return texts
 
 
-def _ordered(part: Slice, last: tuple[Value, ...], before: int, context: Context) -> tuple[Value, ...]:
-    """The key of the last row. Hex digits are ascending as texts where they are as bytes."""
-    keys = [last, *zip(*(part.columns[name] for name in KEY), strict=True)]
-    wrong = list(map(operator.ge, keys, keys[1:]))
-    if any(wrong):
+def _ordered(part: Slice, last: str, before: int, context: Context) -> str:
+    """The key of the last row. Hex digits, as many in each, are ascending as texts where they are as bytes."""
+    key = pc.binary_join_element_wise(*(part.columns[name].cast(pa.large_string()) for name in KEY), _NOTHING)
+    keys = pa.concat_arrays([pa.array([last], key.type), key])
+    wrong = np.flatnonzero(pc.greater_equal(keys[:-1], keys[1:]))
+    if len(wrong):
         raise context.error(
-            f"{sum(wrong)} rows, the first being row {before + wrong.index(True) + 1}, do not come after the one before"
+            f"{len(wrong)} rows, the first being row {before + wrong[0] + 1}, do not come after the one before"
             f" by {', '.join(KEY)}",
             "order rows by these, and have each once",
         )
-    return keys[-1]
+    return str(keys[-1])
+
+
+_NOTHING = pa.scalar("", pa.large_string())

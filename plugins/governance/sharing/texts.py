@@ -18,11 +18,13 @@ _NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
     f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)
 )
 _DROPPED = f"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff{_NONCHARACTERS}"
+UNREADABLE = f"{_DROPPED}{_BREAKS}"
+"""What `readable` takes out or replaces, as it stands in a class of a regular expression."""
 _SPACES = "\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 
 _IS_DROPPED = re.compile(f"[{_DROPPED}]")
 _IS_BREAK = re.compile(f"[{_BREAKS}]")
-_IS_UNREADABLE = re.compile(f"[{_DROPPED}{_BREAKS}]")
+_IS_UNREADABLE = re.compile(f"[{UNREADABLE}]")
 _IS_SPACE = re.compile(f"[{_SPACES}]")
 
 

@@ -6,7 +6,7 @@ E10). The instant of the snapshot is evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -160,12 +160,16 @@ def _erased(
 ) -> set[str]:
     """Row keys of booking versions of which the client, or somebody who travels, was erased since they began."""
     bookings, travellers = found["bookings"], found["booking_travellers"]
-    gone = set(_of_clients(workspace, snapshot, known, bookings, service))
     scopes = travellers["traveller_ref"]
-    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
-    if ended:
+    clients, people = (set(refs.drop_null().unique().to_pylist()) for refs in (bookings["client_ref"], scopes))
+    all_at_once = ended_keys(service, clients | people)
+    adult_years = int(workspace.policy.value("adult_years"))
+    gone: set[str] = set()
+    if of_clients := sorted(all_at_once.keys() & clients):
+        accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, of_clients), adult_years)
+        gone |= _of_clients(bookings, of_clients, accepted, service)
+    if ended := {scope: all_at_once[scope] for scope in all_at_once.keys() & people}:
         recorded = pa.array([known.day] * travellers.num_rows, pa.date32())
-        adult_years = int(workspace.policy.value("adult_years"))
         born = travellers["booking_travellers.birth_date"].combine_chunks()
         booked = travellers["booked_date"].combine_chunks()
         are_adults = pc.invert(judging.are_minors(born, recorded, booked, adult_years))
@@ -177,25 +181,22 @@ def _erased(
 
 
 def _of_clients(
-    workspace: Workspace, snapshot: Snapshot, known: UpTo, bookings: pa.Table, service: KeyService
-) -> list[str]:
-    scopes = bookings["client_ref"]
-    ended = ended_keys(service, scopes.drop_null().unique().to_pylist())
-    if not ended:
-        return []
-    adult_years = int(workspace.policy.value("adult_years"))
-    accepted = subjects.acceptances_of_adults(snapshot.acceptances(known, sorted(ended)), adult_years)
-    living = subjects.begun_anew(sorted(ended), lambda names: ended_keys(service, names), accepted)
+    bookings: pa.Table, ended: Sequence[str], accepted: Mapping[str, Sequence[datetime]], service: KeyService
+) -> set[str]:
+    """Row keys of booking versions of clients whose first keys are destroyed, but those that came after they began
+    anew."""
+    living = subjects.begun_anew(ended, lambda names: ended_keys(service, names), accepted)
+    begun_at = bookings["begun_at"].combine_chunks()
     now = subjects.renamed(
-        scopes.combine_chunks(), bookings["begun_at"].combine_chunks(), {scope: living.get(scope) for scope in ended}
+        bookings["client_ref"].combine_chunks(), begun_at, {scope: living.get(scope) for scope in ended}
     )
-    return bookings["row_key"].filter(pc.is_in(now, pa.array(sorted(ended)))).to_pylist()  # type: ignore[no-any-return]
+    return set(bookings["row_key"].filter(pc.is_in(now, pa.array(ended))).to_pylist())
 
 
 def ended_keys(service: KeyService, scopes: Collection[str]) -> dict[str, datetime]:
     """When the keys of scopes of subjects were destroyed, of those whose key is: the tombstone. Opens none."""
     by_id = {service.id_of(KIND, scope): scope for scope in scopes}
-    destroyed = service.store.fetch(by_id, "wrapped IS NULL AND ").values()
+    destroyed = service.store.destroyed(by_id).values()
     return {by_id[key.id]: datetime.fromtimestamp(key.destroyed_at or 0, UTC) for key in destroyed}
 
 
