@@ -20,7 +20,7 @@ import pytest
 
 from deliveries import RECIPIENT
 from governance.sharing import outbox
-from governance.sharing.outbox import Outbox
+from governance.sharing.outbox import At, Outbox
 
 PROGRAM = Path(__file__).parents[1] / ".venv-moto" / "bin" / "moto_server"
 BUCKET, PREFIX = "deliveries", "wellbe/clinic_1"
@@ -51,13 +51,15 @@ Meet = Callable[[Asked], Answer | None]
 
 @dataclass
 class ObjectServer:
-    """A bucket. `meet` sees each request before, `met` after the store has answered it and before we hear of it."""
+    """A bucket. `meet` sees each request before, `met` after the store has answered it and before we hear of it; `at`
+    is what stands for it on our side."""
 
     folder: Path
     store: int
     meet: Meet = lambda _: None
     met: Meet = lambda _: None
     port: int = 0
+    at: At | None = None
     asked: list[Asked] = field(default_factory=list)
     _busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,7 +73,7 @@ class ObjectServer:
 
     def box(self, url: str | None = None) -> Outbox:
         """Our side of it."""
-        return outbox.opened(RECIPIENT, url or self.url, self.private.parent)
+        return outbox.opened(RECIPIENT, url or self.url, self.private.parent, self.at)
 
     def say(self, **changed: Any) -> None:
         """Write how the store is reached."""

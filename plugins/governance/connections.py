@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from governance.errors import GovernanceError, PolicyError, PolicyUnreadableError
 from governance.run_log import Batch
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+    from governance.sharing.endpoints import Endpoint
 
 
 def workspace() -> Any:
@@ -36,8 +41,24 @@ def workspace() -> Any:
         airflow_dsn=lambda: _uri("wellbe_airflow"),
         identity=lambda: _secret("wellbe_delivery_identity", Identities).current,
         certificates=lambda: CertificateFolder(Path(_extra("wellbe_certificates", "path"))),
-        outbox=lambda name, url: outbox.opened(name, url, Path(_extra("wellbe_outboxes", "path"))),
+        outbox=lambda name, url: outbox.opened(
+            name, url, Path(_extra("wellbe_outboxes", "path")), at=in_object_storage
+        ),
     )
+
+
+def in_object_storage(endpoint: Endpoint, fs: Any) -> ObjectStoragePath:
+    """Where a recipient's outbox in object storage begins.
+
+    Its file system is attached under a name that is no connection, in place of what an earlier call in this process
+    attached: Airflow keeps what is attached once, and the key may have changed since.
+    """
+    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.io import attach
+
+    name = f"wellbe_outbox_{endpoint.recipient}"
+    attach(endpoint.scheme, name).fs = fs
+    return ObjectStoragePath(f"{endpoint.scheme}://{endpoint.host}{endpoint.path}", conn_id=name)
 
 
 def _policy() -> Any:

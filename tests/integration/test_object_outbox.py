@@ -14,7 +14,7 @@ import pytest
 
 from deliveries import ONE, OTHER, RECIPIENT, sealed
 from governance.errors import EndpointUnavailableError, GovernanceError, RecipientError
-from governance.sharing import objects
+from governance.sharing import buckets
 from governance.sharing.outbox import LARGEST_ACKNOWLEDGEMENT, MANIFEST, SIGNATURE
 from object_server import BUCKET, PREFIX, Asked, ObjectServer, object_server
 
@@ -31,10 +31,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
 
 
 @pytest.fixture
-def server(shared: ObjectServer) -> ObjectServer:
-    """That server, empty."""
+def alone(shared: ObjectServer) -> ObjectServer:
+    """That server, empty, for what runs without Airflow."""
     shared.empty()
+    shared.at = None
     return shared
+
+
+@pytest.fixture(params=["alone", pytest.param("in Airflow", marks=pytest.mark.airflow)])
+def server(alone: ObjectServer, request: pytest.FixtureRequest) -> ObjectServer:
+    """That server, empty, as the command line reaches it, and as a task does."""
+    if request.param == "in Airflow":
+        from governance.connections import in_object_storage
+
+        alone.at = in_object_storage
+    return alone
 
 
 @pytest.fixture
@@ -170,7 +181,7 @@ def test_what_a_store_answers_is_lasting_where_it_refuses_us(
     kind: type[GovernanceError],
     method: str,
 ) -> None:
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.5)
     body = b"<Error><Code>Hidden</Code><Message>hidden words of theirs</Message></Error>"
     server.meet = lambda asked: (status, body) if asked.method == method else None
     with pytest.raises(kind) as trouble:
@@ -185,7 +196,7 @@ def test_what_a_store_answers_is_lasting_where_it_refuses_us(
 def test_a_store_that_fails_at_any_request_leaves_a_draft_at_most(
     server: ObjectServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.5)
     server.box().put(ONE, files)
     count = len(server.asked)
     assert count >= 5
@@ -208,7 +219,7 @@ def test_a_store_that_fails_at_any_request_leaves_a_draft_at_most(
 def test_a_store_that_falls_silent_is_left_after_a_while(
     server: ObjectServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.5)
     server.meet = lambda asked: time.sleep(3) if asked.method == "PUT" else None  # type: ignore[func-returns-value]
     began = time.monotonic()
     with pytest.raises(EndpointUnavailableError):
@@ -219,7 +230,7 @@ def test_a_store_that_falls_silent_is_left_after_a_while(
 def test_a_store_that_is_down_is_tried_again(
     server: ObjectServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 0.5)
     server.say(endpoint="http://127.0.0.1:1")
     with pytest.raises(EndpointUnavailableError, match="cannot be reached") as trouble:
         server.box().put(ONE, files)
@@ -408,35 +419,35 @@ def putting(server: ObjectServer, files: dict[str, Path]) -> subprocess.Popen[st
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["meet", "met"])
 def test_a_put_that_is_killed_anywhere_leaves_all_or_a_draft_and_the_next_delivers_the_same(
-    server: ObjectServer, files: dict[str, Path], moment: str
+    alone: ObjectServer, files: dict[str, Path], moment: str
 ) -> None:
-    server.box().put(ONE, files)
-    count = len(server.asked)
+    alone.box().put(ONE, files)
+    count = len(alone.asked)
     for number in range(1, count + 1):
-        server.empty()
+        alone.empty()
         processes: list[subprocess.Popen[str]] = []
 
         def kill(_: Asked, number: int = number, processes: list[subprocess.Popen[str]] = processes) -> None:
-            if len(server.asked) == number:
+            if len(alone.asked) == number:
                 while not processes:
                     time.sleep(0.01)
                 processes[0].kill()
                 processes[0].wait()
 
-        setattr(server, moment, kill)
-        processes.append(putting(server, files))
+        setattr(alone, moment, kill)
+        processes.append(putting(alone, files))
         assert processes[0].wait(60) == -9
-        server.meet = server.met = lambda _: None
-        with server._busy:  # what was asked before is answered
-            there = server.names()
+        alone.meet = alone.met = lambda _: None
+        with alone._busy:  # what was asked before is answered
+            there = alone.names()
         assert f"{ONE}/{MANIFEST}" not in there or there == expected(files), number
-        server.box().put(ONE, files)
-        assert is_whole(server, files), number
+        alone.box().put(ONE, files)
+        assert is_whole(alone, files), number
 
 
 @pytest.mark.slow
 def test_a_part_of_256_megabytes_streams_in_and_a_try_that_fails_in_it_commits_nothing(
-    server: ObjectServer, tmp_path: Path
+    alone: ObjectServer, tmp_path: Path
 ) -> None:
     files = sealed(tmp_path / "sealed", parts=1)
     with files["part-00000.p7m"].open("wb") as part:
@@ -446,15 +457,15 @@ def test_a_part_of_256_megabytes_streams_in_and_a_try_that_fails_in_it_commits_n
     def refuse(asked: Asked) -> tuple[int, bytes] | None:
         return (403, b"") if "partNumber=9&" in asked.path else None
 
-    server.meet = refuse
+    alone.meet = refuse
     with pytest.raises(RecipientError):
-        server.box().put(ONE, files)
-    assert server.names() == {}
-    server.meet = lambda _: None
+        alone.box().put(ONE, files)
+    assert alone.names() == {}
+    alone.meet = lambda _: None
     for _ in range(2):  # written, then compared
-        with putting(server, files) as process:
+        with putting(alone, files) as process:
             assert process.stdout is not None
             assert int(process.stdout.read()) < 128 * 1024
         assert process.returncode == 0
-    found = server.direct("GET", f"/{BUCKET}/{PREFIX}/{ONE}/part-00000.p7m")[1]
+    found = alone.direct("GET", f"/{BUCKET}/{PREFIX}/{ONE}/part-00000.p7m")[1]
     assert found == files["part-00000.p7m"].read_bytes()

@@ -19,7 +19,7 @@ from builders import DAY, NOON, NOW, World
 from governance import steps
 from governance.embedded.site import Site
 from governance.errors import AlarmError, EndpointUnavailableError, GovernanceError, RecipientError
-from governance.sharing import folders, objects
+from governance.sharing import buckets, folders
 from governance.sharing.outbox import ACKNOWLEDGEMENT, MANIFEST
 from governance.sharing.portions import MEDIA_TYPES
 from governance.steps import Workspace
@@ -343,7 +343,7 @@ def test_an_end_that_refuses_gets_its_delivery_when_it_is_mended_and_the_others_
 def test_a_store_that_dies_in_the_middle_of_a_turn_gets_the_delivery_once(
     ends: Ends, monkeypatch: pytest.MonkeyPatch, name: str, after: bool, found: str
 ) -> None:
-    monkeypatch.setattr(objects, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(buckets, "PATIENCE_SECONDS", 1.0)
     dead: list[str] = []
 
     def die(asked: Asked) -> None:

@@ -11,12 +11,13 @@ at the endpoint is not, or no longer, whom the register means.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, Self
 
 from governance.errors import EndpointUnavailableError, GovernanceError, PolicyError, RecipientError, shown
 from governance.sharing import endpoints
+from governance.sharing.endpoints import Endpoint
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.p7s"
@@ -64,9 +65,28 @@ class Outbox(Protocol):
         """Return when a delivery could be put now, shown by writing and taking away a draft."""
 
 
-def opened(recipient: str, url: str, secrets: Path) -> Outbox:
+class ObjectPath(Protocol):
+    """What an outbox in object storage asks of a path: what `airflow.sdk.ObjectStoragePath` has."""
+
+    @property
+    def fs(self) -> Any:
+        """The file system (fsspec) that the path is of."""
+
+    @property
+    def path(self) -> str:
+        """How that file system calls it: bucket and key."""
+
+    def __truediv__(self, name: str) -> Self: ...
+
+
+At = Callable[[Endpoint, Any], ObjectPath]
+"""Takes an endpoint in object storage and the file system that reaches it; the path where its outbox begins."""
+
+
+def opened(recipient: str, url: str, secrets: Path, at: At | None = None) -> Outbox:
     """The outbox that a recipient's URL names. `secrets`: a folder of this site, with one folder in it for each
-    recipient, by name, with what reaches its outbox.
+    recipient, by name, with what reaches its outbox. `at`: what stands for object storage, by default no more than its
+    file system.
 
     Nothing is connected yet. Raises PolicyError for a URL that names none; RecipientError for secrets that are missing
     or open to others.
@@ -85,9 +105,9 @@ def opened(recipient: str, url: str, secrets: Path) -> Outbox:
 
             return SftpOutbox(endpoint, private)
         case _:
-            from governance.sharing.objects import ObjectOutbox
+            from governance.sharing.objects import ObjectOutbox, by_itself
 
-            return ObjectOutbox(endpoint, private)
+            return ObjectOutbox(endpoint, private, at or by_itself)
 
 
 def secret(recipient: str, path: Path) -> bytes:
