@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec.config
 import pytest
 
 from deliveries import ONE, OTHER, RECIPIENT, sealed
 from governance.errors import EndpointUnavailableError, GovernanceError, RecipientError
-from governance.sharing import buckets
+from governance.sharing import buckets, endpoints, outbox
+from governance.sharing.objects import by_itself
 from governance.sharing.outbox import LARGEST_ACKNOWLEDGEMENT, MANIFEST, SIGNATURE
 from object_server import BUCKET, PREFIX, Asked, ObjectServer, object_server
 
@@ -315,6 +319,10 @@ def test_what_the_environment_says_of_a_store_counts_for_nothing(
     for name in ("SKIP_SIGNATURE", "VIRTUAL_HOSTED_STYLE_REQUEST"):
         monkeypatch.setenv(f"AWS_{name}", "true")
     monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    # What FSSPEC_S3_... and ~/.config/fsspec have said when fsspec was imported.
+    monkeypatch.setitem(
+        fsspec.config.conf, "s3", {"endpoint": "http://127.0.0.1:1", "access_key_id": "of-somebody-else"}
+    )
     server.box().probe()
     server.box().put(ONE, files)
     assert is_whole(server, files)
@@ -322,10 +330,89 @@ def test_what_the_environment_says_of_a_store_counts_for_nothing(
     assert not [asked for asked in server.asked if "of-somebody-else" in json.dumps(asked.headers)]
 
 
+def test_a_key_that_was_replaced_counts_from_the_next_opening_on(server: ObjectServer) -> None:
+    server.box().probe()
+    assert all("hidden-id" in asked.headers["authorization"] for asked in server.asked)
+    server.asked.clear()
+    server.say(access_key_id="another-id")
+    server.box().probe()
+    assert server.asked
+    assert all("another-id" in asked.headers["authorization"] for asked in server.asked)
+
+
+def test_recipients_do_not_take_each_others_keys(server: ObjectServer, files: dict[str, Path]) -> None:
+    shutil.copytree(server.private, server.private.with_name("another"), dirs_exist_ok=True)
+    server.say(access_key_id="mine")
+    box = server.box()
+    outbox.opened("another", f"s3://{BUCKET}/another", server.private.parent, server.at).put(OTHER, files)
+    box.put(ONE, files)
+    used = {
+        (asked.path.split("/")[2], "mine" in asked.headers["authorization"]) for asked in server.asked if asked.changes
+    }
+    assert used == {("another", False), (PREFIX.split("/")[0], True)}
+
+
+def test_what_stands_for_a_store_shows_nothing_of_its_access(server: ObjectServer) -> None:
+    path = places(server)[0]
+    told = [repr(path), str(path), repr(path.fs), repr(path.fs.storage_args), repr(path.fs.storage_options)]
+    assert not [text for text in told if "hidden" in text or str(server.port) in text], told
+
+
 def test_the_secret_itself_never_travels(server: ObjectServer, files: dict[str, Path]) -> None:
     server.box().put(ONE, files)
     assert server.asked
     assert not [asked for asked in server.asked if "hidden-secret" in json.dumps([asked.path, asked.headers])]
+
+
+# -- in Airflow --------------------------------------------------------------------------------------------------------
+
+
+def places(server: ObjectServer) -> list[Any]:
+    """Where the outbox begins, and a path in it."""
+    endpoint = endpoints.parsed(RECIPIENT, server.url)
+    root = (server.at or by_itself)(endpoint, buckets.Buckets(buckets.access(RECIPIENT, server.private)))
+    return [root, root / ONE / MANIFEST]
+
+
+@pytest.mark.airflow
+def test_in_airflow_an_outbox_is_object_storage_paths(alone: ObjectServer) -> None:
+    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.serde import serialize
+
+    from governance.connections import in_object_storage
+
+    alone.at = in_object_storage
+    for path in places(alone):
+        assert "hidden" not in str(serialize(path))
+        assert isinstance(path, ObjectStoragePath)
+        assert (path.protocol, path.bucket, path.conn_id) == ("s3", BUCKET, f"wellbe_outbox_{RECIPIENT}")
+        assert isinstance(path.fs, buckets.Buckets)
+
+
+@pytest.mark.airflow
+def test_lineage_is_told_no_object_of_a_delivery(
+    alone: ObjectServer, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import lineage
+
+    from governance.connections import in_object_storage
+
+    collector = lineage.HookLineageCollector()
+    monkeypatch.setattr(lineage, "get_hook_lineage_collector", lambda: collector)
+    alone.at = in_object_storage
+    box = alone.box()
+    box.probe()
+    for _ in range(2):  # written, then compared
+        box.put(ONE, files)
+    alone.write(f"{ONE}.ack", b"x")
+    assert box.manifest(ONE)
+    assert box.deliveries() == {ONE}
+    assert box.acknowledgements() == {ONE: b"x"}
+    assert not collector.has_collected
+    with places(alone)[1].open("rb") as manifest:  # which does tell it
+        assert manifest.read() == files[MANIFEST].read_bytes()
+    assert collector.has_collected
+    box.remove(ONE)
 
 
 # -- what is there -----------------------------------------------------------------------------------------------------
@@ -398,6 +485,7 @@ from pathlib import Path
 from governance.sharing import outbox
 recipient, url, secrets, delivery_id, files = json.loads(sys.stdin.read())
 outbox.opened(recipient, url, Path(secrets)).put(delivery_id, {name: Path(path) for name, path in files.items()})
+assert "airflow" not in sys.modules
 # What getrusage tells would count our parent's too.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """

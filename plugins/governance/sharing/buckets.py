@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from obstore.fsspec import FsspecStore
 from obstore.store import S3Store
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from governance.errors import shown
 from governance.sharing import outbox
@@ -39,7 +39,7 @@ _CONNECT_SECONDS = 15.0
 class Access(Strict):
     """Where a store is, and as whom we go there."""
 
-    endpoint: str
+    endpoint: str = Field(repr=False)
     region: str = "us-east-1"
     access_key_id: SecretStr
     secret_access_key: SecretStr
