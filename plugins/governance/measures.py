@@ -151,21 +151,17 @@ def _saturated(counts: np.ndarray) -> pa.Array:
 def _with_digits(texts: pa.Array, at_least: int) -> Iterator[tuple[np.ndarray, pa.Array]]:
     """The rows whose text has so many digits of any script, with their folded texts, block by block."""
     texts = _flat(texts)
-    hits = _have(texts, rf"(?:[0-9][^0-9]*){{{at_least}}}")
-    # The classes of Unicode are large, and a pattern that repeats one takes milliseconds before its first text.
+    hits = np.array(pc.fill_null(pc.match_substring_regex(texts, rf"(?:[0-9][^0-9]*){{{at_least}}}"), False))
+    # To repeat a class of Unicode, which is large, takes milliseconds before the first text: those digits are counted.
     foreign = np.flatnonzero(~np.asarray(pc.fill_null(pc.string_is_ascii(texts), True)) & ~hits)
-    if foreign.size:
-        hits[foreign] = _have(texts.take(pa.array(foreign)), rf"(?:\p{{N}}\P{{N}}*){{{at_least}}}")
+    digits = pc.count_substring_regex(texts.take(pa.array(foreign)), r"\p{N}")
+    hits[foreign] = np.asarray(digits) >= at_least
     rows = np.flatnonzero(hits)
     found = texts.take(pa.array(rows)).cast(pa.large_string())
     size: np.ndarray = np.cumsum(np.asarray(pc.binary_length(found)))
     for block in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(size // BLOCK_BYTES)) + 1):
         if len(block):
             yield rows[block], _folded(found.slice(block[0], len(block)))
-
-
-def _have(texts: pa.Array, pattern: str) -> np.ndarray:
-    return np.array(pc.fill_null(pc.match_substring_regex(texts, pattern), False))
 
 
 def _folded(texts: pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from importlib import resources
 
 import psycopg2
@@ -23,7 +24,6 @@ from governance.retention import grant as grant_retention
 from governance.run_log import Entry
 from governance.warehouse import Warehouse
 
-_FOLDER = resources.files("governance").joinpath("sql", "migrations")
 MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
 # What a role may do besides the columns that policy grants it in the vault: objects (functions with ()) -> privileges.
@@ -187,8 +187,7 @@ def migrate(owner_dsn: str, policy: Policy, entry: Entry | None = None) -> list[
 
 def shape(policy: Policy) -> str:
     """Digest of what a migrated database is made from: the migrations' names, and the policy's part of it."""
-    names = "".join(f"{name}\n" for name in _names())
-    return hashlib.sha256(f"{names}{policy.access}".encode()).hexdigest()
+    return hashlib.sha256("\n".join([*(name for name, _ in migrations()), policy.access]).encode()).hexdigest()
 
 
 def require(connection: Warehouse, policy: Policy, label: str) -> None:
@@ -208,19 +207,17 @@ def is_empty(dsn: str) -> bool:
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT NOT EXISTS (SELECT FROM control.batches)")
-                (empty,) = cursor.fetchone() or (False,)
-                return bool(empty)
+                return bool((cursor.fetchone() or (False,))[0])
         finally:
             connection.close()
 
 
+@cache
 def migrations() -> list[tuple[str, str]]:
     """Every migration as (name, SQL), in order."""
-    return [(name, _FOLDER.joinpath(name).read_text("utf-8")) for name in _names()]
-
-
-def _names() -> list[str]:
-    return sorted(item.name for item in _FOLDER.iterdir() if MIGRATION.fullmatch(item.name))
+    folder = resources.files("governance").joinpath("sql", "migrations")
+    names = sorted(item.name for item in folder.iterdir() if MIGRATION.fullmatch(item.name))
+    return [(name, folder.joinpath(name).read_text("utf-8")) for name in names]
 
 
 def _apply_migrations(cursor: psycopg2.extensions.cursor) -> list[str]:

@@ -222,14 +222,9 @@ class Snapshot:
         cursor.execute(query)
 
     def _of(self, partition: Partition) -> dict[str, str]:
-        shard, shards = map(str, self._shard)
-        return {
-            "partition_start": partition.start.isoformat(),
-            "partition_end": partition.end.isoformat(),
-            "time_zone": partition.time_zone,
-            "shard": shard,
-            "shards": shards,
-        }
+        start, end = partition.start.isoformat(), partition.end.isoformat()
+        told = {"partition_start": start, "partition_end": end, "time_zone": partition.time_zone}
+        return {**told, **dict(zip(("shard", "shards"), map(str, self._shard), strict=True))}
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -121,9 +121,7 @@ class Warehouse:
     def release(self, dataset: str, day: date, measures: str = "analytics.releases") -> Published | None:
         """What was published of a partition, or None. Of counts with noise, table audit.release_measures has it."""
         query = sql.SQL("SELECT rows, suppressed, k, l FROM {} WHERE dataset = %s AND partition_key = %s")
-        with self._transaction() as cursor:
-            cursor.execute(query.format(sql.Identifier(*measures.split("."))), (dataset, day))
-            rows = cursor.fetchall()
+        rows = self._rows(query.format(sql.Identifier(*measures.split("."))), (dataset, day))
         return Published(*rows[0]) if rows else None
 
     def destroyed_keys(self) -> set[bytes]:
@@ -135,9 +133,10 @@ class Warehouse:
         query = "SELECT card_key, captured_at FROM control.first_captures WHERE card_key = ANY (%s)"
         return dict(self._rows(query, (list(cards),)))
 
-    def is_published(self, dataset: str, day: date) -> bool:
-        """Whether the partition has been released."""
-        return self.release(dataset, day) is not None
+    def published_from(self, dataset: str, day: date) -> list[date]:
+        """The partitions, from this one on, that have been released, ascending."""
+        query = "SELECT partition_key FROM analytics.releases WHERE dataset = %s AND partition_key >= %s ORDER BY 1"
+        return [key for (key,) in self._rows(query, (dataset, day))]
 
     def undecided(self, dataset: str, up_to: date) -> pa.Table:
         """Accepted rows of the dataset, up to a partition, that no release has decided yet: the publisher's columns."""
@@ -334,7 +333,7 @@ class Warehouse:
                     self._connection.rollback()
                 raise
 
-    def _rows(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str | sql.Composed, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._transaction() as cursor:
             cursor.execute(query, values)
             return list(cursor.fetchall())

@@ -39,7 +39,8 @@ POLICY = policies.load()
 POLICY_K = int(POLICY.value("k"))
 POLICY_TERMS = Terms(**POLICY.value("bookings_release"))
 CHANGES: tuple[dict[str, float], ...] = (
-    {"threshold": 0.02}, {"threshold": 0.05}, {"ceiling": 0.48}, {"ceiling": 0.7}, {"worth": 0.2}, {"worth": 0.8},
+    {"threshold": 0.02}, {"threshold": 0.05}, {"ceiling": 0.5}, {"ceiling": 0.7}, {"worth": 0.2}, {"worth": 0.4},
+    {"worth": 0.8},
 )  # fmt: skip
 FRONTIER_OF_POLICY = tuple(Terms(**asdict(POLICY_TERMS) | change) for change in CHANGES)
 SAMPLE_DAYS, SAMPLE_ROWS = 20, 2300

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import pyarrow as pa
@@ -418,10 +418,11 @@ def outboxes_put_back(place: Place) -> None:
 
 def delivered(place: Place) -> object:
     """What each recipient opens, how often our tables and the log call it sent, and what is still owed."""
-    folder = outboxes_of(place)
+    folder, identity = outboxes_of(place), at_providers(place).identity()
     opened = {name: recipients.opened(folder / name, name, folder) for name in RECIPIENTS}
     got = {name: [(one.manifest["kind"], len(one.objects)) for one in found] for name, found in opened.items()}
     drafts = [path.name for path in folder.rglob(".*.draft")]
+    drafts += [path.name for path in Path(gettempdir()).glob(f"delivery-{identity.fingerprint[:16]}.*")]
     ids = sorted(one.manifest["delivery_id"] for found in opened.values() for one in found)
     query = "SELECT delivery_id FROM sharing.deliveries WHERE sent_at IS NOT NULL AND given_up_at IS NULL ORDER BY 1"
     assert [id for (id,) in builders.read(place.site, query)] == ids, "sent, and in an outbox"

@@ -189,16 +189,19 @@ def proofs() -> clauses.Proofs:
     return clauses.Proofs.of(POLICY, Collected(tests), RunLog(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILT)
 def test_what_is_built_is_no_gap(proofs: clauses.Proofs, name: str) -> None:
     assert proofs.of_clause(name, REGISTER[name]).is_covered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(EVERY_CLAUSE) - set(BUILT)))
 def test_what_is_not_built_is_a_gap(proofs: clauses.Proofs, name: str) -> None:
     assert not proofs.of_clause(name, REGISTER[name]).is_covered
 
 
+@pytest.mark.slow
 def test_every_clause_that_a_test_names_is_in_the_register(proofs: clauses.Proofs) -> None:
     assert {clause for test in proofs.tests.marked for clause in test.clauses} <= set(REGISTER)
 

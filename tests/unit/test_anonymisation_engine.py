@@ -95,6 +95,7 @@ def test_every_published_class_holds_l(tmp_path: Path, asked: dict[str, float], 
         assert min(np.exp(-(share * np.log(share)).sum()) for share in shares) >= least - 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.15, 0.3])
 def test_every_published_class_is_t_close_to_the_whole_table(tmp_path: Path, t: float) -> None:
     out = publish(tmp_path, people(), policy(t=t))

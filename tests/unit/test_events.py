@@ -128,6 +128,7 @@ BOOKINGS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(BOOKINGS, BOOKINGS)
 @pytest.mark.parametrize("table", SPECS)

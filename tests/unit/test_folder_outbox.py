@@ -438,6 +438,7 @@ def crossed(work: Callable[[], object]) -> int:
     return len(left_alone)
 
 
+@pytest.mark.slow
 def test_a_put_that_is_killed_anywhere_leaves_all_or_nothing_and_the_next_delivers_the_same(
     box: Outbox, place: Path, files: dict[str, Path]
 ) -> None:
@@ -458,6 +459,7 @@ def test_a_put_that_is_killed_anywhere_leaves_all_or_nothing_and_the_next_delive
     assert seen == {True, False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["remove", "probe"])
 def test_what_else_is_killed_anywhere_leaves_drafts_alone_that_are_discarded(
     box: Outbox, place: Path, files: dict[str, Path], work: str

@@ -177,6 +177,7 @@ def test_the_tables_of_schemes_and_lengths_are_complete() -> None:
         assert measures.SHORTEST <= min(lengths) <= max(lengths) <= measures.LONGEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

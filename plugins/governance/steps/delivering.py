@@ -9,6 +9,7 @@ our tables were put back to before the first time (E14).
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,18 @@ class Desk:
     day: date
 
     # -- what an earlier try has left ----------------------------------------------------------------------------------
+
+    def discard_drafts(self) -> None:
+        """Take away what killed tries have left of deliveries: ciphertext, here and in the outbox."""
+        for left in Path(tempfile.gettempdir()).glob(f"{self._drafts}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self.outbox.discard_drafts()
+
+    @property
+    def _drafts(self) -> str:
+        """How folders in which deliveries to this recipient are made begin. Its lock is held, and an identity is of one
+        site: nobody else has any."""
+        return f"delivery-{self.workspace.identity().fingerprint[:16]}.{self.recipient_id}."
 
     def settle(self) -> int:
         """Close or give up every delivery that was announced and not closed; returns how many were found sent.
@@ -152,7 +165,7 @@ class Desk:
         if content.rows is not None:
             self._require_known()
         attempt_id = new_id()
-        with tempfile.TemporaryDirectory(prefix="delivery-") as folder:
+        with tempfile.TemporaryDirectory(prefix=self._drafts) as folder:
             manifest, files = self._sealed(delivery_id, content, kept, identity, Path(folder))
             delivery = self._delivery(manifest, content, attempt_id)
             attempt = replace(self.recorded.attempt, attempt_id=attempt_id, event=EVENT)

@@ -159,7 +159,7 @@ class _Work:
     def done(self) -> dict[str, int]:
         """Counts of deliveries, rows, notices, acknowledgements, and bookings that were left out by reason."""
         desk, recorded = self.desk, self.desk.recorded
-        desk.outbox.discard_drafts()
+        desk.discard_drafts()
         counts: Counter[str] = Counter(found_sent=desk.settle())
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
         if counts["acknowledged"]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from governance import announcements, warehouse
-from governance.errors import ConservationError, ContendedError
+from governance.errors import ConservationError, ContendedError, PartitionError
 from governance.publications import Decisions, Publication, Published
 from governance.run_log import Batch, Conservation, Outcome, Run
 from governance.steps import counting, releasing
@@ -27,13 +27,14 @@ def missing_predecessor(workspace: Workspace, batch: Batch) -> str | None:
         return None
     before = partition.day - timedelta(days=1)
     with warehouse.connect(workspace.warehouse_dsn("coordinator"), batch.label) as connection:
-        return None if connection.is_published(batch.dataset, before) else before.isoformat()
+        return None if before in connection.published_from(batch.dataset, before) else before.isoformat()
 
 
 def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
     """Publish a partition's release, once: a second call finds it and changes nothing.
 
-    Raises ContendedError while the partition before it is not published, DisclosureError when k or l would not hold.
+    Raises ContendedError while the partition before it is not published, PartitionError when one after it is,
+    DisclosureError when k or l would not hold.
     """
     with workspace.hop("publish", "publisher", batch, run) as hop:
         where = "audit.release_measures" if hop.spec.release.is_noisy else "analytics.releases"
@@ -42,6 +43,13 @@ def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
             measures = {"k": earlier.k, "l": earlier.l, "rows": earlier.rows, "suppressed": earlier.suppressed}
             hop.warehouse.append(hop.recorded.outcome(Outcome.REPLAYED, measures=measures))
             return _counted(batch, earlier.rows or 0, earlier.suppressed or 0)
+        later = hop.warehouse.published_from(batch.dataset, hop.partition.day + timedelta(days=1))
+        if later:
+            raise PartitionError(
+                f"{batch.label}: releases come in order (E1), and that of {later[-1]} is out; nothing was published: "
+                "first_partition was set back behind what is published; set it forward again. Rows that were accepted "
+                "and can still be released come with the next release"
+            )
         missing = missing_predecessor(workspace, batch)
         if missing:
             raise ContendedError(f"{batch.label}: partition {missing} has to be published first; the task retries")
