@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby, islice
 from types import MappingProxyType
 from typing import Any
@@ -123,6 +124,8 @@ def _require_place(name: str, kind: Kind, context: Context) -> None:
 
 
 def _agree(rows: Sequence[Row], by: tuple[str, ...], columns: tuple[str, ...], context: Context) -> None:
+    if len(rows) == 1:
+        return
     said: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
         told = tuple(row.get(column) for column in columns)
@@ -192,29 +195,40 @@ def _provenance(rows: Sequence[Row], targets: Sequence[str], context: Context) -
         target=[{"reference": f"urn:uuid:{name}"} for name in targets],
         occurredDateTime=first.get("booking_changed_at"),
         recorded=instant(context.read_at),
-        policy=[_law(match) for basis in context.lawful_basis if (match := _ARTICLE.search(basis))],
-        reason=[
-            {
-                "coding": [
-                    _coding("v3-ActReason", "TREAT"),
-                    {"system": context.named("purpose"), "code": context.purpose},
-                ]
-            },
-            *({"text": basis} for basis in context.lawful_basis),
-        ],
+        policy=_laws(context.lawful_basis),
+        reason=_reasons(context),
         activity=_activity(first.get("booking_status"), context),
-        agent=[
-            {
-                "type": {"coding": [_coding("provenance-participant-type", "custodian")]},
-                "who": {
-                    "type": "Organization",
-                    "identifier": {"system": context.named("sender"), "value": context.sender},
-                    "display": context.sender,
-                },
-            }
-        ],
+        agent=_agents(context),
         entity=replaced,
     )
+
+
+# What is the same in every line of a delivery is made once.
+
+
+@lru_cache(8)
+def _laws(lawful_basis: tuple[str, ...]) -> list[str]:
+    return [_law(match) for basis in lawful_basis if (match := _ARTICLE.search(basis))]
+
+
+@lru_cache(8)
+def _reasons(context: Context) -> list[Resource]:
+    purpose = {"system": context.named("purpose"), "code": context.purpose}
+    return [
+        {"coding": [_coding("v3-ActReason", "TREAT"), purpose]},
+        *({"text": basis} for basis in context.lawful_basis),
+    ]
+
+
+@lru_cache(8)
+def _agents(context: Context) -> list[Resource]:
+    sender = {"system": context.named("sender"), "value": context.sender}
+    return [
+        {
+            "type": {"coding": [_coding("provenance-participant-type", "custodian")]},
+            "who": {"type": "Organization", "identifier": sender, "display": context.sender},
+        }
+    ]
 
 
 def _activity(status: Any, context: Context) -> Resource | None:
@@ -257,6 +271,7 @@ def _appointment_name(row: Row) -> str:
     return _name("appointment", *(str(row[name]) for name in KEY))
 
 
+@lru_cache(1024)
 def _name(*parts: str) -> str:
     """A UUID made of references, the same ones in each version of a booking (RFC 9562, version 8: SHA-256)."""
     digits = hashlib.sha256("\0".join(parts).encode()).hexdigest()

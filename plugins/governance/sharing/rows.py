@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -101,6 +102,7 @@ def slices(frames: pd.DataFrame | Iterable[pd.DataFrame], context: Context) -> I
             yield part
 
 
+@lru_cache(1024)
 def instant(at: datetime) -> str:
     """An instant as files have it: RFC 3339, UTC, microseconds.
 
