@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -229,6 +230,36 @@ def test_a_store_that_falls_silent_is_left_after_a_while(
     with pytest.raises(EndpointUnavailableError):
         server.box().put(ONE, files)
     assert time.monotonic() - began < 5
+
+
+class StoppedError(Exception):
+    """As a timeout of the task, or somebody at the keyboard, ends a put."""
+
+
+def test_a_put_that_is_interrupted_ends_its_request_before_it_ends(
+    server: ObjectServer, files: dict[str, Path]
+) -> None:
+    """Else it would write over what the next try commits, with the recipient's lock no longer held."""
+    answered: list[str] = []
+
+    def slow(asked: Asked) -> None:
+        if asked.method == "PUT":
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            time.sleep(1)
+            answered.append(asked.path)
+
+    def interrupt(*_: object) -> None:
+        raise StoppedError
+
+    server.meet = slow  # type: ignore[assignment]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(StoppedError):
+            server.box().put(ONE, files)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(answered) == 1
 
 
 def test_a_store_that_is_down_is_tried_again(

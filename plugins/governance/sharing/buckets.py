@@ -7,7 +7,6 @@ lifecycle rule AbortIncompleteMultipartUpload; README has it).
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -97,26 +96,32 @@ class Buckets(FsspecStore):
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)},
         )
 
-    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-        await self._write(path, value, mode)
+    # What changes something is done in the caller's own thread, and not in that of fsspec's loop: there it would go on
+    # when the caller is interrupted, past the end of its lock, and write over what the next try has committed.
 
-    async def _put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **_: Any) -> None:
-        await self._write(rpath, Path(lpath), mode)
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        """Write an object. With mode `create` raises AlreadyExistsError (S3: If-None-Match)."""
+        self._write(path, value, mode)
 
-    async def _write(self, path: str, content: bytes | Path, mode: str) -> None:
-        """Write an object, a large one in pieces. With mode `create` raises AlreadyExistsError (S3: If-None-Match)."""
+    def put_file(self, lpath: str | Path, rpath: str, callback: Any = None, mode: str = "overwrite", **_: Any) -> None:
+        """Write a file as an object, a large one in pieces; `mode` as above."""
+        self._write(rpath, Path(lpath), mode)
+
+    def rm_file(self, path: str, **_: Any) -> None:
+        """Delete an object; one that is not there is no error."""
         bucket, key = self._split_path(path)
-        how: PutMode = "create" if mode == "create" else "overwrite"
-        store = self._construct_store(bucket)
-        # Not put_async, which holds more pieces at once than it was asked to.
-        await asyncio.to_thread(store.put, key, content, mode=how, chunk_size=_PIECE, max_concurrency=_AT_ONCE)
+        self._construct_store(bucket).delete(key)
 
-    async def _get_file(self, rpath: str, lpath: Any, **_: Any) -> None:
+    def get_file(self, rpath: str, lpath: Any, callback: Any = None, outfile: Any = None, **_: Any) -> None:
         """Write an object to a file that is open, piece by piece."""
         bucket, key = self._split_path(rpath)
-        found = await self._construct_store(bucket).get_async(key)
-        async for piece in found.stream(min_chunk_size=outbox.BLOCK):
+        for piece in self._construct_store(bucket).get(key).stream(min_chunk_size=outbox.BLOCK):
             lpath.write(bytes(piece))
+
+    def _write(self, path: str, content: bytes | Path, mode: str) -> None:
+        bucket, key = self._split_path(path)
+        how: PutMode = "create" if mode == "create" else "overwrite"
+        self._construct_store(bucket).put(key, content, mode=how, chunk_size=_PIECE, max_concurrency=_AT_ONCE)
 
     async def _find(self, path: str, maxdepth: int | None = None, **_: Any) -> dict[str, dict[str, Any]]:
         """All objects below a path; with any `maxdepth` what is directly below, prefixes as directories; by name."""

@@ -195,10 +195,10 @@ def _provenance(rows: Sequence[Row], targets: Sequence[str], context: Context) -
         target=[{"reference": f"urn:uuid:{name}"} for name in targets],
         occurredDateTime=first.get("booking_changed_at"),
         recorded=instant(context.read_at),
-        policy=_laws(context.lawful_basis),
-        reason=_reasons(context),
+        policy=[*_laws(context.lawful_basis)],
+        reason=[*_reasons(context)],
         activity=_activity(first.get("booking_status"), context),
-        agent=_agents(context),
+        agent=[*_agents(context)],
         entity=replaced,
     )
 

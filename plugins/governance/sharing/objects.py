@@ -39,15 +39,19 @@ class Place:
         return Place(self.fs, f"{self.path}/{name}")
 
 
-@dataclass
+class _OtherBytesError(Exception):
+    """An object and a file differ."""
+
+
+@dataclass(frozen=True)
 class _Compared:
     """A file whose bytes are compared with those of another, and kept nowhere."""
 
     other: IO[bytes]
-    are_same: bool = True
 
     def write(self, content: bytes) -> None:
-        self.are_same = self.are_same and self.other.read(len(content)) == content
+        if self.other.read(len(content)) != content:
+            raise _OtherBytesError
 
 
 def by_itself(endpoint: Endpoint, fs: Any) -> Place:
@@ -202,9 +206,11 @@ def _start(place: ObjectPath, size: int, longest: int) -> bytes:
 def _is_same(place: ObjectPath, path: Path) -> bool:
     """Whether an object has the bytes of a file."""
     with path.open("rb") as ours:
-        theirs = _Compared(ours)
-        place.fs.get_file(place.path, theirs)
-        return theirs.are_same and not ours.read(1)
+        try:
+            place.fs.get_file(place.path, _Compared(ours))
+        except _OtherBytesError:
+            return False
+        return not ours.read(1)
 
 
 def _remove(place: ObjectPath) -> None:

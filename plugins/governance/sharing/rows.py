@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -102,7 +101,6 @@ def slices(frames: pd.DataFrame | Iterable[pd.DataFrame], context: Context) -> I
             yield part
 
 
-@lru_cache(1024)
 def instant(at: datetime) -> str:
     """An instant as files have it: RFC 3339, UTC, microseconds.
 

@@ -80,18 +80,6 @@ class Desk:
 
     # -- what an earlier try has left ----------------------------------------------------------------------------------
 
-    def discard_drafts(self) -> None:
-        """Take away what killed tries have left of deliveries: ciphertext, here and in the outbox."""
-        for left in Path(tempfile.gettempdir()).glob(f"{self._drafts}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        self.outbox.discard_drafts()
-
-    @property
-    def _drafts(self) -> str:
-        """How folders in which deliveries to this recipient are made begin. Its lock is held, and an identity is of one
-        site: nobody else has any."""
-        return f"delivery-{self.workspace.identity().fingerprint[:16]}.{self.recipient_id}."
-
     def settle(self) -> int:
         """Close or give up every delivery that was announced and not closed; returns how many were found sent.
 
@@ -149,6 +137,18 @@ class Desk:
                 )
                 append(entry)
         return len(done), sum(one.delivery_id in said for one in waiting) - len(done)
+
+    def discard_drafts(self) -> None:
+        """Take away what killed tries have left on this machine: ciphertext."""
+        for left in Path(tempfile.gettempdir()).glob(f"delivery-*.{self.recipient_id}.*"):
+            if left.name.startswith(self._drafts):
+                shutil.rmtree(left, ignore_errors=True)
+
+    @property
+    def _drafts(self) -> str:
+        """How folders in which deliveries to this recipient are made begin. Its lock is held, and an identity is of one
+        site: nobody else is at work in any."""
+        return f"delivery-{self.workspace.identity().fingerprint[:16]}.{self.recipient_id}."
 
     # -- a delivery ----------------------------------------------------------------------------------------------------
 

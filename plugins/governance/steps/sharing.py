@@ -159,9 +159,10 @@ class _Work:
     def done(self) -> dict[str, int]:
         """Counts of deliveries, rows, notices, acknowledgements, and bookings that were left out by reason."""
         desk, recorded = self.desk, self.desk.recorded
-        desk.discard_drafts()
+        desk.outbox.discard_drafts()
         counts: Counter[str] = Counter(found_sent=desk.settle())
         counts["acknowledged"], counts["strange_acknowledgements"] = desk.acknowledge()
+        desk.discard_drafts()
         if counts["acknowledged"]:
             counts["forgotten"] = self.holdings.forget()
         if counts["found_sent"]:  # it holds more than was known when its turn began

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 
 def missing_predecessor(workspace: Workspace, batch: Batch) -> str | None:
-    """The partition that has to be published before this one and is not yet, or None."""
+    """The partition that has to be published before this one and is not yet, or None; None too where this one, or one
+    after it, is published: then there is nothing to wait for, and `publish` says so."""
     partition = workspace.partition(batch.dataset, batch.partition_key)
     if partition.day == workspace.policy.first_partition(batch.dataset):
         return None
     before = partition.day - timedelta(days=1)
     with warehouse.connect(workspace.warehouse_dsn("coordinator"), batch.label) as connection:
-        return None if before in connection.published_from(batch.dataset, before) else before.isoformat()
+        return None if connection.published_from(batch.dataset, before) else before.isoformat()
 
 
 def publish(workspace: Workspace, batch: Batch, run: Run) -> Batch:
