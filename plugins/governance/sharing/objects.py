@@ -39,7 +39,7 @@ class Place:
         return Place(self.fs, f"{self.path}/{name}")
 
 
-class _OtherBytesError(Exception):
+class _OtherBytesError(GovernanceError):
     """An object and a file differ."""
 
 
