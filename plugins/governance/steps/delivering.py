@@ -8,11 +8,12 @@ our tables were put back to before the first time (E14).
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -140,14 +141,14 @@ class Desk:
 
     def discard_drafts(self) -> None:
         """Take away what killed tries have left on this machine: ciphertext."""
-        for left in Path(tempfile.gettempdir()).glob(f"delivery-*.{self.recipient_id}.*"):
-            if left.name.startswith(self._drafts):
+        lefts = list(Path(tempfile.gettempdir()).glob(f"delivery-*.{self.recipient_id}.*"))
+        for left in (one for one in lefts if one.name.startswith(self._drafts)):
+            with suppress(OSError), _locked(left):  # by one that lives, and has lost the recipient's lock
                 shutil.rmtree(left, ignore_errors=True)
 
     @property
     def _drafts(self) -> str:
-        """How folders in which deliveries to this recipient are made begin. Its lock is held, and an identity is of one
-        site: nobody else is at work in any."""
+        """How folders in which deliveries to this recipient are made begin; an identity is of one site."""
         return f"delivery-{self.workspace.identity().fingerprint[:16]}.{self.recipient_id}."
 
     # -- a delivery ----------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ class Desk:
         if content.rows is not None:
             self._require_known()
         attempt_id = new_id()
-        with tempfile.TemporaryDirectory(prefix=self._drafts) as folder:
+        with tempfile.TemporaryDirectory(prefix=self._drafts) as folder, _locked(Path(folder)):
             manifest, files = self._sealed(delivery_id, content, kept, identity, Path(folder))
             delivery = self._delivery(manifest, content, attempt_id)
             attempt = replace(self.recorded.attempt, attempt_id=attempt_id, event=EVENT)
@@ -274,6 +275,14 @@ class Desk:
     def _transaction(self) -> Iterator[Cursor]:
         with self.connection.ending() as (cursor, _):
             yield cursor
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, for as long as this process lives at most. Raises BlockingIOError where another one does."""
+    with (folder / ".lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def _told(delivery: Delivery) -> dict[str, Any]:
