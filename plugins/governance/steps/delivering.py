@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -110,10 +111,7 @@ class Desk:
     def _note(self, one: Announced, is_sent: bool) -> None:
         now = self.workspace.clock()
         with self.connection.ending() as (cursor, append):
-            if is_sent:
-                ledger.close(cursor, one.delivery_id, now)
-            else:
-                ledger.give_up(cursor, one.delivery_id, now)
+            (ledger.close if is_sent else ledger.give_up)(cursor, one.delivery_id, now)
             details = {
                 "recipient": self.recipient_id,
                 "delivery": one.delivery_id,
@@ -141,7 +139,7 @@ class Desk:
 
     def discard_drafts(self) -> None:
         """Take away what killed tries have left on this machine: ciphertext."""
-        lefts = list(Path(tempfile.gettempdir()).glob(f"delivery-*.{self.recipient_id}.*"))
+        lefts = Path(tempfile.gettempdir()).glob(f"delivery-*.{self.recipient_id}.*")
         for left in (one for one in lefts if one.name.startswith(self._drafts)):
             with suppress(OSError), _locked(left):  # by one that lives, and has lost the recipient's lock
                 shutil.rmtree(left, ignore_errors=True)
@@ -280,8 +278,10 @@ class Desk:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a folder, for as long as this process lives at most. Raises BlockingIOError where another one does."""
-    with (folder / ".lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    opened = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)  # no file in it, where somebody may have laid a link
+    with ExitStack() as stack:
+        stack.callback(os.close, opened)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
