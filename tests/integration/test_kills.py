@@ -467,7 +467,7 @@ CASES: Mapping[str, Case] = {
         store_lost, lambda p, run: backup.restore_keys(p.site, p.folder / "backup"), is_by_hand=True, stride=2
     ),
     "erase_minors": Case(in_review, lambda p, run: steps.erase_minors(p.space, run), after=timedelta(days=31),
-                         left=of_minors, restore=minors_at_source, stride=9),
+                         left=of_minors, restore=minors_at_source, stride=3),
     "retain": Case(
         old_cards, lambda p, run: alarmed(lambda: steps.retain(rules_of_cards(p.space), run)),
         after=timedelta(days=9, hours=12), left=of_cards, restore=cards_at_source, stride=2,
